@@ -274,7 +274,13 @@ async def test_a_room_may_be_empty_for_a_while(parts: Parts) -> None:
 async def test_sound_alone_ends_when_the_room_is_empty(parts: Parts) -> None:
     async with Publisher(parts.livekit, "quiet", "bot", kind="agent"):
         async with Publisher(parts.livekit, "quiet", "ann", audio=STEADY):
-            egress_id = await start_room(parts.service, "quiet", "stop_when_empty=2s", audio_only=True)
+            egress_id = await start_room(
+                parts.service,
+                "quiet",
+                "stop_when_empty=2s",
+                audio_only=True,
+                file_outputs=[{"filepath": "quiet.ogg"}],
+            )
             left_s = time.time()
         info = await parts.service.wait(egress_id)
     assert 1.9 < completed_s(info, EMPTY) - left_s < 2.0 + 2 * STALL_S

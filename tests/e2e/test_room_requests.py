@@ -481,7 +481,7 @@ async def test_a_track_that_changes_its_codec_ends_a_recording_of_it_as_it_is(pa
     await ann.fall_back("camera")
     info = await parts.service.wait(egress_id)
     assert info["status"] == "EGRESS_FAILED"
-    assert "changed from h265 to h264; to record over such a change" in info["error"]
+    assert "changed from h265 to h264; to record across such a change" in info["error"]
     read = counters(location(info))
     assert read.in_order and not read.missing and read.unique > 0.8 * SECONDS * 30
 

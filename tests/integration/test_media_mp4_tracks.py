@@ -150,7 +150,7 @@ def test_what_no_mp4_takes_is_left_out_and_said(tmp_path: Path, caplog: pytest.L
     path.write_bytes(written(by_time(sounds(2, AudioCodec.PCMU), voice)).content)
     (track,) = read(path)
     check(track, voice)
-    assert "no MP4 takes pcmu; name the file .mkv" in caplog.text
+    assert "MP4 cannot hold pcmu; name the file .mkv" in caplog.text
 
 
 def test_more_tracks_than_there_is_room_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

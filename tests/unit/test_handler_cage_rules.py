@@ -1,15 +1,20 @@
 """What a recording is granted, by its plan: nothing of another's storage or identity."""
 
+import threading
 from pathlib import Path
 
 import pytest
 
+from openegress.core import ipc
 from openegress.core import plan as plans
 from openegress.core.codecs import Container
+from openegress.core.errors import Code, EgressError
 from openegress.core.looks import PictureFiles
 from openegress.core.plan import Backend, Plan
-from openegress.handler.cage import rules
+from openegress.handler.cage import Cage, rules
 from openegress.handler.landlock import READ, Access, PathRule
+from openegress.handler.loop import HandlerLoop
+from openegress.handler.recording_journal import RecordingJournal
 from openegress.handler.seccomp import ARCHITECTURES, UnixSockets, program
 
 SPOOL, HOME = Path("/data/spool"), Path("/home/egress")
@@ -112,6 +117,31 @@ def test_neither_the_working_folder_nor_the_data_is_read(monkeypatch: pytest.Mon
     monkeypatch.syspath_prepend("/home/egress")
     paths = {rule.path for rule in granted(plans.LocalStorage("/out"))}
     assert not paths & {Path("/"), Path("/etc"), HOME, SPOOL, SPOOL.parent, Path("/proc"), Path("/tmp")}
+
+
+class _Mute:
+    def send(self, message: ipc.ToWorker) -> None:
+        """Nobody listens."""
+
+
+async def test_no_thread_of_before_stays_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a recording that goes on, either."""
+    source = plans.MediaSource(room_name="r", ws_url="ws://h", token="t")
+    plan = Plan("EG_1", source, (), None, None, resumes=True)
+    RecordingJournal.create(tmp_path, plan).release()
+    before, threads = set(threading.enumerate()), set[threading.Thread]()
+
+    async def enter(cage: Cage) -> None:
+        threads.update(threading.enumerate())
+        raise EgressError(Code.INTERNAL, "as far as this goes")
+
+    monkeypatch.setattr(Cage, "enter", enter)
+    loop = HandlerLoop(_Mute())  # type: ignore[arg-type]
+    loop._settings = ipc.HandlerSettings(str(tmp_path))
+    await loop._take(ipc.Run(plan, resumes=True))
+    assert loop._running is not None
+    await loop._running
+    assert threads - before == set() and threads
 
 
 @pytest.mark.parametrize("unix_sockets", UnixSockets)

@@ -33,6 +33,7 @@ from openegress.handler.past import Past, as_changed, left_of, past_of
 from openegress.handler.recording_journal import RecordingJournal
 from openegress.output.left import LeftStream
 from openegress.output.manifest import ClipRecord, Pause
+from openegress.storage.journal import NAME
 
 BEGAN_NS = 1_700_000_000 * S
 PLAN = Plan(
@@ -143,6 +144,17 @@ def test_what_was_changed_while_it_ran_holds_on(tmp_path: Path) -> None:
     assert isinstance(found.source, LayoutSource)
     assert (found.end_rules.max_duration_s, found.source.layout) == (5.0, "speaker")
     assert (found.looks.names, found.looks.text) == (True, "Part 2")
+
+
+def test_what_is_being_written_meanwhile_is_not_cut_off(tmp_path: Path) -> None:
+    """The handler before may still be at work."""
+    journal = begun(tmp_path)
+    with (journal.folder / NAME).open("ab") as file:
+        file.write(b'{"is":"noted","key":"mark')
+    before = (journal.folder / NAME).read_bytes()
+    as_changed(PLAN, tmp_path)
+    assert (journal.folder / NAME).read_bytes() == before
+    journal.release()
 
 
 def test_a_page_has_the_looks_that_were_asked_for_last(tmp_path: Path) -> None:

@@ -48,10 +48,10 @@ def test_the_first_word_and_the_end_of_an_output_are_kept(tmp_path: Path) -> Non
 def test_an_earlier_recording_of_the_same_egress_is_not_begun_over(tmp_path: Path) -> None:
     ledger = RecordingJournal.create(tmp_path, PLAN)
     ledger.note(update())
-    with pytest.raises(EgressError, match="another process is still at work on it"):
+    with pytest.raises(EgressError, match="another process is still working on it"):
         RecordingJournal.create(tmp_path, PLAN)
     ledger.release()
-    with pytest.raises(EgressError, match="what was recorded before under this egress_id still waits there"):
+    with pytest.raises(EgressError, match="an earlier recording with this egress_id still waits there"):
         RecordingJournal.create(tmp_path, PLAN)
     assert taken_over(ledger) == {(0, 0): update()}
     RecordingJournal.take_over(ledger.folder).settle()
@@ -101,7 +101,7 @@ def test_what_is_asked_without_end_leaves_room_for_the_recording(
         lambda number: ledger.note_pause(number, Pause(number, number + 1)),
     ]
     for ask in asks:
-        with pytest.raises(EgressError, match="too much was asked") as refused:
+        with pytest.raises(EgressError, match="too many changes were requested") as refused:
             for number in range(1000):
                 ask(number)
         assert refused.value.code is Code.RESOURCE_EXHAUSTED

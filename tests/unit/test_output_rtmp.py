@@ -2,7 +2,8 @@
 
 import socket
 import struct
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from unittest.mock import patch
 
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openegress.output.live.rtmp import RtmpError, amf0, login
+from openegress.output.live.rtmp import publisher as publishers
 from openegress.output.live.rtmp.chunks import (
     MOST_CHANNELS,
     MOST_MESSAGE_BYTES,
@@ -22,6 +24,7 @@ from openegress.output.live.rtmp.chunks import (
 from openegress.output.live.rtmp.publisher import Publisher
 from openegress.output.live.rtmp.tags import FlvTags
 from openegress.output.live.rtmp.wire import Wire
+from openegress.request.rtmp_url import parse
 
 VALUES = st.recursive(
     st.none() | st.floats(allow_nan=False) | st.text(max_size=20),
@@ -188,3 +191,68 @@ def test_tags_are_found_however_they_are_written(cuts: list[int]) -> None:
     for begin, end in pairwise([0, *sorted(cuts), len(data)]):
         assert sink.write(data[begin:end]) == end - begin
     assert kept.tags == tags
+
+
+def command(*values: amf0.Value) -> bytes:
+    return ChunkWriter().encode(RtmpMessage(MessageKind.COMMAND, amf0.encode(*values), 3))
+
+
+def shaken(theirs: socket.socket) -> None:
+    hello = theirs.recv(1 + 1536, socket.MSG_WAITALL)
+    theirs.sendall(b"\x03" + bytes(1536) + hello[1:])
+    theirs.recv(1536, socket.MSG_WAITALL)
+
+
+def served(theirs: socket.socket, serve: Callable[[socket.socket], None]) -> threading.Thread:
+    thread = threading.Thread(target=serve, args=(theirs,), daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_server_may_ask_others_for_longer_than_a_peer_may_be_stuck(
+    pair: tuple[Wire, socket.socket],
+) -> None:
+    wire, theirs = pair
+
+    def serve(theirs: socket.socket) -> None:
+        shaken(theirs)
+        threading.Event().wait(0.5)  # of which the wire takes 0.2 for stuck
+        theirs.sendall(command("_result", 1, None, None))
+        theirs.sendall(command("_result", 4, None, 1))
+        theirs.sendall(command("onStatus", 0, None, {"code": "NetStream.Publish.Start"}))
+
+    server = served(theirs, serve)
+    Publisher(wire, parse("rtmp://host/live/key")).open()
+    server.join()
+
+
+def test_a_server_that_never_says_whether_it_takes_the_stream_is_given_up(
+    pair: tuple[Wire, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire, theirs = pair
+    monkeypatch.setattr(publishers, "OPEN_S", 0.4)
+    server = served(theirs, shaken)
+    with pytest.raises(RtmpError, match=r"had not taken the stream after 0\.4 s"):
+        Publisher(wire, parse("rtmp://host/live/key")).open()
+    server.join()
+
+
+class _HangsUp(Wire):
+    """Has the peer gone after the first that is sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+
+    def send(self, data: bytes) -> None:
+        if self.sent:
+            raise BrokenPipeError
+        self.sent.append(data)
+
+
+def test_a_server_that_hangs_up_at_the_first_word_of_the_end_has_heard_all() -> None:
+    wire = _HangsUp()
+    Publisher(wire, parse("rtmp://host/live/key")).close()
+    assert [amf0.decode(each.body)[0] for each in ChunkReader().feed(wire.sent[0])] == [
+        "FCUnpublish",
+        "deleteStream",
+    ]

@@ -1,9 +1,12 @@
 """What was asked of a recording while it ran, as a worker that takes it over gets it."""
 
+import json
+
 import msgspec
 import pytest
 
 from openegress.core.end_rules import EndRules
+from openegress.core.layout_spec import LayoutSpec
 from openegress.core.live_state import LiveState
 from openegress.core.looks import Looks
 from openegress.core.plan import LayoutSource, Plan, Source, TracksSource, WebSource
@@ -26,6 +29,19 @@ def test_a_plan_gets_all_that_was_asked_of_it(source: Source) -> None:
     travelled = msgspec.msgpack.decode(msgspec.msgpack.encode(live), type=LiveState)
     assert as_asked(plan, travelled) == asked
     assert as_asked(plan, live_state(plan, 0, 0, is_counting=True)) == plan
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown"),
+    [("speaker-\ud800", "speaker"), ("x" * 100_000, "grid"), ("stage", "stage"), ("", "")],
+    ids=["no text", "long", "own", "default"],
+)
+def test_what_a_layout_stands_for_is_passed_on_whatever_it_is_called(asked: str, shown: str) -> None:
+    """Who takes a recording over is told of it in UTF-8, and not at any length."""
+    room = msgspec.structs.replace(ROOM, specs=(LayoutSpec("stage", ()),))
+    found = as_shown(Plan("EG_1", room, (), None, None), json.dumps({"layout": asked}))
+    live = live_state(found, 0, 0, is_counting=True)
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(live), type=LiveState).layout == shown
 
 
 @pytest.mark.parametrize(("is_counting", "found_s"), [(True, 12), (False, 7)])

@@ -81,7 +81,7 @@ def test_a_camera_that_sends_nothing_is_muted_and_a_screen_is_not() -> None:
 
 @pytest.mark.parametrize("media_s", [float("nan"), float("inf"), -float("inf"), 1e300, 10**400])
 def test_a_time_that_is_none_is_told(media_s: float) -> None:
-    with pytest.raises(EgressError, match=r'media_s of "track_published" is .*, which is no time'):
+    with pytest.raises(EgressError, match=r'media_s of "track_published" is .*, which is not a time'):
         of_events([line(1.0, "participant_joined"), line(media_s, "track_published")])
 
 

@@ -1,5 +1,7 @@
 """Seals by which a worker knows the plans again that it gave away."""
 
+import errno
+import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -38,3 +40,25 @@ def test_services_that_begin_together_have_one_key(tmp_path: Path) -> None:
 def test_a_spool_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     with pytest.raises(EgressError, match="the spool must be writable"):
         Seal(tmp_path / "missing" / "spool").of(b"plan")
+
+
+def test_a_disk_without_hard_links_has_a_key_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.EPERM, "no hard links here")
+
+    monkeypatch.setattr(os, "link", refused)
+    seal = Seal(tmp_path / "spool").of(b"plan")
+    assert Seal(tmp_path / "spool").fits(b"plan", seal)
+    assert [path.name for path in tmp_path.iterdir()] == [SEAL]
+
+
+def test_a_disk_that_refuses_the_key_keeps_none_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "link", refused)
+    with pytest.raises(EgressError, match="full"):
+        Seal(tmp_path / "spool").of(b"plan")
+    assert not list(tmp_path.iterdir())

@@ -11,12 +11,14 @@ import msgspec
 import pytest
 from livekit.protocol.egress import EgressInfo, EgressStatus
 
+from openegress.core import ipc
 from openegress.core import plan as plans
 from openegress.core.codecs import Container
 from openegress.core.errors import Code, EgressError
-from openegress.core.plan import FileOutput, Output, Plan, S3Storage, StoragePlan, WebSource
+from openegress.core.plan import FileOutput, Limits, Output, Plan, S3Storage, StoragePlan, WebSource
+from openegress.handler.recording_journal import RecordingJournal
 from openegress.request import naming
-from openegress.storage.journal import LOCK, STARTED, Journal, mark_ended
+from openegress.storage.journal import LOCK, NAME, STARTED, Journal, mark_ended
 from openegress.storage.seal import Seal
 from openegress.store.leases import MemoryLeases
 from openegress.worker import adoption as adoptions
@@ -145,6 +147,30 @@ async def test_a_plan_that_its_handler_wrote_anew_is_not_believed(tmp_path: Path
     Journal.create(tmp_path, "EG_4", ours["EG_2"].plan, ours["EG_2"].seal)
     assert await look(world, FIRST) == ["EG_1"]
     assert all((tmp_path / egress_id).is_dir() for egress_id in ("EG_2", "EG_3", "EG_4"))
+
+
+async def test_what_a_handler_wrote_of_whole_numbers_is_believed(tmp_path: Path) -> None:
+    """Its plan came over a socket, which makes 90.0 of them."""
+    world = World(tmp_path)
+    plan = msgspec.structs.replace(of("EG_1"), limits=Limits(duration_s=90))
+    seal = Seal(tmp_path).of(plans.encode(plan))
+    sent = next(iter(ipc.Framer().feed(ipc.frame(ipc.Run(plan, seal=seal)))))
+    told = msgspec.msgpack.decode(sent, type=ipc.Run)
+    RecordingJournal.create(tmp_path, told.plan, told.seal).release()
+    assert await look(world, FIRST) == ["EG_1"]
+
+
+async def test_a_line_that_is_being_written_is_not_cut_off(tmp_path: Path) -> None:
+    """Of a recording that runs here, or in a process that has outlived its worker."""
+    world = World(tmp_path, "EG_1", "EG_2")
+    world.busy.add("EG_1")
+    halves = {}
+    for egress_id in ("EG_1", "EG_2"):
+        with (tmp_path / egress_id / NAME).open("ab") as journal:
+            journal.write(b'{"is":"noted","key":"mark')
+        halves[egress_id] = (tmp_path / egress_id / NAME).read_bytes()
+    assert await look(world, FIRST) == ["EG_2"]
+    assert {one: (tmp_path / one / NAME).read_bytes() for one in halves} == halves
 
 
 async def test_two_at_once_and_the_others_are_held_until_their_turn(tmp_path: Path) -> None:

@@ -157,6 +157,24 @@ async def test_one_that_another_worker_has_is_lost(ends: bool) -> None:
     assert world.lost_ids == ["EG_1"]
 
 
+@pytest.mark.parametrize("ends", [False, True])
+async def test_one_that_comes_back_is_offered_as_others_have_left_it(ends: bool) -> None:
+    """Until its part here has begun, nobody knows more of it."""
+    world = World()
+    job = Job(plan_of())
+    world.jobs.append(job)
+    await world.tenures.beat()
+    world.is_ours, world.answer, job.goes_on = False, False, not ends
+    await world.tenures.beat()
+    state = LiveState(5, 3, True, EndRules(max_duration_s=9.0), Looks(names=True))
+    world.stored = HandoverOffer(job.plan, (Restart(1, 2, 0),), state)
+    part = Job(plan_of(part=Part(2, 5, world.stored.restarts)))
+    part.active_s = None
+    world.jobs[:], world.is_ours, world.answer = [part], True, True
+    await world.tenures.beat()
+    assert world.offered[-1] == (world.stored, 2)
+
+
 async def test_what_redis_has_lost_is_offered_again() -> None:
     world = World()
     world.jobs.append(Job(plan_of()))

@@ -68,7 +68,7 @@ def _record(commands: "Commands") -> None:
     record.add_argument(
         "--layout", default="", help="grid, speaker, single-speaker, each also -light, -dark; or tracks"
     )
-    record.add_argument("--preset", type=int, default=0, choices=range(8), help="EncodingOptionsPreset")
+    record.add_argument("--preset", type=int, choices=range(8), help="EncodingOptionsPreset; 0 unless given")
     record.add_argument("--audio-only", action="store_true")
     record.add_argument("--video-only", action="store_true")
     record.add_argument("--log-level", choices=LEVELS, default="warn")

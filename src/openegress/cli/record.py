@@ -90,7 +90,7 @@ def request_for(arguments: argparse.Namespace, target: Path) -> StartEgressReque
     if suffix in OF_TRACKS:
         if not source.startswith(ROOM) or arguments.layout not in ("", layouts.TRACKS):
             raise invalid(f'"{target.name}" is for all tracks of a room: name it .mp4 for anything else')
-    else:
+    elif arguments.preset is not None:
         common["preset"] = arguments.preset
     if source.startswith(ROOM):
         name = source.removeprefix(ROOM)

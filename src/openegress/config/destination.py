@@ -14,9 +14,9 @@ LOCKS = ".openegress-locks"
 """In the data folder, and in each folder that recordings are stored in: files being written
 (store.disk_leases)."""
 UNREPORTED = "unreported"
-SEAL = "seal"
-"""The key of storage.seal."""
 """In the data folder: ends of egresses that nobody has taken yet."""
+SEAL = "seal"
+"""In the data folder: the key of storage.seal."""
 
 
 def storage_plan(settings: Settings) -> plan.StoragePlan:

@@ -387,8 +387,9 @@ def needs_browser(plan: Plan) -> bool:
 
 
 def encode(plan: Plan) -> bytes:
-    """MessagePack, for the socket between worker and handler."""
-    return msgspec.msgpack.encode(plan)
+    """MessagePack, for journals and their seals: the same, whoever wrote it, of a plan and of what decode()
+    makes of it. A whole number where a plan has a float is written as one."""
+    return msgspec.msgpack.encode(decode(msgspec.msgpack.encode(plan)))
 
 
 def decode(data: bytes) -> Plan:

@@ -1,5 +1,5 @@
-"""Entry point: `python -m openegress.handler FD [s3]`. FD is the socket to a worker that asks for handlers;
-with s3 the client of S3 is loaded too, which takes a third of a second."""
+"""Entry point: `python -m openegress.handler FD [s3]`. FD is the socket to a worker that requests handlers.
+With s3 it also loads the S3 client, which takes a third of a second."""
 
 import faulthandler
 import gc
@@ -26,11 +26,11 @@ async def main(channel_fd: int) -> None:
 
 
 if __name__ == "__main__":
-    # Signals are the worker's business: a Ctrl-C in a terminal reaches the whole process group.
+    # The worker handles signals: a Ctrl-C in a terminal reaches the whole process group.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    faulthandler.register(STACKS_SIGNAL)  # to stderr, which is a handler's own once it is forked
-    srt.find()  # kept: to look for it starts programs, which a handler that records may not
+    faulthandler.register(STACKS_SIGNAL)  # to stderr; each forked handler has its own
+    srt.find()  # cached: the search starts programs, which a recording handler may not
     if "s3" in sys.argv[2:]:
         from openegress.storage import s3_client
 
@@ -39,7 +39,7 @@ if __name__ == "__main__":
     gc.set_threshold(50_000, 50, 50)
     gc.collect()
     memory.give_back()
-    gc.freeze()  # what is loaded by now stays, and its memory shared
+    gc.freeze()  # keeps loaded objects, so that forks share their memory
     channel_fd = ForkServer(socket.socket(fileno=int(sys.argv[1]))).serve()
     if channel_fd is not None:
         lookup_loop.run(main(channel_fd))

@@ -1,8 +1,8 @@
-"""What a handler may still do once it reads what strangers send: FFmpeg's decoders are C.
+"""Restricts what a handler may do once it reads untrusted media: FFmpeg's decoders are C.
 
-A handler that records a room, or finishes what another left, keeps its folder of the spool and the output
-folders of its plan, and reads what it needs to run. It starts no program and no process. One with a browser
-has to start programs, and has threads by then that Landlock would not bind: once its browser is up, it starts
+A handler that records a room, or finishes another's recording, keeps its spool folder and the output folders
+of its plan, and reads what it needs to run. It starts no program and no process. A handler with a browser
+must start programs, and by then has threads that Landlock would not bind; once the browser is up, it starts
 no more.
 """
 
@@ -46,38 +46,38 @@ _READ = (
         "/var/cache/fontconfig",
     ),
     *("/etc/ssl", "/etc/pki", "/etc/ca-certificates", "/etc/crypto-policies", "/etc/gnutls"),
-    # How many cores and how much memory there are.
+    # The number of cores and the amount of memory.
     *("/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/sys/vm", "/proc/sys/net"),
     *("/sys/devices/system", "/sys/fs/cgroup"),
     *("/dev/urandom", "/dev/random", "/dev/zero"),
 )
 _READ_AT_HOME = (".fonts", ".local/share/fonts", ".cache/fontconfig", ".config/fontconfig")
 _READ_AS_NAMED = ("SSL_CERT_FILE", "SSL_CERT_DIR", "AWS_CA_BUNDLE", "FONTCONFIG_FILE", "FONTCONFIG_PATH")
-"""Variables that name a file or folder."""
+"""Variables with the name of a file or folder."""
 _AWS_NAMED = ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE")
 _AWS_TOKENS = ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")
-"""Files that are put in place anew while a recording lasts: their folders are granted."""
+"""Files that are replaced during a recording: their folders are granted."""
 _PACKAGES = ("site-packages", "dist-packages")
-"""Of the paths to modules, which begin with the service's working folder."""
+"""Found in module paths, which begin with the service's working folder."""
 _RESOLVER = Path("/etc/resolv.conf")
 
 
 class Confinement(Protocol):
     async def enter(self) -> None:
-        """To be called before any media comes in and before there is another thread. Raises EgressError."""
+        """Call it before media arrives and before there is another thread. Raises EgressError."""
 
     def seal(self) -> None:
-        """Starts no more programs: those that are needed run already."""
+        """Ends the starting of programs: everything needed already runs."""
 
 
 class Unconfined:
     """For a process that is not a handler."""
 
     async def enter(self) -> None:
-        """Nothing is given up."""
+        """Restricts nothing."""
 
     def seal(self) -> None:
-        """Nothing is given up."""
+        """Restricts nothing."""
 
 
 class Work(Enum):
@@ -88,7 +88,7 @@ class Work(Enum):
 
 
 class Granted(Protocol):
-    """A plan: what it says may be reached."""
+    """A plan, for what it grants."""
 
     @property
     def egress_id(self) -> str: ...
@@ -99,7 +99,7 @@ class Granted(Protocol):
 
 
 class Cage:
-    """Restricts one handler process, for good."""
+    """Restricts one handler process permanently."""
 
     def __init__(self, plan: Granted, spool: Path, work: Work) -> None:
         self._plan = plan
@@ -142,13 +142,13 @@ def rules(plan: Granted, spool: Path, environment: Mapping[str, str], home: Path
     read += [home / each for each in _READ_AT_HOME]
     read += [Path(environment[name]) for name in _READ_AS_NAMED if environment.get(name)]
     if (real := _RESOLVER.resolve()).parent != _RESOLVER.parent:
-        read.append(real.parent)  # written anew by whoever the link leads to
+        read.append(real.parent)  # the link's target may be replaced
     read += [Path(each) for each in (*plan.pictures.logos.values(), *plan.pictures.backgrounds.values())]
     if isinstance(plan, ClipPlan) and plan.left_in:
         read.append(Path(plan.left_in))
     for backend in _backends(plan):
         read += _identity(backend, environment, home)
-    # A clip is cut out of what was stored, wherever that is.
+    # A clip is cut from stored files, wherever they are.
     stored = WRITE if isinstance(plan, ClipPlan) else STORE
     return [
         *(PathRule(each, READ) for each in read),
@@ -161,7 +161,7 @@ def rules(plan: Granted, spool: Path, environment: Mapping[str, str], home: Path
 def _home() -> Path:
     try:
         return Path.home()
-    except RuntimeError:  # a container may run as a number that no user has
+    except RuntimeError:  # a container may run under a uid without a user
         return Path("/nonexistent")
 
 
@@ -185,7 +185,7 @@ def _backends(plan: Granted) -> Iterator[Backend]:
 
 
 def _identity(backend: Backend, environment: Mapping[str, str], home: Path) -> Iterator[Path]:
-    """Files by which the service says who it is, where the storage has no credentials of its own."""
+    """Files that identify the service, if the storage has no credentials of its own."""
     match backend:
         case S3Storage(access_key=""):
             yield home / ".aws"
@@ -203,8 +203,9 @@ def _identity(backend: Backend, environment: Mapping[str, str], home: Path) -> I
 
 
 async def _make_folders(plan: Granted, spool: Path | None) -> None:
-    """Those that are granted have to be there; a recovery, without `spool`, finds its own or has none. In a
-    thread that ends: one of the loop's pool would stay, outside the cage. Raises EgressError."""
+    """Makes the granted folders, which must exist; a recovery, without `spool`, finds its own or has none.
+    Runs in a thread that ends: a thread of the loop's pool would stay outside the cage. Raises
+    EgressError."""
     made: Future[None] = Future()
     thread = threading.Thread(target=_made_folders, args=(plan, spool, made), name="folders", daemon=True)
     thread.start()
@@ -217,7 +218,7 @@ async def _make_folders(plan: Granted, spool: Path | None) -> None:
 
 def _made_folders(plan: Granted, spool: Path | None, made: "Future[None]") -> None:
     for each in own_folders(plan.outputs):
-        with contextlib.suppress(OSError):  # the upload will say it
+        with contextlib.suppress(OSError):  # the upload will report it
             each.make()
     try:
         if spool is not None:

@@ -14,7 +14,7 @@ _FROM_WORKER: msgspec.msgpack.Decoder[ipc.ToHandler] = msgspec.msgpack.Decoder(i
 class WorkerChannel:
     """Messages both ways; send() is thread-safe and never blocks.
 
-    When the worker is gone, sending is silently given up: what matters then lies in the journal.
+    Without a worker, sending silently does nothing: the journal then has everything that matters.
     """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -44,13 +44,13 @@ class WorkerChannel:
                 yield _FROM_WORKER.decode(body)
 
     async def close(self) -> None:
-        """What was sent before this reaches the worker."""
-        await asyncio.sleep(0)  # sends made just now from this thread are callbacks of this turn
+        """Everything sent before reaches the worker."""
+        await asyncio.sleep(0)  # this thread's last sends are callbacks of the current turn
         self._writer.close()
         try:
             await self._writer.wait_closed()
         except ConnectionError:
-            pass  # the worker was gone already
+            pass  # the worker had already gone
 
     def _write(self, data: bytes) -> None:
         if not self._writer.is_closing():

@@ -1,5 +1,5 @@
-"""What a handler does that makes a clip: at the back of all that this machine does, and alone in its process,
-so that no recording waits for it."""
+"""Runs a handler that makes a clip: at the lowest priority on the machine, and alone in its process, so that
+no recording waits for it."""
 
 import asyncio
 import logging
@@ -20,9 +20,9 @@ from openegress.output.clip.maker import ClipMaker
 _log = logging.getLogger(__name__)
 
 NICENESS = 19
-"""Whatever else wants the processor comes first (sched(7))."""
+"""Everything else that wants the processor comes first (sched(7))."""
 RETRY_FOR_S = 600.0
-"""Of its upload: the recording is still there, and the clip can be asked for again."""
+"""For the clip's upload: the recording remains, and the clip can be requested again."""
 _ALIVE_S = 1.0
 
 Send = Callable[[AnyEvent | ClipMade | ipc.ClaimClip], None]
@@ -44,7 +44,7 @@ class Clipping:
         self._maker = ClipMaker(plan, spool, uploader, self._claim)
 
     def stop(self) -> None:
-        """Nobody waits for it any more."""
+        """The caller no longer waits for it."""
         self._maker.stop()
         self._uploaders.stop_retrying()
 
@@ -53,14 +53,14 @@ class Clipping:
             self._claimed.set_result(message)
 
     async def _claim(self, path: str) -> None:
-        """Raises EgressError where something else is being written there."""
+        """Raises EgressError if something else is being written there."""
         self._send(ipc.ClaimClip(path))
         answer = await self._claimed
         if answer.code:
             raise EgressError(Code(answer.code), answer.error)
 
     async def run(self) -> None:
-        """Sends what became of it. Never raises."""
+        """Sends the outcome. Never raises."""
         heart = asyncio.create_task(self._show_life(), name="clip alive")
         try:
             os.nice(NICENESS)

@@ -1,4 +1,4 @@
-"""Asks the worker whether this process may compose now: on one machine few do so at a time."""
+"""Asks the worker whether this process may compose now: few may do so at a time on one machine."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,28 +7,28 @@ from openegress.core import ipc
 from openegress.core.codecs import EncoderSpeed
 
 _SPEEDS = (EncoderSpeed.FAST, EncoderSpeed.VERYFAST, EncoderSpeed.SUPERFAST)
-"""By how many recordings wait for this one."""
+"""Indexed by how many recordings wait for this one."""
 _QUICKEST = EncoderSpeed.ULTRAFAST
-"""Where more do."""
+"""The speed if more wait."""
 
 
 class ComposeTurn:
-    """Of one process. The turn is over when the process is. It chooses the speed of an encoder that adapts:
-    the more recordings wait, the quicker each is composed."""
+    """The turn of one process, which lasts until the process ends. It chooses the speed of an adapting
+    encoder: the more recordings wait, the faster each is composed."""
 
     def __init__(self, send: Callable[[ipc.AskTurn], None]) -> None:
         self._send = send
         self._given = asyncio.Event()
         self.speed = _QUICKEST
-        """From any thread."""
+        """Any thread may read it."""
 
     def give(self, behind: int = 0) -> None:
-        """Also when it was given and that has changed."""
+        """Gives the turn, or updates it."""
         self.speed = _SPEEDS[behind] if behind < len(_SPEEDS) else _QUICKEST
         self._given.set()
 
     def seen(self, now_s: float, *, offered: int, pressed: int, took_s: float) -> bool:
-        """How the encoder keeps up is no matter: its source waits for it."""
+        """Ignores how the encoder keeps up: its source waits for it."""
         return False
 
     async def wait(self) -> None:

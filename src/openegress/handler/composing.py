@@ -1,5 +1,4 @@
-"""Composes what was recorded as tracks, from the spool to the outputs of the plan, in the time that the
-machine has left."""
+"""Composes recorded tracks from the spool to the plan's outputs, in the machine's spare time."""
 
 import asyncio
 import contextlib
@@ -39,13 +38,13 @@ _log = logging.getLogger(__name__)
 
 _STEP_PERCENT = 5
 _STEP_S = 2.0
-"""Minimum time between two reports of the progress, as each causes a webhook."""
+"""Minimum time between two progress reports, because each causes a webhook."""
 
 T = TypeVar("T")
 
 
 class Composer:
-    """Of one egress. Run once."""
+    """Composes one egress. Run it once."""
 
     def __init__(
         self,
@@ -53,7 +52,7 @@ class Composer:
         send: Callable[[AnyEvent], None],
         turn: ComposeTurn,
     ) -> None:
-        # What limits a recording has done so while it was recorded.
+        # Limits on a recording have applied while it was recorded.
         self._plan = msgspec.structs.replace(plan, limits=Limits(), end_rules=EndRules())
         self._send = send
         self._turn = turn
@@ -66,15 +65,15 @@ class Composer:
         self._outputs: Outputs | None = None
         self._failure: EgressError | None = None
         self._began_ns = 0
-        """Unix ns of media time zero, of what a process that died has left."""
+        """Unix ns of media time zero, for a recording whose process died."""
         self._reported_percent = -1
         self._reported_at_s = 0.0
         """Monotonic time of the last report of progress."""
         self.is_settled = False
-        """Nothing waits in the spool any more; after run()."""
+        """After run(): the spool holds nothing that still waits."""
 
     def stop(self) -> None:
-        """The process is about to end: what is not composed is left to the next one."""
+        """The process is about to end: the next one does what is left."""
         self._stopped.set()
         if self._composition is not None:
             self._composition.stop()
@@ -82,12 +81,12 @@ class Composer:
             self._outputs.stop_retrying()
 
     async def run(self, journal: RecordingJournal, recorded: RecordedSpan) -> EgressError | None:
-        """Returns what went wrong. Never raises an EgressError."""
+        """Returns the error, if any. Never raises an EgressError."""
         self._journal, self._tracks = journal, SpooledTracks(journal.folder)
         return await self._run(recorded)
 
     async def _run(self, recorded: RecordedSpan | None) -> EgressError | None:
-        """None: whoever recorded it died meanwhile."""
+        """`recorded` is None if the recording process died."""
         try:
             await self._wait_for_turn()
             if await asyncio.to_thread(self._journal.begin_composing) > MOST_TRIES:
@@ -111,7 +110,7 @@ class Composer:
             self._thread.shutdown(wait=False)
 
     async def _wait_for_turn(self) -> None:
-        """Raises EgressError when the service ends first."""
+        """Raises EgressError if the service ends first."""
         self._send(Composing(None))
         waits = [asyncio.create_task(self._turn.wait()), asyncio.create_task(self._stopped.wait())]
         try:
@@ -123,12 +122,12 @@ class Composer:
         self._refuse_incomplete()
 
     async def run_left(self, journal: RecordingJournal, late: LateUploads) -> tuple[Ended, bool]:
-        """Of what a process that died has left: the last word on it, and whether the spool is not needed any
-        more. Raises EgressError."""
+        """Composes what a process that died has left. Returns its last event, and whether the spool is no
+        longer needed. Raises EgressError."""
         self._journal, self._tracks, self._late = journal, SpooledTracks(journal.folder), late
         recorded = journal.recorded
         if recorded is None:
-            # To compose forgets what was told of the outputs.
+            # Composing discards the outputs' updates.
             self._began_ns = min((told.started_at_ns for told in journal.told.values()), default=0)
         error = await self._run(recorded)
         if recorded is None or error is not None:
@@ -140,13 +139,14 @@ class Composer:
         return ended, self.is_settled
 
     def _cut_off(self) -> RecordedSpan:
-        """What was recorded by a process that died: up to the last packet of the file."""
+        """The span recorded by a process that died: up to the last packet of the file."""
         path = self._tracks.take()
         length_ns = MeetingFile(path).end_ns if path is not None else 0
         return RecordedSpan(self._began_ns, self._began_ns + length_ns, EndReason.FAILURE)
 
     async def _compose(self, recorded: RecordedSpan) -> EgressError | None:
-        """Returns what an output could not store. Raises EgressError for what cannot be composed."""
+        """Returns the error of an output that could not store everything. Raises EgressError if composing
+        fails."""
         self._report_progress(0, recorded)
         plan, source, video = self._plan, self._plan.source, self._plan.video
         assert isinstance(source, LayoutSource) and video is not None
@@ -209,7 +209,7 @@ class Composer:
     def _pace(
         self, loop: asyncio.AbstractEventLoop, outputs: Outputs, recorded: RecordedSpan, done_s: int
     ) -> None:
-        """In the thread. Disks are waited for: what is composed must not pile up in memory."""
+        """Runs in the thread. Waits for disks, so that composed media does not pile up in memory."""
         asyncio.run_coroutine_threadsafe(outputs.written(), loop).result()
         if self._failure is not None:
             raise self._failure
@@ -236,11 +236,11 @@ class Composer:
             )
 
     async def _store_tracks(self, why: EgressError) -> EgressError:
-        """The recording must not be lost for want of its picture."""
+        """Stores the tracks, so that the recording is not lost when its picture cannot be made."""
         _log.error("the recording could not be composed", extra={"error": why.text})
         tracks = await asyncio.to_thread(self._tracks.take)
         if tracks is None:
-            self.is_settled = True  # nobody sent anything
+            self.is_settled = True  # no participant sent anything
             return why
         index, output = _where(self._plan)
         uploaders = Uploaders(self._send)
@@ -265,22 +265,22 @@ class Composer:
         )
 
     async def _idly(self, call: Callable[[], T]) -> T:
-        """In a thread that has what others leave of the machine, as have those that it starts."""
+        """Runs `call` in an idle-priority thread, whose own threads are idle too."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
 
     def _end(self, reason: EndReason, error: EgressError | None) -> None:
-        """No output is left."""
-        self._fail(error or internal("no output takes what is composed"))
+        """Reports that no output is left."""
+        self._fail(error or internal("no output is left for the composed recording"))
 
     def _fail(self, error: EgressError) -> None:
-        """From any thread."""
+        """Any thread may call it."""
         self._failure = self._failure or error
         if self._composition is not None:
             self._composition.stop()
 
 
 def is_left_to_compose(journal: RecordingJournal) -> bool:
-    """Whether a process that died has left it undone."""
+    """Whether a process that died has left it uncomposed."""
     return not journal.is_composed and bool(journal.told)
 
 
@@ -290,13 +290,13 @@ def _failed(error: EgressError | None) -> Ended:
 
 
 def _be_idle() -> None:
-    """This thread, and those that it starts from here on."""
+    """Lowers the priority of this thread and of those it starts from here on."""
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def _where(plan: Plan) -> tuple[int, plans.FileOutput | plans.SegmentOutput | plans.ImageOutput]:
-    """The first output that is stored, and its number."""
+    """The first stored output, and its number."""
     return next(
         (number, output)
         for number, output in enumerate(plan.outputs)

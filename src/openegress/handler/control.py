@@ -1,4 +1,5 @@
-"""What ends or interrupts a recording without its source: limits and orders, both of which may change."""
+"""Ends or interrupts a recording independently of its source: by limits and orders, both of which may
+change."""
 
 import asyncio
 import json
@@ -39,42 +40,42 @@ from openegress.source import Observed
 _log = logging.getLogger(__name__)
 
 MOST_EARLY_ORDERS = 100
-"""That wait for the first frame: the last ones count."""
+"""Orders that wait for the first frame: the last ones count."""
 
 
 class RecordingControl:
-    """On the event loop."""
+    """Runs on the event loop."""
 
     def __init__(
         self, plan: Plan, send: Callable[[AnyEvent | LiveState], None], end: Callable[[EndReason], None]
     ) -> None:
-        """`end` may be called more than once, and after close() not at all."""
+        """`end` may be called more than once, but not after close()."""
         self._plan = plan
         self._send = send
         self._asked = plan
-        """With what was asked of it since."""
+        """Including later changes."""
         self._times = TimeLimits(plan, end)
         self._silence = SilenceLimit(partial(end, EndReason.SILENT))
         self._pauses = Pauses(plan.on_pause)
         self.sidecars = SidecarRecorder(plan)
         self._recorded: tuple[MediaInput, Outputs] | None = None
-        """While something is."""
+        """The current recording, if any."""
         self._is_heard = False
         self._early: deque[Order] | None = deque(maxlen=MOST_EARLY_ORDERS)
-        """Asked for in the room before anything is recorded; None: they are carried out."""
+        """Orders from the room before recording starts; None: they are carried out."""
         self._early_layouts: deque[str] = deque(maxlen=MOST_EARLY_ORDERS)
-        """As `_early`: whoever goes on with the recording shows them."""
+        """Like `_early`: a handler that continues the recording applies them."""
         self._beginning: asyncio.Task[None] | None = None
         self._one_at_a_time = asyncio.Lock()
 
     def start(self) -> None:
-        """Nothing is recorded yet."""
+        """Recording has not started yet."""
         self._times.start()
 
     def listeners(self, media_input: MediaInput) -> tuple[list[PacketSink], list[FrameSink]]:
-        """To be given the media beside the outputs."""
+        """Sinks that get the media beside the outputs."""
         formats, hearing = list(media_input.formats()), self._silence.hearing
-        # A source that does not know its tracks beforehand has none here.
+        # A source that learns its tracks later has none here.
         self._is_heard = not formats or any(form.is_sound for form in formats)
         if media_input.passes_through:
             return [SoundProbe(hearing, formats)], []
@@ -83,7 +84,7 @@ class RecordingControl:
     def record(
         self, started_at_ns: int, media_input: MediaInput, outputs: Outputs, past: Past | None = None
     ) -> None:
-        """What is recorded now began at this unix time. `past`: it goes on behind that."""
+        """The current recording began at this unix time. `past`: what it continues."""
         self._recorded = media_input, outputs
         self._times.record(started_at_ns)
         if past is not None:
@@ -110,13 +111,13 @@ class RecordingControl:
         outputs.note_pauses(self._pauses.until(0))
 
     def _tell_live(self) -> None:
-        """For whoever takes it over on another machine; one on this machine has the journal."""
+        """For a worker on another machine that takes over; one on this machine has the journal."""
         if self._plan.resumes:
             counted_ns, is_counting = round(self._times.counted_s * S), self._times.is_counting
             self._send(live_state(self._asked, time.time_ns(), counted_ns, is_counting=is_counting))
 
     def end(self) -> None:
-        """Nothing is recorded any more."""
+        """Recording has ended."""
         self._recorded = None
         self._silence.stop()
 
@@ -127,13 +128,13 @@ class RecordingControl:
         self._times.close()
 
     def pauses_until(self, ended_at_ns: int) -> tuple[Pause, ...]:
-        """All of them. One that has not ended yet ends with the recording."""
+        """All pauses. An open one ends with the recording."""
         return self._pauses.until(ended_at_ns)
 
     async def obey(self, order: Order) -> None:
-        """Returns once it is carried out. Raises EgressError."""
+        """Returns once the order is carried out. Raises EgressError."""
         if self._beginning is not None:
-            await asyncio.wait([self._beginning])  # what was asked before comes before
+            await asyncio.wait([self._beginning])  # earlier orders come first
         async with self._one_at_a_time:
             await self._carry_out(order)
 
@@ -143,14 +144,14 @@ class RecordingControl:
         self.sidecars.note_clip(record)
 
     async def observe(self, observed: Observed) -> None:
-        """What happens in the room."""
+        """Takes an event of the room."""
         self.sidecars.observe(observed)
         if not isinstance(self._plan.source, LayoutSource) or not isinstance(
             observed.event, OwnMetadataChanged
         ):
             return
         if (layout := orders.layout_in(observed.event.metadata)) is not None:
-            # Without what else is in there, which may be long.
+            # Omits the rest of it, which may be long.
             self._early_layouts.append(json.dumps({"layout": layout}))
             await self._note_layouts()
 
@@ -164,8 +165,8 @@ class RecordingControl:
         self._tell_live()
 
     async def obey_unasked(self, order: Order) -> None:
-        """Of somebody who hears no answer: the log says what could not be done. Before anything is recorded
-        it waits for that."""
+        """Obeys a sender who gets no answer: failures go to the log. An order before the recording starts
+        waits for the start."""
         if self._early is not None:
             self._early.append(order)
             return
@@ -210,7 +211,7 @@ class RecordingControl:
         if done is None:
             return
         if self._plan.on_pause is PauseMode.CUT:
-            self._times.note(done)  # a card is recorded like all else
+            self._times.note(done)  # a card is recorded like everything else
         self.sidecars.note(done)
         await asyncio.to_thread(outputs.note_pauses, self._pauses.until(0))
         match done:

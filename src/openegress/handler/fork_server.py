@@ -1,7 +1,7 @@
-"""Where handlers come from: a process that has loaded all they need, and becomes one by a fork.
+"""Makes handlers by fork, from a process that has loaded everything they need.
 
-Loading takes half a second of CPU, a fork a hundredth, and what was loaded is in memory once for all of them.
-Forking is safe as long as there is one thread, so nothing here may start another: no event loop, no encoder.
+Loading takes half a second of CPU, a fork a hundredth, and all handlers share the loaded memory. Forking is
+safe only with a single thread, so nothing here may start another: no event loop, no encoder.
 """
 
 import errno
@@ -16,22 +16,22 @@ from openegress.core import ipc
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DESCRIPTORS = 2
-"""With each request: the handler's end of its channel, and its stderr."""
+"""Sent with each request: the handler's end of its channel, and its stderr."""
 
 
 class ForkServer:
-    """One datagram over `control` asks for one handler and carries its descriptors (unix(7), SCM_RIGHTS);
-    ipc.FromForks tells what becomes of it."""
+    """A datagram over `control` requests one handler and carries its descriptors (unix(7), SCM_RIGHTS);
+    ipc.FromForks reports what happens to it."""
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
         self._running: dict[int, int] = {}
-        """Pids by their pidfds."""
+        """Pids, by pidfd."""
 
     def serve(self) -> int | None:
-        """Returns its channel in a handler, and None in the fork server once the worker has hung up. Handlers
+        """Returns the channel in a handler, and None in the fork server once the worker has hung up. Handlers
         live on."""
         while True:
             for descriptor, _ in self._poll.poll():
@@ -47,7 +47,7 @@ class ForkServer:
                     return descriptors[0]
 
     def _fork(self, descriptors: list[int]) -> bool:
-        """True in the handler."""
+        """Returns True in the handler."""
         try:
             if len(descriptors) < _DESCRIPTORS:
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
@@ -66,7 +66,7 @@ class ForkServer:
         self._control.close()
         for pidfd in self._running:
             os.close(pidfd)
-        os.setsid()  # a Ctrl-C meant for the service does not reach a session of its own
+        os.setsid()  # a Ctrl-C meant for the service does not reach a separate session
         os.dup2(stderr, 2)
         os.close(stderr)
 
@@ -91,4 +91,4 @@ class ForkServer:
         try:
             socket.send_fds(self._control, [_ENCODER.encode(message)], descriptors)
         except ConnectionError:
-            pass  # the worker has hung up: serve() reads that next
+            pass  # the worker has hung up: serve() reads the end next

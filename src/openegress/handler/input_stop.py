@@ -1,4 +1,4 @@
-"""The end of a media input."""
+"""Stops a media input."""
 
 import asyncio
 import logging
@@ -14,13 +14,13 @@ _log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class _StoppedInput:
     error: EgressError | None
-    """The last moments are missing."""
+    """Set if the last moments are missing."""
     closing: asyncio.Task[None]
-    """While the outputs finish."""
+    """Runs while the outputs finish."""
 
 
 class InputStop:
-    """Of one input, once, in the time there is for it."""
+    """Stops one input, once, within its time limit."""
 
     def __init__(self, media_input: MediaInput, limit_s: float) -> None:
         self._media_input = media_input
@@ -28,12 +28,12 @@ class InputStop:
         self._stopping: asyncio.Task[_StoppedInput] | None = None
 
     async def stop(self) -> EgressError | None:
-        """Once, however often it is called. Never raises: what was recorded has to be finished whatever
-        happens here. Returns the error if the last moments are missing."""
+        """Stops it only once, however often it is called. Never raises, because the recording must be
+        finished in any case. Returns the error if the last moments are missing."""
         return (await self._begun()).error
 
     async def closed(self) -> None:
-        """Returns when the input has given back what it holds, or the time for it is over."""
+        """Returns when the input has released its resources, or its time is over."""
         await (await self._begun()).closing
 
     def _begun(self) -> "asyncio.Task[_StoppedInput]":
@@ -52,7 +52,7 @@ class InputStop:
         except Exception:
             if deadline.expired():
                 _log.error("the pipeline is frozen", extra={"stacks": stacks()})
-                why = f"pipeline frozen: it had not come to its end {self._limit_s:g} s after the stop"
+                why = f"pipeline frozen: it had not ended {self._limit_s:g} s after the stop"
                 return EgressError(Code.INTERNAL, why, fault=Fault.SERVICE, phase=Phase.FINISH)
             _log.exception("the source did not stop as it should")
         return None

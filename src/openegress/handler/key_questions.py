@@ -1,4 +1,4 @@
-"""Asks the worker for keys of the room: it reaches the key service, and a handler does not."""
+"""Asks the worker for the room's keys: the worker reaches the key service, a handler does not."""
 
 import asyncio
 from collections.abc import Callable

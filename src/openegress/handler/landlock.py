@@ -1,7 +1,8 @@
-"""Landlock (landlock(7)): a thread, and all it starts from then on, gives up files for good.
+"""Landlock (landlock(7)): a thread, and everything it starts afterwards, permanently gives up access to
+files.
 
-Called through ctypes: of the bindings on PyPI one is a development release, the others have no users yet, and
-three system calls are all there is to it.
+Called through ctypes: one of the bindings on PyPI is a development release, the others have no users yet, and
+it takes only three system calls.
 """
 
 import ctypes
@@ -14,7 +15,7 @@ from enum import IntFlag
 from pathlib import Path
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
-"""System calls; the same numbers on all architectures."""
+"""System calls, with the same numbers on all architectures."""
 _CREATE_RULESET_VERSION = 1
 _RULE_PATH_BENEATH = 1
 _PR_SET_NO_NEW_PRIVS = 38
@@ -44,7 +45,7 @@ class Access(IntFlag):
 
 
 _SINCE = {1: (1 << 13) - 1, 2: Access.REFER, 3: Access.TRUNCATE, 5: Access.IOCTL_DEV}
-"""What each ABI of the kernel brought."""
+"""The access rights that each ABI of the kernel added."""
 _OF_FILES = Access.EXECUTE | Access.WRITE_FILE | Access.READ_FILE | Access.TRUNCATE | Access.IOCTL_DEV
 READ = Access.READ_FILE | Access.READ_DIR
 WRITE = (
@@ -58,12 +59,12 @@ WRITE = (
     | Access.REFER
 )
 STORE = WRITE & ~(Access.READ_FILE | Access.TRUNCATE | Access.REMOVE_DIR)
-"""Into a folder that others store to as well: what lies there is not read."""
+"""For a folder that others also store to: its files are not readable."""
 
 
 @dataclass(frozen=True, slots=True)
 class PathRule:
-    """`access` to a file, or to all in and below a folder. One that is not there grants nothing."""
+    """`access` to a file, or to everything in and below a folder. A missing path grants nothing."""
 
     path: Path
     access: Access
@@ -73,15 +74,15 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def abi() -> int:
-    """The kernel's version of Landlock; 0: it has none, or it is switched off."""
+    """The kernel's version of Landlock; 0: missing or switched off."""
     version = _libc.syscall(_CREATE_RULESET, None, 0, _CREATE_RULESET_VERSION)
     return max(0, int(version))
 
 
 def restrict(rules: Iterable[PathRule]) -> int:
-    """From here on this thread can use the files of the rules and no others. Where the kernel can (ABI 6), it
-    reaches nobody outside by a signal or an abstract socket either. Threads that run already keep what they
-    have. Returns the ABI; 0: nothing was restricted. Raises OSError."""
+    """From here on this thread can use only the files of the rules. If the kernel can (ABI 6), it cannot
+    reach other processes by a signal or an abstract socket either. Threads that already run keep their
+    access. Returns the ABI; 0: nothing was restricted. Raises OSError."""
     version = abi()
     if not version:
         return 0

@@ -1,4 +1,4 @@
-"""The handler's log: records go to the worker, which writes them beside its own."""
+"""The handler's log: the worker gets its records and writes them beside its own."""
 
 import logging
 
@@ -19,7 +19,7 @@ class ChannelHandler(logging.Handler):
         try:
             self._send(record)
         except Exception:
-            pass  # a record that cannot be sent must not end the recording, nor is there a place to report it
+            pass  # a record that cannot be sent must not end the recording, and cannot be reported
 
     def _send(self, record: logging.LogRecord) -> None:
         fields = {
@@ -35,9 +35,9 @@ class ChannelHandler(logging.Handler):
 def install(channel: WorkerChannel, level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [ChannelHandler(channel)]
-    # As in app.log: what libraries say while they are debugged holds secrets.
+    # As in app.log: debug output of libraries contains secrets.
     root.setLevel(max(logging.getLevelNamesMapping()[level.upper()], logging.INFO))
     logging.getLogger("openegress").setLevel(level.upper())
-    # FFmpeg and ICE speak at length below warnings.
+    # FFmpeg and ICE say a lot below warnings.
     for noisy in ("libav", "aioice"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

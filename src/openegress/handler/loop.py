@@ -1,4 +1,4 @@
-"""The life of a handler process: get warm, take one plan, see it through, say good-bye."""
+"""The life of a handler process: warm up, take one plan, carry it out, and end."""
 
 import asyncio
 import logging
@@ -31,16 +31,16 @@ from openegress.source import memory
 _log = logging.getLogger(__name__)
 
 RECOVERY_BYTES = 2**30
-"""Of memory, for reading what was left, or is cut. FFmpeg believes what a damaged file says of its samples:
-one of a kilobyte can claim gigabytes. An MP4 of a whole day takes 300 MiB."""
+"""Memory for reading a recording that is recovered or cut. FFmpeg trusts a damaged file's sample counts: a
+kilobyte can claim gigabytes. An MP4 of a whole day takes 300 MiB."""
 
 
 ORPHANED = 3
-"""The exit status, as for a kill: what is written is in the spool."""
+"""The exit status, treated like a kill: the media is in the spool."""
 
 
 class HandlerLoop:
-    """Reads the worker's messages until the session has ended or, without one, the worker is gone."""
+    """Reads the worker's messages until the recording has ended or, without one, the worker is gone."""
 
     def __init__(self, channel: WorkerChannel) -> None:
         self._channel = channel
@@ -68,7 +68,7 @@ class HandlerLoop:
                 await self._browser.close()
 
     async def _inbox(self) -> None:
-        """Returns when the session is over, or the worker is."""
+        """Returns when the recording is over, or the worker is gone."""
         messages = self._channel.messages()
         while True:
             following = asyncio.ensure_future(anext(messages, None))
@@ -102,7 +102,8 @@ class HandlerLoop:
                 await self._warm(message)
             case ipc.Run(plan, room_keys, keys_from, resumes, seal):
                 if resumes:
-                    plan = await asyncio.to_thread(as_changed, plan, Path(self._told.spool))
+                    # Not in a thread of the loop's pool: it would stay, outside the cage.
+                    plan = as_changed(plan, Path(self._told.spool))
                 cage = self._cage(plan, Work.PAGE if needs_browser(plan) else Work.ROOM)
                 send = self._channel.send
                 self._names = NameClaim(plan, send)
@@ -118,7 +119,7 @@ class HandlerLoop:
                 )
             case ipc.Recover(plan):
                 if plan.render is Render.LIVE:
-                    memory.limit(RECOVERY_BYTES)  # composing takes what a live recording does
+                    memory.limit(RECOVERY_BYTES)  # composing takes as much as a live recording
                 cage = self._cage(plan, Work.RECOVERY)
                 self._recovery = Recovery(
                     plan, Path(self._told.spool), self._channel.send, cage, self._composer(plan)
@@ -161,11 +162,11 @@ class HandlerLoop:
         return self._settings
 
     def _composer(self, plan: Plan) -> Composer | None:
-        """None: it is composed while it is recorded, or not at all."""
+        """None: the plan is composed while it is recorded, or not at all."""
         return Composer(plan, self._channel.send, self._turn) if plan.render is Render.DEFERRED else None
 
     def _cage(self, plan: Granted, work: Work) -> Confinement:
-        if work is not Work.PAGE:  # a browser is its own master
+        if work is not Work.PAGE:  # a browser limits itself
             memory.avoid_huge_pages()
         return Cage(plan, Path(self._told.spool), work) if self._told.confined else Unconfined()
 
@@ -179,7 +180,7 @@ class HandlerLoop:
         self._channel.send(ipc.Ready())
 
     def _answer(self, call: int, ask: Callable[[Recording], Awaitable[None]]) -> None:
-        """Beside other messages: what is asked for may take its time."""
+        """Answers in parallel with other messages, because the request may take time."""
         task = asyncio.create_task(self._reply(call, ask))
         self._requests.add(task)
         task.add_done_callback(self._requests.discard)

@@ -1,4 +1,4 @@
-"""From a source to packets, whichever way: raw frames through encoders, or encoded frames as they are.
+"""Turns a source into packets in either way: encodes raw frames, or passes encoded frames through.
 
 A MediaInput is what a recording drives; it hides whether an encoder is in between.
 """
@@ -29,7 +29,7 @@ from openegress.source.room.tracks_beside import TracksBeside
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """How the input is doing."""
+    """The state of the input."""
 
     media_ns: int = 0
     frames: int = 0
@@ -38,56 +38,56 @@ class Sample:
     queue: int = 0
     losses: tuple[TrackLosses, ...] = ()
     speed: EncoderSpeed | None = None
-    """That pictures are encoded with."""
+    """The encoder's current speed."""
     quicker: tuple[QuickerEncoding, ...] = ()
 
 
 class MediaInput(Protocol):
     passes_through: bool
-    """Encoded frames reach the outputs as they come."""
+    """Whether encoded frames reach the outputs unchanged."""
 
     async def prepare(self) -> None:
-        """Raises EgressError naming its phase."""
+        """Raises EgressError with its phase."""
 
     async def start(self) -> int:
-        """Starts the media, which is held until connect(). Returns media time zero in unix ns."""
+        """Starts the media, and holds it until connect(). Returns media time zero in unix ns."""
 
     def formats(self) -> Sequence[StreamFormat]:
         """Known after prepare()."""
 
     def name_values(self) -> dict[str, str]:
-        """The filename placeholders that only the source can fill. Known after prepare()."""
+        """The filename placeholders that only the source knows. Known after prepare()."""
 
     def connect(
         self, sinks: Sequence[PacketSink], taps: Sequence[FrameSink], tracks: Sequence[PacketSink] = ()
     ) -> None:
-        """`tracks`: take a room's tracks as they come, beside what is encoded, where that is asked for."""
+        """`tracks`: sinks for a room's tracks as they come, beside the encoded media, if requested."""
 
     def events(self) -> AsyncIterator[SourceEvent]: ...
 
     async def pause(self, mode: PauseMode) -> int:
-        """Receives, or captures, nothing until resume(), and records nothing or a card. Returns when it
-        began, in unix ns. Raises EgressError, UNIMPLEMENTED, where the input cannot."""
+        """Receives or captures nothing until resume(), and records nothing or a card. Returns when the pause
+        began, in unix ns. Raises EgressError, UNIMPLEMENTED, if the input cannot pause."""
 
     async def resume(self) -> int:
-        """As pause(). Media is there again when this returns."""
+        """Like pause(). Media is available again when this returns."""
 
     async def change_rules(self, rules: EndRules) -> None:
-        """What of the room ends the recording by itself, from now on."""
+        """Replaces the rules by which the room ends the recording."""
 
     async def change_looks(self, asked: LookOptions) -> None:
-        """What the options say lies over the picture from now on. Raises EgressError, naming one, where
-        nothing can."""
+        """Changes what the options draw over the picture from now on. Raises EgressError, naming one, if the
+        input draws nothing."""
 
     def key_frame_at(self, at_ns: int) -> None:
-        """The first picture at `at_ns` of the timeline or later is to be a key frame. From any thread."""
+        """Makes the first picture at `at_ns` of the timeline or later a key frame. Any thread may call it."""
 
     async def stop(self) -> None:
-        """The last packet has reached the sinks when this returns. Idempotent. May hang with an encoder that
-        does: the caller has the time-out."""
+        """The last packet has reached the sinks when this returns. Idempotent. May hang if an encoder hangs:
+        the caller has the time-out."""
 
     async def close(self) -> None:
-        """After stop(): gives back what the source holds. Idempotent."""
+        """Releases the source's resources, after stop(). Idempotent."""
 
     def sample(self) -> Sample: ...
 
@@ -101,21 +101,21 @@ class DrawnRoom(Attended, Protocol):
 
     @property
     def overlays(self) -> Overlays | None:
-        """Of its pictures, if it has any."""
+        """The overlays of its pictures, if any."""
 
     async def change_layout(self, metadata: str) -> None:
-        """As these metadata of the recorder ask for it."""
+        """Applies the layout in the recorder's metadata."""
 
 
 class AttendedPackets(PacketSource, Attended, Pausable, Protocol):
-    """A source of encoded frames that looks into its room."""
+    """A source of encoded frames that watches its room."""
 
     def request_key_frames(self) -> None:
-        """Of each picture. From the thread, or loop, that its packets come from."""
+        """Requests one for every picture track. Call it from the thread, or loop, of its packets."""
 
 
 class FrameInput:
-    """A source of raw frames and the encoders it needs."""
+    """A source of raw frames, with the encoders it needs."""
 
     passes_through = False
 
@@ -131,9 +131,9 @@ class FrameInput:
         overlays: Overlays | None = None,
         beside: TracksBeside | None = None,
     ) -> None:
-        """`on_error` is called from the encoding thread; `hold_s` is how long the encoder may hold the
-        source back. `room` is the source, where it is of a room. `overlays` are drawn on what it gives,
-        unless it does that itself. `beside`: what it is made of, as it comes."""
+        """`on_error` is called from the encoding thread; `hold_s` is how long the encoder may hold the source
+        back. `room` is the source if it records a room. `overlays` are drawn on its pictures, unless it draws
+        them itself. `beside`: its tracks as they come."""
         self._source = source
         self._name_values = name_values
         self._room = room
@@ -216,7 +216,7 @@ class FrameInput:
         try:
             await self._source.stop()
         except Exception:
-            await self._pipeline.finish()  # what the source gave until then is encoded all the same
+            await self._pipeline.finish()  # encodes what the source gave until then
             raise
         if self._beside is not None:
             await self._beside.stop()
@@ -240,7 +240,7 @@ class FrameInput:
 
 
 class PacketInput:
-    """A source of encoded frames that the outputs take as they are."""
+    """A source of encoded frames that the outputs take unchanged."""
 
     passes_through = True
 
@@ -301,8 +301,8 @@ class PacketInput:
 
 
 class _HoldBuffer:
-    """Holds the first packets until the outputs are open, and has key frames asked for when they are due. Fed
-    from one thread, opened from another once."""
+    """Holds the first packets until the outputs are open, and requests key frames when they are due. One
+    thread feeds it, another opens it once."""
 
     def __init__(self, request_key_frames: Callable[[], None]) -> None:
         self._request_key_frames = request_key_frames
@@ -314,7 +314,7 @@ class _HoldBuffer:
         self.last_pts_ns = max(self.last_pts_ns, packet.pts_ns)
         is_key = packet.kind is MediaKind.VIDEO and packet.is_key
         if self._keys.due(packet.pts_ns) and not is_key:
-            # Again after a while: the request, or its answer, may be lost.
+            # Repeated after a while: the request, or its answer, may be lost.
             self._keys.ask(packet.pts_ns + S)
             self._request_key_frames()
         self._packets.write(packet)
@@ -323,5 +323,5 @@ class _HoldBuffer:
         self._packets.open(sinks)
 
     def key_frame_at(self, at_ns: int) -> None:
-        """From any thread."""
+        """Any thread may call it."""
         self._keys.ask(at_ns)

@@ -1,4 +1,4 @@
-"""Asks the worker for the names that only the room can tell, before anything is written there."""
+"""Claims names that only the room determines, by asking the worker before anything is written there."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from openegress.request import naming, places
 
 
 class NameClaim:
-    """Of one recording. The worker knows what others write to, on this machine and on all of the cluster."""
+    """For one recording. The worker knows what others write to, on this machine and in the whole cluster."""
 
     def __init__(self, plan: Plan, send: Callable[[ipc.ClaimNames], None]) -> None:
         self._wants_container = any(isinstance(o, FileOutput) and o.container is None for o in plan.outputs)
@@ -21,8 +21,8 @@ class NameClaim:
         self._answer: asyncio.Future[ipc.NamesClaimed] = asyncio.get_running_loop().create_future()
 
     async def settle(self, values: dict[str, str], formats: Sequence[StreamFormat]) -> dict[str, str]:
-        """The values to name outputs with. Raises EgressError where another recording writes to such a name
-        and the configuration wants that refused. Waits for the worker: cancel it when the worker is gone."""
+        """Returns the values that name the outputs. Raises EgressError if another recording writes to such a
+        name and the configuration refuses that. Waits for the worker: cancel it when the worker is gone."""
         if not self._is_needed or not values:
             return values
         container = container_for(formats) if self._wants_container else None

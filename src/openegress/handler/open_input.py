@@ -1,4 +1,4 @@
-"""The input for a plan: which source, and whether anything is encoded."""
+"""Makes the input for a plan: which source, and whether to encode."""
 
 from collections.abc import Callable
 
@@ -30,10 +30,10 @@ from openegress.source.web.page_room import PageRoom
 from openegress.source.web.source import PageSettings, WebPageSource, template_url
 
 _ROOM_HOLD_S = 1.0
-"""What a room sends is kept encoded until it is decoded: there is no hurry as long as it does not pile up."""
+"""A room's media stays encoded until it is decoded: there is time as long as it does not pile up."""
 
 _INSTEAD_OF_PCM = AudioEncoding(AudioCodec.OPUS, kbps=64, sample_rate=48_000)
-"""For a track of G.711 that its container does not take as it is."""
+"""For a G.711 track that its container does not support."""
 
 OnError = Callable[[EgressError], None]
 
@@ -45,7 +45,7 @@ async def open_input(
     on_error: OnError,
     room_keys: KeySupply = NO_KEYS,
 ) -> MediaInput:
-    """`on_error` may be called from any thread. Raises EgressError when the browser does not start."""
+    """Any thread may call `on_error`. Raises EgressError if the browser does not start."""
     match plan.source:
         case WebSource() | TemplateSource():
             return await _page_input(plan, plan.source, settings, warm, on_error, room_keys)
@@ -61,7 +61,7 @@ async def _room_input(
         return PacketInput(source)
     if plan.passthrough is Passthrough.ALWAYS and plan.audio is None:
         plan = msgspec.structs.replace(plan, audio=_INSTEAD_OF_PCM)
-    # A whole room has no one track that its files could be named after.
+    # A whole room has no single track to name its files after.
     name_values = dict if isinstance(plan.source, LayoutSource) else source.name_values
     kinds = kept_kinds(plan)
     beside = source.keep_tracks(kinds) if kinds else None
@@ -71,7 +71,7 @@ async def _room_input(
 
 
 def _trusted(source: WebSource | TemplateSource) -> tuple[str, ...]:
-    """The room, and a page of the operator's own: both may be in networks that other pages must not reach."""
+    """The room, and the operator's own page: both may be in networks that other pages must not reach."""
     if not isinstance(source, TemplateSource):
         return ()
     return (source.base_url, source.ws_url) if source.is_trusted else (source.ws_url,)
@@ -117,12 +117,12 @@ async def _page_input(
     except BaseException:
         await page.close()
         raise
-    assert isinstance(sound, RoomFrameSource)  # the plan lets nothing through as it is
+    assert isinstance(sound, RoomFrameSource)  # the plan passes nothing through
     return FrameInput(SoundBesidePage(page, sound), plan, on_error, overlays=_overlays(plan))
 
 
 def _overlays(plan: Plan) -> Overlays | None:
-    """Over the pictures of a page, also where there is nothing yet."""
+    """The overlays of a page, even if there is nothing to draw yet."""
     if plan.video is None:
         return None
     return Overlays(plan.video.width, plan.video.height, plan.looks, plan.pictures)

@@ -1,4 +1,5 @@
-"""All outputs of one egress together: opened, fed, counted when they fail, finished, listed in manifests."""
+"""Manages all outputs of one egress: opens, feeds and finishes them, counts failures, and lists them in
+manifests."""
 
 import asyncio
 import logging
@@ -28,17 +29,17 @@ from openegress.storage.late import LateUploads
 _log = logging.getLogger(__name__)
 
 MOST_MARKERS = 1000
-"""Of a recording: somebody who sets one each time a key is pressed must not fill its journal."""
+"""Per recording: setting one with each key press must not fill its journal."""
 
 MOST_CLIPS = 1000
-"""Of a recording, in its manifest: as of markers."""
+"""Per recording, in its manifest; see markers."""
 
 OnEnd = Callable[[EndReason, EgressError | None], None]
-"""Called from any thread, with what ends the whole egress."""
+"""Any thread may call it, with what ends the whole egress."""
 
 
 class Outputs:
-    """Built in the event loop; open(), then feed `sinks` and `taps`, then finish()."""
+    """Build it in the event loop; then open(), feed `sinks` and `taps`, and finish()."""
 
     def __init__(
         self,
@@ -52,7 +53,7 @@ class Outputs:
         stream_retry_s: float | None = None,
         late: LateUploads | None = None,
     ) -> None:
-        """`ask_key`: as build_output's. `late`: where the recording has ended before."""
+        """`ask_key`: as in build_output(). `late`: set if the recording has already ended."""
         self._plan = plan
         self._sidecars = sidecars
         self._stems = StemRecorder(plan)
@@ -90,7 +91,7 @@ class Outputs:
 
     @property
     def tracks(self) -> Sequence[PacketSink]:
-        """Where a room's tracks go as they come, beside what is encoded."""
+        """Sinks for a room's tracks as they come, beside the encoded media."""
         sinks = [sink for built in self._opened.values() if (sink := built.tracks) is not None]
         return [*sinks, *self._stems.of_tracks]
 
@@ -100,14 +101,14 @@ class Outputs:
 
     @property
     def goes_on_at_ns(self) -> int:
-        """Of the timeline, how much an earlier handler has recorded."""
+        """How much of the timeline an earlier handler has recorded."""
         return self._opening.goes_on_at_ns if self._opening is not None else 0
 
     def size_bytes(self) -> int:
         return sum(built.output.size_bytes() for built in self._opened.values())
 
     def sent_bytes(self) -> int:
-        """What left this machine, or at least its spool."""
+        """Bytes that left this machine, or at least its spool."""
         live = (built.output.size_bytes() for built in self._opened.values() if built.is_live)
         return self._uploaders.stored_bytes + sum(live)
 
@@ -115,7 +116,7 @@ class Outputs:
         return sum(built.output.waiting_uploads() for built in self._opened.values())
 
     async def written(self) -> None:
-        """Returns when all that outputs were given until now has reached their files."""
+        """Returns when everything given to the outputs so far has reached their files."""
         for built in list(self._opened.values()):
             if built.patient is not None:
                 await built.patient.written()
@@ -130,9 +131,9 @@ class Outputs:
         past: Past | None = None,
         resumed_at_ns: int = 0,
     ) -> None:
-        """`passthrough`: the packets are the source's own. `past`: what is recorded from `resumed_at_ns` on
-        goes on behind it, and `started_at_ns` is that of its beginning. Raises EgressError when no output
-        opens, or one that should go on does not."""
+        """`passthrough`: the packets are the source's own. `past`: the recording continues it from
+        `resumed_at_ns` on, and `started_at_ns` is its beginning. Raises EgressError if no output opens, or if
+        one that should continue does not."""
         values = {**self._plan.name_values, **name_values}
         self._journal.note_names(values)
         if passthrough:
@@ -149,7 +150,7 @@ class Outputs:
         errors = []
         for index, built in enumerate(self._outputs):
             try:
-                # Nobody knows the tracks of a room beforehand.
+                # The tracks of a room are not known beforehand.
                 is_of_tracks = built.tracks is not None
                 built.output.open(replace(self._opening, formats=()) if is_of_tracks else self._opening)
             except EgressError as error:
@@ -171,13 +172,13 @@ class Outputs:
                 built.guard.go_on(built.output.size_bytes(), past.end_ns)
 
     def note_restart(self, restart: Restart) -> None:
-        """Blocking. Raises EgressError when the disk does not take it."""
+        """Blocking. Raises EgressError if the disk refuses it."""
         self._journal.note_restart(len(self._restarts), restart)
         self._restarts = (*self._restarts, restart)
 
     @property
     def only_sends(self) -> bool:
-        """Another process may go on with it, and no media on the disk tell it where."""
+        """Whether another process may continue it without media on disk that says where."""
         return self._plan.resumes and all(built.is_live for built in self._outputs)
 
     def note_alive(self) -> None:
@@ -185,7 +186,8 @@ class Outputs:
         self._journal.note_alive()
 
     def note_change(self, change: EndRules | str) -> None:
-        """Rules, or metadata of the recorder's participant, for whoever goes on with it. Blocking."""
+        """Notes rules, or metadata of the recorder's participant, for a handler that continues it.
+        Blocking."""
         if not self._plan.resumes:
             return
         try:
@@ -197,15 +199,15 @@ class Outputs:
             _log.error("the journal is behind", extra={"error": error.text})
 
     def note_pauses(self, pauses: tuple[Pause, ...]) -> None:
-        """All until now, of which the last has changed. Blocking."""
+        """All pauses so far, the last of which has changed. Blocking."""
         try:
             self._journal.note_pause(len(pauses) - 1, pauses[-1])
         except EgressError as error:
             _log.error("the journal is behind", extra={"error": error.text})
 
     async def update_streams(self, add: tuple[StreamTarget, ...], remove: tuple[str, ...]) -> None:
-        """Raises EgressError with everything that did not work; what did is applied. Streams that are slow
-        to end do so while others go on."""
+        """Raises EgressError with every failure; changes that worked stay in force. Streams that are slow to
+        end do so while others continue."""
         streams = next((b.streams for b in self._opened.values() if b.streams is not None), None)
         if streams is None:
             raise EgressError(Code.INVALID_ARGUMENT, "UpdateStream called on non-streaming egress")
@@ -227,16 +229,16 @@ class Outputs:
             raise EgressError(errors[0].code, "\n".join(error.message for error in errors))
 
     def change_size_limit(self, max_bytes: int) -> None:
-        """Of the recording's own; 0: none. What is written already counts."""
+        """Changes the recording's own limit; 0: none. Media already written counts."""
         for output, built in zip(self._plan.outputs, self._outputs, strict=True):
             if built.guard is not None:
                 built.guard.limit = _size_limit(self._plan, output, max_bytes, self._on_end)
 
     def mark(self, marker: Marker) -> None:
-        """For the chapters of what is recorded. Blocking. Raises EgressError when the disk does not take it,
-        or there are too many."""
+        """Adds a chapter marker. Blocking. Raises EgressError if the disk refuses it, or there are too
+        many."""
         if len(self._markers) >= MOST_MARKERS:
-            why = f"the recording has {MOST_MARKERS} markers, which is the most it may have"
+            why = f"the recording has {MOST_MARKERS} markers, the maximum"
             raise EgressError(Code.RESOURCE_EXHAUSTED, why)
         self._journal.note_marker(len(self._markers), marker)
         self._markers = (*self._markers, marker)
@@ -245,7 +247,7 @@ class Outputs:
                 built.marked.mark(marker)
 
     def note_clip(self, clip: ClipRecord) -> None:
-        """A clip is stored: manifests list it, up to a number. Blocking."""
+        """A clip is stored: manifests list a limited number. Blocking."""
         if len(self._clips) >= MOST_CLIPS:
             return
         self._journal.note_clip(len(self._clips), clip)
@@ -266,8 +268,7 @@ class Outputs:
     async def finish(
         self, ended_at_ns: int, left_out: LeftOut, pauses: tuple[Pause, ...] = ()
     ) -> EgressError | None:
-        """Finishes each output by itself, then the manifests. Returns the error that leaves something
-        missing."""
+        """Finishes each output separately, then the manifests. Returns the error, if anything is missing."""
         indices = list(self._opened)
         results = await asyncio.gather(
             *(self._opened[index].output.finish(ended_at_ns) for index in indices), return_exceptions=True
@@ -295,12 +296,13 @@ class Outputs:
         return self._verdict(errors)
 
     def is_settled(self) -> bool:
-        """After finish(): the spool is not needed any more, as everything is stored or there was nothing."""
+        """After finish(): whether the spool is no longer needed, because everything is stored or there was
+        nothing."""
         is_settled = self._has_manifests and self._sidecars.is_settled and self._stems.is_settled
         return is_settled and all(built.output.is_settled() for built in self._opened.values())
 
     def _verdict(self, errors: dict[int, EgressError]) -> EgressError | None:
-        """A stream that broke is reported in its StreamInfo. It fails the egress only when there was no other
+        """A broken stream is reported in its StreamInfo. It fails the egress only if there was no other
         output."""
         stored = {
             index: error
@@ -339,7 +341,7 @@ class Outputs:
         )
 
     def _emit(self, event: AnyEvent) -> None:
-        """From any thread."""
+        """Any thread may call it."""
         self._journal.note(event)
         if isinstance(event, StreamUpdate) and self._plan.resumes:
             self._journal.note_stream(event)
@@ -350,13 +352,13 @@ class Outputs:
                 self._on_end(EndReason.FAILURE, EgressError(Code(event.code), event.error))
 
     def _on_empty(self) -> None:
-        """The last URL was removed. Other outputs go on."""
+        """The last URL was removed. Other outputs continue."""
         if all(built.streams is not None for built in self._outputs):
             self._on_end(EndReason.STREAMS_STOPPED, None)
 
 
 def _size_limit(plan: Plan, output: Output, own_bytes: int, on_end: OnEnd) -> SizeLimit | None:
-    """The smaller of the server's, which is for files, and of the recording's own."""
+    """The smaller one of the server's limit, which is for files, and the recording's own."""
     session_bytes = plan.limits.file_bytes if isinstance(output, FileOutput) else 0
     if session_bytes and not 0 < own_bytes < session_bytes:
         return SizeLimit(session_bytes, lambda: on_end(EndReason.LIMIT, None))

@@ -1,4 +1,5 @@
-"""The folders of local storages that a recording writes to: of `output_root`, no more than its paths need."""
+"""The folders of local storages that a recording writes to: within `output_root`, only those its paths
+need."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -27,8 +28,8 @@ class OwnFolder:
 
 
 def own_folders(outputs: Sequence[Output]) -> Iterator[OwnFolder]:
-    """Each output's, and its backup's; of a path with names that only the room knows, the folder before the
-    first of them."""
+    """The folders of each output and its backup. For a path with names that only the room knows, the folder
+    before the first of them."""
     for output in outputs:
         for storage, path in _paths(output):
             for backend, prefix in (
@@ -36,7 +37,7 @@ def own_folders(outputs: Sequence[Output]) -> Iterator[OwnFolder]:
                 (storage.backup, storage.backup_prefix),
             ):
                 if isinstance(backend, LocalStorage):
-                    with contextlib.suppress(EgressError):  # it leads out of the root: no upload goes there
+                    with contextlib.suppress(EgressError):  # it leads outside the root: no upload goes there
                         yield OwnFolder(backend, _known(backend, join(prefix, path)))
 
 

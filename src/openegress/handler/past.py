@@ -1,4 +1,4 @@
-"""What a recording has behind it when another handler goes on with it, as its journal and its spool say."""
+"""The past of a recording that another handler continues, from its journal and its spool."""
 
 import asyncio
 import logging
@@ -51,15 +51,15 @@ class Past:
     started_at_ns: int
     """Unix ns of media time zero."""
     end_ns: int
-    """On the timeline: nothing is recorded behind it."""
+    """End of the recorded media on the timeline."""
     mode: PauseMode
     pauses: tuple[Pause, ...] = ()
-    """One that goes on comes last, and has no end: 0."""
+    """An open pause comes last, with the end 0."""
     restarts: tuple[Restart, ...] = ()
     markers: tuple[Marker, ...] = ()
     clips: tuple[ClipRecord, ...] = ()
     stopped_s: float = field(default=0.0, compare=False)
-    """When what was recorded was written to last, in unix seconds."""
+    """When the recorded files were last written, in unix seconds."""
 
     @property
     def is_paused(self) -> bool:
@@ -67,64 +67,64 @@ class Past:
 
     @property
     def is_cut_now(self) -> bool:
-        """It is paused, and leaves that out."""
+        """Whether it is paused, and leaves the pause out."""
         return self.is_paused and self.mode is PauseMode.CUT
 
     @property
     def lost_at_ns(self) -> int:
-        """Unix ns of the end of what was recorded."""
+        """Unix ns of the end of the recorded media."""
         return self.started_at_ns + self.end_ns + self._left_out_ns()
 
     def media_ns(self, unix_ns: int) -> int:
-        """Where on the timeline it is what was recorded then."""
+        """The position on the timeline of what was recorded then."""
         return unix_ns - self.started_at_ns - self._left_out_ns(unix_ns)
 
     def _left_out_ns(self, until_ns: int | None = None) -> int:
-        """What is not on the timeline, of the time until then; None: all."""
+        """Time before `until_ns` that the timeline leaves out; None: all."""
         cut = self.pauses if self.mode is PauseMode.CUT else ()
         spans = [(each.resumed_at_ns, each.resumed_at_ns - each.paused_at_ns) for each in cut]
         spans += [(each.resumed_at_ns, each.gap_ns) for each in self.restarts]
         return sum(length for end, length in spans if end and (until_ns is None or end <= until_ns))
 
     def restarted(self, resumed_at_ns: int) -> Restart:
-        """What is missing until then, or until the pause that goes on began."""
+        """The gap until then, or until the open pause began."""
         if self.is_cut_now:
             resumed_at_ns = max(self.lost_at_ns, self.pauses[-1].paused_at_ns)
         return Restart(self.lost_at_ns, resumed_at_ns, self.end_ns)
 
     async def later_of(self, media_input: MediaInput, source_at_ns: int) -> Later:
-        """Where the media go of an input that began at this unix time. What was paused goes on being paused
-        from its first frame on. Raises EgressError."""
+        """Maps the media of an input that began at this unix time. An open pause continues from the input's
+        first frame. Raises EgressError."""
         if not self.is_paused:
             return self.later(source_at_ns)
         return self.later(source_at_ns, await paused_from_ns(media_input, self.mode, source_at_ns))
 
     def later(self, source_at_ns: int, from_ns: int = 0) -> Later:
-        """Of a source whose time zero was at this unix time. What counts begins at `from_ns` of it."""
+        """Maps a source whose time zero was at this unix time, and counts from its `from_ns`."""
         by_ns = self.end_ns - from_ns
         return Later(by_ns, source_at_ns - self.started_at_ns - by_ns, from_ns)
 
 
 async def later_of_part(media_input: MediaInput, mode: PauseMode, source_at_ns: int) -> Later:
-    """Where the media go of a part whose egress is paused: its timeline begins with that. Raises
+    """Maps the media of a part whose egress is paused: its timeline begins with the pause. Raises
     EgressError."""
     from_ns = await paused_from_ns(media_input, mode, source_at_ns)
     return Later(-from_ns, 0, from_ns)
 
 
 async def paused_from_ns(media_input: MediaInput, mode: PauseMode, source_at_ns: int) -> int:
-    """Where, in the time of an input that began at this unix time, it is paused before anything of it
-    counts. Raises EgressError."""
+    """Pauses an input that began at this unix time before any of it counts. Returns where, in its time.
+    Raises EgressError."""
     from_ns = max(1, await media_input.pause(mode) - source_at_ns)
     media_input.key_frame_at(from_ns)
     return from_ns
 
 
 def as_changed(plan: Plan, spool: Path) -> Plan:
-    """With what was asked of the recording while it ran. Never raises: whoever goes on with it finds what is
+    """Applies the changes requested while it ran. Never raises: a handler that continues it finds what is
     wrong with its journal. Blocking."""
     try:
-        journal = Journal.load(spool / plan.egress_id)
+        journal = Journal.load(spool / plan.egress_id, mends=False)  # who wrote it may do so yet
         plan = msgspec.structs.replace(plan, end_rules=changed_rules_of(journal) or plan.end_rules)
         for metadata in metadata_of(journal):
             plan = as_shown(plan, metadata)
@@ -136,8 +136,8 @@ def as_changed(plan: Plan, spool: Path) -> Plan:
 async def journal_and_past(
     spool: Path, plan: Plan, resumes: bool, seal: str = ""
 ) -> tuple[RecordingJournal, Past | None]:
-    """Of a recording that begins, whose plan has the worker's `seal`, or of one that goes on. Raises
-    EgressError where it cannot."""
+    """The journal of a new recording, whose plan has the worker's `seal`, or of one that continues. Raises
+    EgressError if that is impossible."""
     if not resumes:
         # The disk may be slow to take the plan.
         return await asyncio.to_thread(RecordingJournal.create, spool, plan, seal), None
@@ -150,7 +150,7 @@ async def journal_and_past(
 
 
 def past_of(plan: Plan, journal: RecordingJournal) -> Past:
-    """Raises EgressError where nobody can go on with it. Blocking."""
+    """Raises EgressError if the recording cannot be continued. Blocking."""
     try:
         past = Past(
             journal.started_at_ns,
@@ -175,23 +175,23 @@ def past_of(plan: Plan, journal: RecordingJournal) -> Past:
             raise _refused(f"output {index} had ended")
         ends[index] = _end_ns(plan, journal.folder, index, told, past)
     if not ends and journal.alive_at_ns:
-        ends[0] = past.media_ns(journal.alive_at_ns)  # it only sends
-    # A handler may have died before it had anything on the disk.
+        ends[0] = past.media_ns(journal.alive_at_ns)  # it has only streams
+    # A handler may have died before any of it reached the disk.
     gone_on_ns = [each.at_ns for each in past.restarts]
     return replace(past, end_ns=max([*_decisive(plan, journal, ends), *gone_on_ns], default=0))
 
 
 def _decisive(plan: Plan, journal: RecordingJournal, ends: Mapping[int, int]) -> list[int]:
-    """Those of `ends`, by output, of which the last one is where the timeline goes on. What is joined must
-    not have a hole because something beside it, with a clock of its own, came further. A picture is taken
-    before those that follow it in a file."""
+    """Those of `ends`, by output, whose last one continues the timeline. A joined file must not get a gap
+    because another output, with a clock of its own, got further. A picture is taken before those that follow
+    it in a file."""
     stored = [n for n in ends if not isinstance(plan.outputs[n], ImageOutput)]
     joined = [n for n in stored if not left_of(plan, n, journal).parts]
     return [ends[n] for n in joined or stored or ends]
 
 
 def left_of(plan: Plan, index: int, journal: RecordingJournal) -> LeftOutput:
-    """What an output goes on behind; nothing of one that begins. Raises msgspec.DecodeError."""
+    """What an output continues; NOTHING_LEFT if it begins. Raises msgspec.DecodeError."""
     match plan.outputs[index]:
         case FileOutput() as output:
             every = (journal.told[key] for key in sorted(journal.told) if key[0] == index)
@@ -207,14 +207,14 @@ def left_of(plan: Plan, index: int, journal: RecordingJournal) -> LeftOutput:
 
 
 def _is_joined(plan: Plan, output: FileOutput, told: FileUpdate) -> bool:
-    """Whether what follows goes into the same file, and not into one more part."""
+    """Whether the rest goes into the same file rather than into another part."""
     holds_tracks = isinstance(output, TracksFile) or isinstance(plan.source, TracksSource)
     is_apart = output.split is not None or told.part or holds_tracks
     return not is_apart and container_of(told) is Container.MP4
 
 
 def _end_ns(plan: Plan, folder: Path, index: int, told: OutputUpdate, past: Past) -> int:
-    """Where the media of an output end that can be gone on with; 0: it has none."""
+    """Where the media of an output that can be continued ends; 0: it has none."""
     match plan.outputs[index], told:
         case FileOutput() as output, FileUpdate():
             path = local_path(folder / f"file-{index}", output, told)

@@ -1,4 +1,4 @@
-"""The pauses of one recording: what came of each order, and their list for the manifest."""
+"""The pauses of one recording: the result of each order, and their list for the manifest."""
 
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import Paused, Resumed
@@ -8,11 +8,11 @@ from openegress.output.manifest import Pause
 from openegress.request.orders import PauseOrder
 
 MOST_PAUSES = 1000
-"""Of a recording: each piece of its sound is placed by all of them."""
+"""Per recording, because placing each piece of its sound takes all of them."""
 
 
 class Pauses:
-    """On the event loop; one order at a time."""
+    """Runs on the event loop, one order at a time."""
 
     def __init__(self, mode: PauseMode) -> None:
         self._mode = mode
@@ -24,11 +24,11 @@ class Pauses:
         return self._since_ns is not None
 
     async def obey(self, order: PauseOrder, media_input: MediaInput) -> Paused | Resumed | None:
-        """What came of it; None: it was so already. Raises EgressError where it cannot be."""
+        """Returns the result; None if nothing changes. Raises EgressError if it is impossible."""
         match order:
             case PauseOrder.PAUSE if self._since_ns is None:
                 if len(self._over) >= MOST_PAUSES:
-                    why = f"the recording has {MOST_PAUSES} pauses, which is the most it may have"
+                    why = f"the recording has {MOST_PAUSES} pauses, the maximum"
                     raise EgressError(Code.RESOURCE_EXHAUSTED, why)
                 self._since_ns = await media_input.pause(self._mode)
                 return Paused(self._since_ns)
@@ -40,11 +40,11 @@ class Pauses:
         return None
 
     def go_on(self, pauses: tuple[Pause, ...]) -> None:
-        """What was before, of a recording that another handler began. One without an end goes on."""
+        """Earlier pauses of a recording that another handler began. One without an end is open."""
         self._over = [each for each in pauses if each.resumed_at_ns]
         self._since_ns = next((each.paused_at_ns for each in pauses if not each.resumed_at_ns), None)
 
     def until(self, ended_at_ns: int) -> tuple[Pause, ...]:
-        """All of them. One that has not ended yet ends with the recording."""
+        """All pauses. An open one ends with the recording."""
         open_now = () if self._since_ns is None else (Pause(self._since_ns, ended_at_ns),)
         return (*self._over, *open_now)

@@ -1,4 +1,4 @@
-"""Once a second: what a recording has come to, for its worker and for whoever goes on with it."""
+"""Reports every second how far a recording is, to its worker and for a handler that may continue it."""
 
 import asyncio
 import time
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from openegress.handler.outputs import Outputs
 
 _PROGRESS_S = 1.0
-"""Also the sign of life by which the worker knows a handler that hangs."""
+"""This is also the sign of life by which the worker recognises a handler that hangs."""
 
 
 async def report_progress(
     send: Callable[[AnyEvent], None], recorded: "Callable[[], tuple[MediaInput, Outputs] | None]"
 ) -> None:
-    """Until it is cancelled. `recorded` is None as long as nothing is."""
+    """Runs until it is cancelled. `recorded` returns None while nothing is recorded."""
     frames, at_s = 0, time.monotonic()
     noting: Future[None] | None = None
     while True:
@@ -29,7 +29,7 @@ async def report_progress(
             send(Progress(0, 0, 0, 0, 0))
             continue
         media_input, outputs = found
-        if outputs.only_sends and (noting is None or noting.done()):  # a disk may not answer
+        if outputs.only_sends and (noting is None or noting.done()):  # the disk may hang
             noting = daemon_thread.begun("sign of life", outputs.note_alive)
         sample, now_s = media_input.sample(), time.monotonic()
         send(

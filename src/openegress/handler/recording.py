@@ -1,7 +1,7 @@
 """One recording from its plan to its last event.
 
-Whatever ends it (a stop, the source, a limit, an error) is an End; the first one counts. Everything the
-worker learns is an event, the last of them Ended.
+Whatever ends it (a stop, the source, a limit, an error) is an End; the first one counts. The worker learns
+everything from events, the last of which is Ended.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ from openegress.source import AwaitsSignal, Closed, Failed, Muted, Notice, Obser
 _log = logging.getLogger(__name__)
 
 _UNDER_WAY_S = 3.0
-"""After the begin of a recording: what that has used is freed."""
+"""After the start of a recording: memory used for the start is freed."""
 
 T = TypeVar("T")
 Send = Callable[[AnyEvent | LiveState], None]
@@ -65,10 +65,10 @@ class End:
     reason: EndReason
     error: EgressError | None = None
     is_settled: bool = True
-    """Nothing that was recorded waits in the spool."""
+    """The spool holds nothing that still waits."""
     left_out: LeftOut = field(default_factory=LeftOut)
     span_ns: tuple[int, int] = (0, 0)
-    """From when to when it was recorded, in unix ns."""
+    """Beginning and end of the recording, in unix ns."""
 
     def event(self, phase: Phase | None) -> Ended:
         if self.error is None:
@@ -88,7 +88,7 @@ class _EndedEarly(Exception):
 
 
 class Recording:
-    """Run once."""
+    """Run it once."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class Recording:
         names: NameClaim,
         composer: Composer | None = None,
     ) -> None:
-        """`composer`: of a plan that is composed after it was recorded."""
+        """`composer`: for a plan that is composed after it was recorded."""
         self._plan = plan
         self._settings = settings
         self._send = send
@@ -117,22 +117,22 @@ class Recording:
         self._input_stop: InputStop | None = None
         self._orphaned = False
         self._phase: Phase | None = None
-        """START_SIGNAL while a page is waited for."""
+        """START_SIGNAL while waiting for a page."""
         self._control = RecordingControl(plan, send, lambda reason: self._end(End(reason)))
 
     @property
     def _work(self) -> Plan:
-        """What is recorded as long as there is media."""
+        """The plan while there is media to record."""
         return recording_of(self._plan, self._settings.spool) if self._composer is not None else self._plan
 
     @property
     def is_left_to_next(self) -> bool:
-        """Whoever comes after this process goes on with what it has recorded."""
+        """Whether the next process continues what this one has recorded."""
         return self._plan.resumes and self._begun.done() and not self._ending.done()
 
     def stop(self, reason: EndReason, *, orphaned: bool = False) -> None:
-        """`orphaned`: nobody receives the events any more. What they would say stays in the spool, for the
-        next worker to report."""
+        """`orphaned`: nobody receives the events any more. The spool keeps them for the next worker to
+        report."""
         self._orphaned = self._orphaned or orphaned
         if reason is EndReason.KILLED and self._outputs is not None:
             self._outputs.stop_retrying()
@@ -141,25 +141,25 @@ class Recording:
         self._end(End(reason))
 
     async def update_streams(self, add: tuple[StreamTarget, ...], remove: tuple[str, ...]) -> None:
-        """Waits until the recording has begun, or will not. Raises EgressError with everything that did not
-        work; what did is applied."""
+        """Waits until the recording has begun, or cannot begin. Raises EgressError with every failure;
+        changes that worked stay in force."""
         await asyncio.wait((self._begun, self._ending), return_when=asyncio.FIRST_COMPLETED)
         if self._outputs is None or self._ending.done():
             raise EgressError(Code.FAILED_PRECONDITION, "the egress is not recording")
         await self._outputs.update_streams(add, remove)
 
     async def obey(self, order: Order) -> None:
-        """Returns once it is carried out. Raises EgressError."""
+        """Returns once the order is carried out. Raises EgressError."""
         await self._control.obey(order)
 
     async def note_clip(self, clip: ClipStored) -> None:
-        """Part of what is recorded was stored by itself."""
+        """Part of the recording was stored as a clip."""
         if self._outputs is not None and not self._ending.done():
             await self._control.note_clip(clip, self._outputs)
 
     async def run(self, room_keys: KeySupply = NO_KEYS, *, resumes: bool = False, seal: str = "") -> None:
-        """`resumes`: it goes on with what another handler has left. `seal`: for the journal. Never
-        raises: what goes wrong is in the Ended event."""
+        """`resumes`: continues what another handler has left. `seal`: for the journal. Never raises: the
+        Ended event has the error."""
         heart = asyncio.create_task(report_progress(self._send, self._recorded), name="progress")
         self._control.start()
         try:
@@ -175,9 +175,9 @@ class Recording:
             self._control.close()
             heart.cancel()
             await asyncio.gather(heart, return_exceptions=True)
-        self._end(end)  # for whoever still waits for the beginning
+        self._end(end)  # for tasks that still wait for the beginning
         self._send(end.event(self._phase))
-        # Whoever waits for the recording need not wait until a browser has ended.
+        # A client that waits for the recording need not wait until a browser has ended.
         if self._input_stop is not None:
             await self._input_stop.closed()
         if self._browser is not None:
@@ -201,7 +201,7 @@ class Recording:
             opening = journal_and_past(Path(self._settings.spool), self._plan, resumes, seal)
             prepared, opened = await asyncio.gather(
                 self._unless_ended(media_input.prepare()),
-                # Whoever works on it still may take long; a folder is made whatever ends the recording.
+                # A process that still works on it may take long; a new folder is made in any case.
                 self._unless_ended(opening) if resumes else opening,
                 return_exceptions=True,
             )
@@ -219,7 +219,7 @@ class Recording:
                     await self._settle(journal)
             except Exception:
                 if self._outputs is None and past is None:
-                    # None was opened: there is nothing that a recovery could find.
+                    # None was opened, so that a recovery would find nothing.
                     await self._settle(journal)
                 raise
             finally:
@@ -300,13 +300,13 @@ class Recording:
     async def _compose(
         self, composer: Composer, end: End, media_input: MediaInput, journal: RecordingJournal
     ) -> End:
-        """Of what was recorded, to the outputs that were asked for."""
+        """Composes the recording for the requested outputs."""
         error = None if _is_empty(end, media_input) else end.error
         text, code = (error.text, error.code.value) if error is not None else ("", "")
         recorded = RecordedSpan(*end.span_ns, end.reason, text, code, end.left_out)
         await asyncio.to_thread(journal.note_recorded, recorded)
         if self._orphaned:
-            return replace(end, is_settled=False)  # the next worker has it composed, and tells of it
+            return replace(end, is_settled=False)  # the next worker composes it, and reports it
         failure = await composer.run(journal, recorded)
         return End(end.reason, error or failure, composer.is_settled, end.left_out)
 
@@ -318,7 +318,7 @@ class Recording:
         return Restarted(resumed_at_ns, restart.lost_at_ns, len(restarts), missing_ns(restarts))
 
     async def _settle(self, journal: RecordingJournal) -> None:
-        """Nothing waits in the spool but, for an orphan, its last words."""
+        """The spool holds nothing that still waits except, for an orphan, its last events."""
         if self._orphaned:
             return
         try:
@@ -327,7 +327,7 @@ class Recording:
             _log.warning("the spool could not be cleared: %s", error.text)
 
     async def _unless_ended(self, step: Coroutine[Any, Any, T]) -> T:
-        """The step's result. Raises _EndedEarly, the step cancelled, when an End comes first."""
+        """Returns the step's result. Cancels the step and raises _EndedEarly if an End comes first."""
         task = asyncio.create_task(step)
         waiting: list[asyncio.Future[Any]] = [task, self._ending]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -360,7 +360,7 @@ class Recording:
                     self._send(event)
 
     def _watch_ended(self, watch: asyncio.Task[None]) -> None:
-        """Without it the end of the source would never be known."""
+        """If the watch fails, the end of the source would never be noticed."""
         if not watch.cancelled() and (error := watch.exception()) is not None:
             _log.error("the source's events could not be followed", exc_info=error)
             text = f"the source's events could not be followed: {error!r}"
@@ -371,7 +371,7 @@ class Recording:
             self._ending.set_result(end)
 
     def _loop_safe_end(self, reason: EndReason, error: EgressError | None) -> None:
-        """From any thread."""
+        """Any thread may call it."""
         self._ending.get_loop().call_soon_threadsafe(self._end, End(reason, error))
 
     def _fail_from_thread(self, error: EgressError) -> None:
@@ -379,15 +379,15 @@ class Recording:
 
 
 def _is_empty(end: End, media_input: MediaInput) -> bool:
-    """Nobody sent anything, which no file of tracks can be made of, but a picture."""
+    """No participant sent anything, which leaves no file of tracks but does leave a picture."""
     return end.reason is not EndReason.FAILURE and not media_input.sample().frames
 
 
 def _to_nobody(event: AnyEvent) -> None:
-    """What is told of a file of tracks is of no output that was asked for."""
+    """Updates of a file of tracks belong to none of the requested outputs."""
 
 
 def _left_out(media_input: MediaInput) -> LeftOut:
-    """Of tracks as they are, all that was dropped is told of the tracks."""
+    """For passed-through tracks, the tracks report everything that was dropped."""
     sample = media_input.sample()
     return LeftOut(sample.losses, 0 if media_input.passes_through else sample.dropped_frames, sample.quicker)

@@ -1,7 +1,7 @@
-"""What a recording leaves on the disk for whoever has to finish it, should its handler be killed.
+"""What a recording leaves on disk, so that another process can finish it if its handler is killed.
 
-Beside the media lies the journal: the plan, and the last thing each output said of itself. A lock on it
-tells a recording that runs from one that was left behind.
+The journal lies beside the media: the plan, and the last update of each output. A lock on it distinguishes a
+running recording from an abandoned one.
 """
 
 import asyncio
@@ -51,13 +51,13 @@ _RULES, _METADATA = "rules", "metadata-"
 _STREAM, _TARGET = "stream-", "target-"
 _ALIVE = b"%020d"
 MOST_ASKED_BYTES = 16 * 2**20
-"""From this size on a journal takes no more of what somebody asks for, as often as they like: what the
-recording itself notes has room, and whoever goes on with it can read all of it (journal.MOST_BYTES)."""
+"""From this size on, a journal refuses further requests of users, however many come: the recording's own
+notes still fit, and a process that continues it can read all of it (journal.MOST_BYTES)."""
 _UPDATE: msgspec.json.Decoder[OutputUpdate] = msgspec.json.Decoder(OutputUpdate)
 
 
 class RecordedSpan(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How a recording ended whose picture is composed after it. Times are unix ns."""
+    """How a recording ended whose picture is composed afterwards. Times are unix ns."""
 
     started_at_ns: int
     ended_at_ns: int
@@ -68,30 +68,31 @@ class RecordedSpan(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RecordingJournal:
-    """Of one egress, held by one process at a time. Methods are called from one thread at a time."""
+    """The journal of one egress; one process at a time holds it. One thread at a time may call methods."""
 
     def __init__(self, journal: Journal, lock_fd: int) -> None:
         self._journal = journal
         self._lock_fd = lock_fd
         self._told: dict[tuple[int, int], OutputUpdate] = {}
         self._unwritten: set[tuple[int, int]] = set()
-        """Outputs whose last state the journal could not take."""
+        """Outputs whose last state did not reach the journal."""
 
     @classmethod
     def create(cls, spool: Path, plan: Plan, seal: str = "") -> "RecordingJournal":
-        """`seal`: the worker's, of the plan. Raises EgressError when the disk does not take it, or the folder
-        holds an earlier recording of this egress: a retry must not cost what waits there for its storage."""
+        """`seal`: the worker's, of the plan. Raises EgressError if the disk refuses it, or if the folder
+        holds an earlier recording of this egress: a retry must not cost media that waits there for its
+        storage."""
         folder = spool / plan.egress_id
         if is_held(folder):
-            raise _refused(folder, "another process is still at work on it")
+            raise _refused(folder, "another process is still working on it")
         if has_journal(folder):
-            raise _refused(folder, "what was recorded before under this egress_id still waits there")
+            raise _refused(folder, "an earlier recording with this egress_id still waits there")
         journal = Journal.create(spool, plan.egress_id, plans.encode(plan), seal)
         return cls(journal, _lock(folder))
 
     @classmethod
     def take_over(cls, folder: Path) -> "RecordingJournal":
-        """Opens what a process has left. Blocks while that process still works on it. Raises EgressError when
+        """Opens what a process has left. Blocks while that process still works on it. Raises EgressError if
         nothing is left."""
         lock_fd = _lock(folder, wait=True)
         try:
@@ -107,8 +108,8 @@ class RecordingJournal:
 
     @classmethod
     async def taken_over(cls, folder: Path, given_up: "asyncio.Event | None" = None) -> "RecordingJournal":
-        """As take_over(), which nobody can interrupt while it waits: where `given_up` comes first it is left
-        alone, and the folder is refused."""
+        """Like take_over(), which cannot be interrupted while it waits: if `given_up` comes first, it
+        abandons the wait and refuses the folder."""
         if not await asyncio.to_thread(is_held, folder):
             return await asyncio.to_thread(cls.take_over, folder)
         taking = asyncio.wrap_future(daemon_thread.begun("take over", lambda: cls.take_over(folder)))
@@ -119,7 +120,7 @@ class RecordingJournal:
         await asyncio.gather(stopped, return_exceptions=True)
         if taking.done():
             return taking.result()
-        raise _refused(folder, "another process is still at work on it")
+        raise _refused(folder, "another process is still working on it")
 
     @property
     def folder(self) -> Path:
@@ -127,15 +128,15 @@ class RecordingJournal:
 
     @property
     def told(self) -> dict[tuple[int, int], OutputUpdate]:
-        """The last update of each part of each output that a recovery can use: its names, and its end once
+        """The last update that a recovery can use, for each part of each output: its names, and its end once
         stored. An output that is not split has part 0."""
         return self._told
 
     def note(self, event: AnyEvent) -> None:
-        """Keeps what recovery needs of an event, and passes over the rest.
+        """Keeps what recovery needs of an event, and ignores the rest.
 
-        Never raises: on a disk that is full, what is recorded is yet to be stored, which makes room. The
-        next event of that output is written instead.
+        Never raises: on a full disk, storing what is recorded makes room. The output's next event is written
+        instead.
         """
         if not isinstance(event, FileUpdate | SegmentsUpdate | ImagesUpdate):
             return
@@ -155,7 +156,7 @@ class RecordingJournal:
             self._unwritten.discard(_key(event))
 
     def note_names(self, values: dict[str, str]) -> None:
-        """What the placeholders of file names stand for."""
+        """The values of the file name placeholders."""
         self._journal.note_names(values)
 
     @property
@@ -163,7 +164,7 @@ class RecordingJournal:
         return self._journal.names
 
     def note_marker(self, number: int, marker: Marker) -> None:
-        """Raises EgressError when the disk does not take it."""
+        """Raises EgressError if the disk refuses it."""
         self._note_asked(f"{_MARKER}{number}", msgspec.json.encode(marker).decode())
 
     @property
@@ -172,7 +173,7 @@ class RecordingJournal:
         return self._journal.noted(_MARKER, Marker)
 
     def note_pause(self, number: int, pause: Pause) -> None:
-        """One that goes on has no end yet: 0. Raises EgressError when the disk does not take it."""
+        """An open pause has the end 0. Raises EgressError if the disk refuses it."""
         self._note_asked(f"{_PAUSE}{number}", msgspec.json.encode(pause).decode())
 
     @property
@@ -181,7 +182,7 @@ class RecordingJournal:
         return self._journal.noted(_PAUSE, Pause)
 
     def note_restart(self, number: int, restart: Restart) -> None:
-        """Raises EgressError when the disk does not take it."""
+        """Raises EgressError if the disk refuses it."""
         self._journal.note(f"{RESTART}{number}", msgspec.json.encode(restart).decode())
 
     @property
@@ -190,7 +191,7 @@ class RecordingJournal:
         return self._journal.noted(RESTART, Restart)
 
     def note_started(self, at_ns: int) -> None:
-        """Unix ns of media time zero. Raises EgressError when the disk does not take it."""
+        """Unix ns of media time zero. Raises EgressError if the disk refuses it."""
         self._journal.note(STARTED, at_ns)
 
     @property
@@ -199,8 +200,8 @@ class RecordingJournal:
         return int(self._journal.facts.get(STARTED, 0))
 
     def note_alive(self) -> None:
-        """It records now. In the lock file, and not for good: a second more or less is no matter. Never
-        raises."""
+        """Notes that it records now, in the lock file and without a flush: a second more or less does not
+        matter. Never raises."""
         with contextlib.suppress(OSError), (self.folder / LOCK).open("r+b", buffering=0) as file:
             file.write(_ALIVE % time.time_ns())
 
@@ -213,11 +214,11 @@ class RecordingJournal:
             return 0
 
     def note_stream(self, update: StreamUpdate) -> None:
-        """The last word of a stream or a websocket. Never raises: at worst its numbers begin anew."""
+        """The last update of a stream or a websocket. Never raises: at worst its numbers restart."""
         self._try_note(_numbered(_STREAM, update.output, update.stream), update)
 
     def note_target(self, output: int, number: int, target: StreamTarget) -> None:
-        """One that was added. Never raises: at worst it is not sent to any more."""
+        """A target that was added. Never raises: at worst a continuation does not send to it."""
         self._try_note(_numbered(_TARGET, output, number), target)
 
     def _try_note(self, key: str, what: StreamUpdate | StreamTarget) -> None:
@@ -231,7 +232,7 @@ class RecordingJournal:
         return self._noted_one(_numbered(_STREAM, output, number), StreamUpdate)
 
     def streams(self, output: StreamOutput, index: int) -> tuple[LeftStream, ...]:
-        """Those of the plan, and those that were added. Raises msgspec.DecodeError."""
+        """The plan's streams, and those that were added. Raises msgspec.DecodeError."""
         found: list[LeftStream] = []
         while True:
             number = len(found)
@@ -247,7 +248,8 @@ class RecordingJournal:
         return None if noted is None else msgspec.json.decode(str(noted), type=kind)
 
     def note_ending(self) -> None:
-        """Nobody goes on with it. Never raises: at worst it is gone on with for a moment."""
+        """The recording must not be continued any more. Never raises: at worst it is continued for a
+        moment."""
         try:
             self._journal.note(_ENDING, True)
         except EgressError as error:
@@ -258,24 +260,24 @@ class RecordingJournal:
         return bool(self._journal.facts.get(_ENDING))
 
     def note_rules(self, rules: EndRules) -> None:
-        """In the place of the plan's. Raises EgressError when the disk does not take it."""
+        """Rules that replace the plan's. Raises EgressError if the disk refuses them."""
         self._note_asked(_RULES, msgspec.json.encode(rules).decode())
 
     def note_metadata(self, metadata: str) -> None:
-        """Of the recorder's participant, which say how it is to look. Raises EgressError when the disk does
-        not take it."""
+        """Metadata of the recorder's participant, which define its look. Raises EgressError if the disk
+        refuses them."""
         number = sum(key.startswith(_METADATA) for key in self._journal.facts)
         self._note_asked(f"{_METADATA}{number}", metadata)
 
     def _note_asked(self, key: str, value: str) -> None:
-        """Raises EgressError when the disk does not take it, or there is too much."""
+        """Raises EgressError if the disk refuses it, or there is too much."""
         if self._journal.size_bytes + len(value) > MOST_ASKED_BYTES:
-            why = f"journal in {self.folder}: too much was asked of the recording"
+            why = f"journal in {self.folder}: too many changes were requested"
             raise EgressError(Code.RESOURCE_EXHAUSTED, why, phase=Phase.RECORDING)
         self._journal.note(key, value)
 
     def note_clip(self, number: int, clip: ClipRecord) -> None:
-        """Never raises: the clip is stored, whether or not a recovery could list it."""
+        """Never raises: the clip is stored, even if a recovery cannot list it."""
         try:
             self._journal.note(f"{_CLIP}{number}", msgspec.json.encode(clip).decode())
         except EgressError as error:
@@ -287,7 +289,7 @@ class RecordingJournal:
         return self._journal.noted(_CLIP, ClipRecord)
 
     def note_passthrough(self) -> None:
-        """Encoded frames are stored as they come."""
+        """Encoded frames are stored unchanged."""
         self._journal.note(_PASSTHROUGH, True)
 
     @property
@@ -299,7 +301,7 @@ class RecordingJournal:
         return self._journal.egress_id
 
     def note_recorded(self, recorded: RecordedSpan) -> None:
-        """What outputs say from here on is of those that are composed. Raises EgressError."""
+        """Later updates belong to the composed outputs. Raises EgressError."""
         self._journal.note(_RECORDED, msgspec.json.encode(recorded).decode())
 
     @property
@@ -309,7 +311,7 @@ class RecordingJournal:
         return None if noted is None else msgspec.json.decode(str(noted), type=RecordedSpan)
 
     def begin_composing(self) -> int:
-        """All that outputs have told is void. Returns how often it was begun, this time included. Raises
+        """Discards all updates of outputs. Returns how often composing began, including this time. Raises
         EgressError."""
         self._told.clear()
         self._unwritten.clear()
@@ -318,11 +320,11 @@ class RecordingJournal:
         return count
 
     def take_back_composing(self) -> None:
-        """It was given up in order, and counts for nothing. Raises EgressError."""
+        """Composing was stopped in order, and does not count. Raises EgressError."""
         self._journal.note(_COMPOSINGS, int(self._journal.facts.get(_COMPOSINGS, 0)) - 1)
 
     def note_composed(self) -> None:
-        """What is left to do is what is left of any recording. Raises EgressError."""
+        """The rest is as for any recording. Raises EgressError."""
         self._journal.note(_COMPOSED, True)
 
     @property
@@ -330,11 +332,11 @@ class RecordingJournal:
         return bool(self._journal.facts.get(_COMPOSED))
 
     def last_change_s(self) -> float:
-        """When the process wrote last that is at work on it, in unix seconds. Blocking."""
+        """When the working process last wrote, in unix seconds. Blocking."""
         return last_change_s(self.folder)
 
     def late_since(self, stopped_s: float) -> LateUploads:
-        """Of what was made before that, while the recording goes on."""
+        """Uploads of files made before that, while the recording continues."""
         return LateUploads(stopped_s, SentByJournal(self._journal))
 
     def late_uploads(self) -> LateUploads:
@@ -342,7 +344,7 @@ class RecordingJournal:
         return LateUploads.of(self._journal)
 
     def settle(self) -> None:
-        """Everything is where it belongs: removes the folder. Raises EgressError when the disk refuses."""
+        """Everything is stored: removes the folder. Raises EgressError if the disk refuses."""
         self._journal.finish()
         self.release()
 
@@ -354,13 +356,13 @@ class RecordingJournal:
 
 
 def changed_rules_of(journal: Journal) -> EndRules | None:
-    """None: they are the plan's. Raises msgspec.DecodeError."""
+    """None: the plan's rules hold. Raises msgspec.DecodeError."""
     noted = journal.facts.get(_RULES)
     return None if noted is None else msgspec.json.decode(str(noted), type=EndRules)
 
 
 def metadata_of(journal: Journal) -> list[str]:
-    """All that came while it was recorded, in order."""
+    """All metadata that arrived while it was recorded, in order."""
     return [str(value) for key, value in journal.facts.items() if key.startswith(_METADATA)]
 
 
@@ -384,7 +386,7 @@ def _lock(folder: Path, *, wait: bool = False) -> int:
     except OSError as error:
         raise _refused(folder, error.strerror or str(error)) from None
     if fd is None:
-        raise _refused(folder, "another process is still at work on it")
+        raise _refused(folder, "another process is still working on it")
     return fd
 
 

@@ -1,4 +1,4 @@
-"""Finishes what a handler that died has left in the spool: makes files whole, stores them, reports them."""
+"""Finishes what a handler that died has left in the spool: completes files, stores them, reports them."""
 
 import asyncio
 import logging
@@ -37,13 +37,13 @@ from openegress.output.spool_file import HEADER_BYTES
 
 _log = logging.getLogger(__name__)
 
-_ALIVE_S = 1.0  # the worker takes a handler that says nothing for one that hangs
+_ALIVE_S = 1.0  # the worker treats a silent handler as hung
 
 Send = Callable[[AnyEvent], None]
 
 
 class Recovery:
-    """Of one egress. Run once; what cannot be stored stays in the spool, and is tried again later."""
+    """Recovers one egress. Run it once; what cannot be stored stays in the spool for a later try."""
 
     def __init__(
         self, plan: Plan, spool: Path, send: Send, confinement: Confinement, composer: Composer | None = None
@@ -58,8 +58,8 @@ class Recovery:
         self._orphaned = False
 
     def stop(self, reason: EndReason, *, orphaned: bool = False) -> None:
-        """What no storage takes now is left to the next recovery. An `orphaned` one also leaves it to the
-        next to report what was stored. Composing only ends with the service."""
+        """Leaves to the next recovery what no storage takes now. An `orphaned` one also leaves it the report
+        of what was stored. Composing only ends with the service."""
         if self._composer is not None and reason is not EndReason.KILLED:
             return
         self._orphaned = self._orphaned or orphaned
@@ -111,7 +111,7 @@ def _failed(error: Exception | None) -> Ended:
 
 
 class _Salvage:
-    """The outputs in a spool folder that is ours."""
+    """The outputs in a spool folder that this process holds."""
 
     def __init__(self, journal: RecordingJournal, uploaders: Uploaders, send: Send) -> None:
         self._journal = journal
@@ -119,7 +119,7 @@ class _Salvage:
         self._send = send
 
     async def save(self, plan: Plan) -> EgressError | None:
-        """Recovers all outputs at once, whatever becomes of the others, then the manifests. Returns the first
+        """Recovers all outputs at once, independently of each other, then the manifests. Returns the first
         error."""
         outcomes = await asyncio.gather(*(self._try_output(*each) for each in enumerate(plan.outputs)))
         errors = [each for each in outcomes if isinstance(each, EgressError)]
@@ -160,18 +160,18 @@ class _Salvage:
                 return await self._save_images(output, told)
             case _:
                 self._refuse_unnamed(index)
-                return Records()  # it had not begun, or leaves nothing behind
+                return Records()  # it had not begun, or left nothing behind
 
     def _refuse_unnamed(self, index: int) -> None:
-        """Raises EgressError where there are media that the journal does not name, because the disk was full.
-        They must not be removed with the folder."""
+        """Raises EgressError if there is media that the journal does not name because the disk was full.
+        Removing the folder must not remove that media."""
         for kind in ("file", "segments", "images"):
             folder = self._journal.folder / f"{kind}-{index}"
             if any(path.stat().st_size > HEADER_BYTES or holds_media(path) for path in folder.glob("*")):
                 raise internal(f"{folder}: the journal does not say what its files are; they are kept")
 
     async def _save_parts(self, output: FileOutput, index: int) -> Records:
-        """All of a file that is split, whatever becomes of one of them. Raises the first EgressError."""
+        """Saves all parts of a split file, independently of each other. Raises the first EgressError."""
         updates = sorted(key for key in self._journal.told if key[0] == index)
         parts = [told for key in updates if isinstance(told := self._journal.told[key], FileUpdate)]
         saved = await asyncio.gather(
@@ -230,7 +230,7 @@ class _Salvage:
         return records
 
     async def _save_sidecars(self, plan: Plan) -> tuple[Records, EgressError | None]:
-        """What is stored, and what of it is not."""
+        """What was stored, and the error if some was not."""
         values = {**plan.name_values, **self._journal.names}
         end_ns = max((each.ended_at_ns for each in self._journal.told.values()), default=0)
         records, failed, backup_used = await store_sidecars(

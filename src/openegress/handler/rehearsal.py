@@ -1,8 +1,7 @@
-"""What every recording does first, done once ahead of all of them.
+"""Does once, in advance, what every recording does first.
 
-Libraries set themselves up where they are first used. OpenSSL takes 24 ms and 10 MiB for that, which is more
-than a recording of one track needs besides. What is done before a fork is done for every handler, and its
-memory is there once.
+Libraries initialise themselves on first use. OpenSSL takes 24 ms and 10 MiB for that, more than everything
+else a recording of one track needs. Work done before a fork serves every handler, and its memory is shared.
 """
 
 import asyncio
@@ -17,7 +16,7 @@ from openegress.media.passthrough import audio_format
 from openegress.room.transport.media import Transport
 
 _SAMPLES = 960
-"""Of a packet of Opus: 20 ms."""
+"""Per packet of Opus: 20 ms."""
 _PACKETS = 60
 """Enough for two fragments."""
 
@@ -29,7 +28,7 @@ def rehearse() -> None:
 
 
 async def _talk() -> None:
-    """To a worker that hangs up at once, and to no room."""
+    """Talks to a worker that hangs up at once, and to no room."""
     ours, theirs = socket.socketpair()
     channel = await WorkerChannel.open(theirs.detach())
     channel.send(ipc.Ready())
@@ -40,11 +39,11 @@ async def _talk() -> None:
     transport = Transport(on_rtp=_drop, on_rtcp=_drop, on_lost=_drop)
     transport.rehearse()
     await transport.close()
-    await asyncio.sleep(0)  # what was closed is told in the next turn
+    await asyncio.sleep(0)  # closed transports report it in the next turn
 
 
 def _write() -> None:
-    """A file of sound that nobody gets."""
+    """Writes a file of sound that nobody gets."""
     form = audio_format(AudioCodec.OPUS)
     writer = FragmentWriter(_drop, [form], header=file_header([form]))
     writer.open()

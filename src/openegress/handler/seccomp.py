@@ -1,7 +1,7 @@
-"""Seccomp (seccomp(2)): a process gives up system calls for good, in all its threads.
+"""Seccomp (seccomp(2)): a process permanently gives up system calls, in all its threads.
 
-A filter of our own through ctypes, with no need of libseccomp on the host: its binding on PyPI, pyseccomp,
-has had no release since 2021.
+Loads our own filter through ctypes, without libseccomp on the host: its binding on PyPI, pyseccomp, has had
+no release since 2021.
 """
 
 import ctypes
@@ -19,30 +19,30 @@ _RET_ERRNO, _RET_ALLOW = 0x0005_0000, 0x7FFF_0000
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 """BPF_LD|BPF_W|BPF_ABS, BPF_JMP|BPF_JEQ|BPF_K, |BPF_JGE, |BPF_JSET, BPF_RET|BPF_K of linux/bpf_common.h."""
 _NUMBER, _ARCHITECTURE, _ARGUMENT_0, _ARGUMENT_BYTES = 0, 4, 16, 8
-"""Offsets in struct seccomp_data; of an argument its lower half, on a little-endian machine."""
+"""Offsets in struct seccomp_data; for an argument, its lower half on a little-endian machine."""
 _X32 = 0x4000_0000
-"""Calls of x86-64's other ABI have this bit."""
+"""Calls of x86-64's other ABI have this bit set."""
 _CLONE_THREAD = 0x0001_0000
 _FAMILIES = (2, 10, 16)
-"""AF_INET, AF_INET6, AF_NETLINK: the last is how libc learns of addresses."""
+"""AF_INET, AF_INET6, AF_NETLINK: libc learns addresses from the last."""
 _AF_UNIX = 1
 _NOT_STREAM = 0b110
-"""What SOCK_DGRAM and SOCK_SEQPACKET have, and SOCK_STREAM has not: an end of a pair of datagrams can be
-connected to somebody else."""
+"""Bits of SOCK_DGRAM and SOCK_SEQPACKET that SOCK_STREAM lacks: one end of a datagram pair can be connected
+elsewhere."""
 
 
 class UnixSockets(Enum):
-    """Landlock does not restrict connecting to them where they have a path: displays and sound of other
-    recordings do."""
+    """Landlock does not restrict connecting to sockets with a path, such as other recordings' displays and
+    sound servers."""
 
     ALLOWED = auto()
-    """For pages, whose display and sound they are."""
+    """For pages, which need their display and sound server."""
     REFUSED = auto()
-    """Streams in pairs, which know nobody else, are there all the same."""
+    """Pairs of stream sockets, which reach nobody else, still work."""
 
 
 _DENIED: dict[str, tuple[int | None, int | None]] = {
-    # Starting programs, reaching into others.
+    # Starting programs, reaching into other processes.
     "fork": (57, None),
     "vfork": (58, None),
     "execve": (59, 221),
@@ -55,7 +55,7 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "kcmp": (312, 272),
     "move_pages": (279, 239),
     "migrate_pages": (256, 238),
-    # Rights and owners of files, which Landlock does not cover.
+    # Permissions and owners of files, which Landlock does not cover.
     "chmod": (90, None),
     "fchmodat": (268, 53),
     "fchmodat2": (452, 452),
@@ -84,7 +84,7 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "fsmount": (432, 432),
     "fspick": (433, 433),
     "mount_setattr": (442, 442),
-    # Parts of the kernel that no recording has a use for, and attacks on it often have.
+    # Parts of the kernel that no recording needs and that attacks often use.
     "bpf": (321, 280),
     "perf_event_open": (298, 241),
     "userfaultfd": (323, 282),
@@ -110,7 +110,7 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "syslog": (103, 116),
     "sethostname": (170, 161),
     "setdomainname": (171, 162),
-    # What processes of one user share without a file: others' pictures among it.
+    # What processes of one user share without a file, including other recordings' pictures.
     "shmget": (29, 194),
     "shmat": (30, 196),
     "shmctl": (31, 195),
@@ -126,18 +126,18 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "mq_unlink": (241, 181),
     "ioprio_set": (251, 30),
 }
-"""By architecture: x86-64, aarch64 (asm/unistd_64.h, asm-generic/unistd.h)."""
+"""Numbers by architecture: x86-64, aarch64 (asm/unistd_64.h, asm-generic/unistd.h)."""
 
 
 _OWN: dict[str, tuple[int, int, tuple[int, ...]]] = {
     "prlimit64": (302, 261, (0,)),
-    "setpriority": (141, 140, (0, 1)),  # of PRIO_PROCESS, which is 0 as well
+    "setpriority": (141, 140, (0, 1)),  # PRIO_PROCESS is 0 as well
     "sched_setparam": (142, 118, (0,)),
     "sched_setscheduler": (144, 119, (0,)),
     "sched_setaffinity": (203, 122, (0,)),
     "sched_setattr": (314, 274, (0,)),
 }
-"""What a thread may do to itself alone: the arguments that have to be 0 for it."""
+"""Calls that a thread may make on itself only: the arguments that must be 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ def _here() -> Architecture | None:
 
 
 def is_there() -> bool:
-    """Whether the kernel filters system calls, and the filter knows this architecture's."""
+    """Whether the kernel filters system calls, and the filter supports this architecture."""
     here = _here()
     if here is None:
         return False
@@ -182,8 +182,8 @@ def is_there() -> bool:
 
 
 def restrict(unix_sockets: UnixSockets) -> bool:
-    """From here on no thread of this process starts a program or a process, looks into another one, slows it
-    down, or makes use of what else is in _DENIED: EPERM. Returns False where nothing was restricted. Raises
+    """From here on no thread of this process can start a program or a process, look into another one or slow
+    it down, or make any other call in _DENIED: EPERM. Returns False if nothing was restricted. Raises
     OSError."""
     here = _here()
     if here is None or not is_there():
@@ -219,10 +219,10 @@ def program(of: Architecture, unix_sockets: UnixSockets) -> bytes:
     for number in of.denied:
         code += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, refused)]
     code += [
-        # Its flags cannot be seen; libc takes clone where there is no clone3.
+        # A filter cannot see its flags; libc falls back to clone without clone3.
         (_EQUAL, 0, 1, of.clone3),
         (_RETURN, 0, 0, absent),
-        # A thread, and no process.
+        # Allows a thread but not a process.
         (_EQUAL, 0, 4, of.clone),
         (_LOAD, 0, 0, _ARGUMENT_0),
         (_ANY_BIT, 0, 1, _CLONE_THREAD),

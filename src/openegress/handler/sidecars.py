@@ -1,5 +1,5 @@
-"""What is kept of a meeting beside its recording: the room's events on their way into the sidecars' log, and
-the files made of it."""
+"""Keeps the record of a meeting beside its recording: passes the room's events to the sidecars' log, and
+makes files of it."""
 
 import logging
 import time
@@ -35,7 +35,7 @@ _MOST_EARLY = 10_000
 
 
 class SidecarRecorder:
-    """Of one egress. It does nothing where the plan has no sidecars; on the event loop."""
+    """For one egress. Does nothing if the plan has no sidecars; runs on the event loop."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -43,15 +43,15 @@ class SidecarRecorder:
         self._early: list[LogEntry] = []
         self._lost_early = 0
         self._failed = 0
-        """Events of which nothing could be made."""
+        """Events that could not be logged."""
         self._log: SidecarLog | None = None
         self._opening: Opening | None = None
         self._layout = plan.source.layout if isinstance(plan.source, LayoutSource) else ""
         self.is_settled = True
-        """Nothing waits in the spool; after finish()."""
+        """After finish(): the spool holds nothing that still waits."""
 
     def observe(self, observed: Observed) -> None:
-        """Never raises: strangers decide what comes, and the recording goes on whatever that is."""
+        """Never raises: participants decide what comes, and the recording must go on."""
         if not self._plan.sidecars and self._plan.render is Render.LIVE:
             return
         try:
@@ -81,8 +81,8 @@ class SidecarRecorder:
         self._append(LogEntry(change.at_ns, event, {entries.IS_CUT: is_cut}))
 
     def note_gap(self, lost_at_ns: int, resumed_at_ns: int | None) -> None:
-        """Nothing was recorded in between, as there was no handler. None: a pause goes on, as if it had begun
-        where what was recorded ends."""
+        """Nothing was recorded in between, because there was no handler. None: a pause is open, and counts
+        from the end of the recorded media."""
         fields = {entries.IS_CUT: True, entries.IS_RESTART: True}
         self._append(LogEntry(lost_at_ns, entries.PAUSED, fields))
         if resumed_at_ns is not None:
@@ -92,7 +92,7 @@ class SidecarRecorder:
         self._append(LogEntry(marker.unix_ns, entries.MARKED, {"name": marker.name}))
 
     def note_clip(self, clip: ClipRecord) -> None:
-        """From where to where it is, as the events have time."""
+        """Logs where the clip begins and ends, in the time of events."""
         told = {"filename": clip.filename, "from_ms": clip.begin_ns // MS, "to_ms": clip.end_ns // MS}
         self._append(LogEntry(time.time_ns(), entries.CLIPPED, told))
 
@@ -118,7 +118,7 @@ class SidecarRecorder:
     async def finish(
         self, ended_at_ns: int, uploader: Callable[[StoragePlan], Uploader], emit: Emit
     ) -> tuple[Records, EgressError | None]:
-        """What is stored, and what of it is not."""
+        """What was stored, and the error if some was not."""
         if self._log is None or self._opening is None:
             return Records(), None
         self.is_settled = False
@@ -132,7 +132,7 @@ class SidecarRecorder:
             return Records(), error
         if self._plan.render is Render.DEFERRED:
             self.is_settled = True
-            return Records(), None  # of the log they are made once that was composed
+            return Records(), None  # they are made from the log after composing
         stored = StoredSidecars(self._plan)
         stored.open(self._opening)
         records, failed = await stored.finish(ended_at_ns, uploader, emit)
@@ -159,13 +159,13 @@ class SidecarRecorder:
 
 
 class StoredSidecars:
-    """The files of a log that is complete."""
+    """Makes the files of a complete log."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._opening: Opening | None = None
         self.is_settled = True
-        """As a SidecarRecorder's."""
+        """As in SidecarRecorder."""
 
     def open(self, opening: Opening) -> None:
         self._opening = opening
@@ -173,7 +173,7 @@ class StoredSidecars:
     async def finish(
         self, ended_at_ns: int, uploader: Callable[[StoragePlan], Uploader], emit: Emit
     ) -> tuple[Records, EgressError | None]:
-        """What is stored, and what of it is not."""
+        """What was stored, and the error if some was not."""
         assert self._opening is not None
         self.is_settled = False
         records, failed, backup_used = await store_sidecars(

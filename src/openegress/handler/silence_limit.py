@@ -1,4 +1,4 @@
-"""The time after which a recording in which nothing is heard ends by itself."""
+"""Ends a recording after a time without audible sound."""
 
 import asyncio
 import time
@@ -8,7 +8,7 @@ from openegress.media.hearing import Hearing
 
 
 class SilenceLimit:
-    """On the event loop. `on_reached` is called once."""
+    """Runs on the event loop. Calls `on_reached` once."""
 
     def __init__(self, on_reached: Callable[[], None]) -> None:
         self.hearing = Hearing()
@@ -18,7 +18,7 @@ class SilenceLimit:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, limit_s: float) -> None:
-        """Counts anew from now on; 0: does not count."""
+        """Restarts the count; 0: stops it."""
         self.stop()
         self._limit_s = limit_s
         self.hearing.is_on = limit_s > 0

@@ -1,4 +1,4 @@
-"""The tracks of a recording that is composed after it, in the spool. Blocking."""
+"""The spooled tracks of a recording that is composed afterwards. Blocking."""
 
 import shutil
 from pathlib import Path
@@ -11,27 +11,27 @@ from openegress.output.spool_file import disk_error
 from openegress.source.room.meeting_history import RoomChange
 
 _MADE = ("file-*", "segments-*", "images-*")
-"""What outputs have below the folder of their egress."""
+"""Output files below the folder of their egress."""
 _WRITTEN = f"file-0/recording.{Container.MKV.value}"
-"""While it is recorded."""
+"""The file while it is recorded."""
 
 
 def _has_bytes(path: Path) -> bool:
-    """A file is made ahead of the first packet, and has nothing if none came."""
+    """The file is created before the first packet, and stays empty if none comes."""
     return path.exists() and path.stat().st_size > 0
 
 
 class SpooledTracks:
-    """Methods raise EgressError when the disk refuses."""
+    """Methods raise EgressError if the disk refuses."""
 
     def __init__(self, folder: Path) -> None:
-        """`folder`: of the egress."""
+        """`folder`: the egress' own."""
         self._folder = folder
         self._whole = folder / FOLDER / TRACKS
 
     def take(self) -> Path | None:
-        """The file, out of the way of what is composed; what an earlier try has composed is removed. None:
-        nobody sent anything."""
+        """Moves the file out of the way of composed files, and removes those of an earlier try. Returns None
+        if no participant sent anything."""
         try:
             written = self._folder / _WRITTEN
             if not self._whole.exists() and _has_bytes(written):
@@ -46,7 +46,7 @@ class SpooledTracks:
         return self._whole if _has_bytes(self._whole) else None
 
     def changes(self, zero_ns: int) -> list[RoomChange]:
-        """What happened in the room; `zero_ns` is media time zero in unix ns."""
+        """The changes in the room; `zero_ns` is media time zero in unix ns."""
         try:
             return [
                 RoomChange(max(0, entry.at_ns - zero_ns), entry.event, entry.fields)

@@ -1,4 +1,4 @@
-"""Stems: each participant's voice in a file of its own, made when a recording has ended, of what came."""
+"""Stems: each participant's voice in its own file, made from the recorded tracks after a recording ends."""
 
 import functools
 import logging
@@ -33,17 +33,17 @@ from openegress.storage.uploader import Uploader
 _log = logging.getLogger(__name__)
 
 _FOLDER = "stems"
-"""In the folder of the egress."""
+"""Within the folder of the egress."""
 _NICENESS = 19
-"""Of the thread that makes them: whatever records comes first (sched(7))."""
+"""Of the thread that makes them: recordings come first (sched(7))."""
 _SLOWEST = 10
-"""Times the length of the recording, on a machine that is full of others."""
+"""Relative to the length of the recording, on a fully loaded machine."""
 
 Told = FileUpdate | SegmentsUpdate | ImagesUpdate
 
 
 class StemRecorder:
-    """Of one egress. It does nothing where the plan has no stems; on the event loop."""
+    """For one egress. Does nothing if the plan has no stems; runs on the event loop."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -51,15 +51,15 @@ class StemRecorder:
         self._voices: VoicesFile | None = None
         self._failure: EgressError | None = None
         self.is_settled = True
-        """Nothing waits in the spool; after finish()."""
+        """After finish(): the spool holds nothing that still waits."""
 
     def open(self, opening: Opening) -> None:
-        """Media time zero is known. The recording goes on where this fails."""
+        """Media time zero is known. If this fails, the recording continues."""
         if self._plan.stems is None:
             return
         self._opening = opening
         if self._plan.render is Render.DEFERRED:
-            return  # it is composed of tracks that have the voices
+            return  # it is composed from tracks, which contain the voices
         try:
             self._voices = VoicesFile(opening)
         except EgressError as failure:
@@ -67,19 +67,19 @@ class StemRecorder:
 
     @property
     def of_packets(self) -> list[PacketSink]:
-        """Takes what outputs get, where that is tracks of a room."""
+        """Sinks for the outputs' packets, if those are tracks of a room."""
         is_of_tracks = isinstance(self._plan.source, TracksSource)
         return [self._voices] if self._voices is not None and is_of_tracks else []
 
     @property
     def of_tracks(self) -> list[PacketSink]:
-        """Takes the tracks of a room beside what is composed of them."""
+        """Sinks for a room's tracks beside the picture composed from them."""
         return [self._voices] if self._voices is not None and not self.of_packets else []
 
     async def finish(
         self, told: Mapping[tuple[int, int], Told], uploader: Callable[[StoragePlan], Uploader], emit: Emit
     ) -> tuple[Records, EgressError | None]:
-        """What is stored, and what of it is not. `told`: what outputs have told in the end."""
+        """What was stored, and the error if some was not. `told`: the outputs' last updates."""
         if self._opening is None:
             return Records(), None
         self.is_settled = False
@@ -105,7 +105,7 @@ async def store_stems(
     uploader: Callable[[StoragePlan], Uploader],
     emit: Emit,
 ) -> tuple[Records, EgressError | None]:
-    """What is stored, and what went wrong. `folder` is the egress' own in the spool, `values` are those of
+    """What was stored, and the error. `folder` is the egress' own in the spool, `values` are those of
     placeholders."""
     first, source = first_stored(plan), _source(folder, plan)
     if first is None or plan.stems is None or not source.exists() or not source.stat().st_size:
@@ -134,7 +134,7 @@ async def store_stems(
 def _made(source: Path, folder: Path, plan: Plan, length_ns: int) -> dict[str, Path]:
     """Files by identity. Blocking. Raises EgressError."""
     assert plan.stems is not None
-    os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)  # of this thread alone
+    os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)  # of this thread only
     file = MeetingFile(source)
     length_ns = length_ns or file.end_ns
     try:
@@ -149,7 +149,7 @@ def _made(source: Path, folder: Path, plan: Plan, length_ns: int) -> dict[str, P
 
 
 def _paths(identities: Collection[str], folder: Path, extension: str) -> dict[str, Path]:
-    """Where they are made: names of people are not names of files."""
+    """Where they are made: names of people are not safe file names."""
     return {identity: folder / f"{number}.{extension}" for number, identity in enumerate(identities, 1)}
 
 
@@ -160,6 +160,6 @@ def _source(folder: Path, plan: Plan) -> Path:
 
 
 def _length_ns(index: int, told: Mapping[tuple[int, int], Told]) -> int:
-    """Of the recording, all its parts together; 0: nothing of it is stored."""
+    """Length of the recording, all parts together; 0: nothing of it is stored."""
     updates = [each for (output, _), each in told.items() if output == index]
     return sum(each.duration_ns for each in updates if isinstance(each, FileUpdate | SegmentsUpdate))

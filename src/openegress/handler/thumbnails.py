@@ -1,4 +1,4 @@
-"""A small picture now and then of what is recorded, for the dashboard."""
+"""Sends a small picture of the recording now and then, for the dashboard."""
 
 import logging
 from collections.abc import Callable
@@ -13,15 +13,15 @@ from openegress.output.images.jpeg import full_range, jpeg
 _log = logging.getLogger(__name__)
 
 EVERY_NS = 10 * S
-"""Of media time. A picture takes some milliseconds of the encoding thread."""
+"""In media time. A picture takes some milliseconds of the encoding thread."""
 WIDTH = 480
-"""Large enough to know a face by."""
+"""Large enough to recognise a face."""
 _QUALITY = 10
-"""FFmpeg's scale: some 12 KiB for a picture."""
+"""FFmpeg's scale: about 12 KiB for a picture."""
 
 
 class Thumbnails:
-    """Takes raw frames (media.FrameSink), of which it sends one every ten seconds, the first one first."""
+    """Takes raw frames (media.FrameSink) and sends one every ten seconds, beginning with the first."""
 
     def __init__(self, send: Callable[[Thumbnail], None]) -> None:
         self._send = send
@@ -36,11 +36,11 @@ class Thumbnails:
         try:
             self._send(Thumbnail(jpeg(full_range(frame, width, height), _QUALITY)))
         except FFmpegError as error:
-            # The recording is worth more than its picture on the dashboard.
+            # The recording matters more than its picture on the dashboard.
             _log.warning("no thumbnail: %s", error)
 
     def audio(self, samples: bytes, pts_ns: int, sample_rate: int) -> None:
-        """Pictures make no sound."""
+        """Sound makes no thumbnail."""
 
     def resumed(self, pts_ns: int, paused_ns: int) -> None:
         """A thumbnail has no time."""

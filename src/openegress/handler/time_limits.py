@@ -1,4 +1,4 @@
-"""The times after which a recording ends by itself: the server's, and those of its options."""
+"""Ends a recording after the server's time limits, and those of its options."""
 
 import asyncio
 import time
@@ -10,12 +10,12 @@ from openegress.core.plan import Plan
 from openegress.core.units import S
 
 _LONGEST_LEAD_S = 5.0
-"""From media time zero to its report, as tracks are waited for in between. If it is more, somebody has set
-the clock."""
+"""From media time zero to its report, which waits for tracks in between. A longer time means that somebody
+has set the clock."""
 
 
 class TimeLimits:
-    """On the event loop. `end` may be called more than once, and after close() not at all."""
+    """Runs on the event loop. `end` may be called more than once, but not after close()."""
 
     def __init__(self, plan: Plan, end: Callable[[EndReason], None]) -> None:
         self._limits = plan.limits
@@ -24,34 +24,34 @@ class TimeLimits:
         self._loop = asyncio.get_running_loop()
         self._session: asyncio.TimerHandle | None = None
         self._own: asyncio.TimerHandle | None = None
-        """Of the start, and then of what is recorded."""
+        """The options' limit, first on the start and then on the recorded time."""
         self._before_s = plan.part.recorded_ns / S if plan.part is not None else 0.0
-        """That other parts are long."""
+        """Length of the other parts."""
         self._recorded_s = 0.0
-        """Until the last pause."""
+        """Recorded before the last pause."""
         self._since_s: float | None = None
-        """The loop's time at which what is recorded now began; None: nothing is, as of now."""
+        """Loop time at which the current recording began; None: nothing is being recorded."""
 
     def start(self) -> None:
-        """Nothing is recorded yet."""
+        """Recording has not started yet."""
         self._count_session()
         self._own = self._after(self._endings.start_timeout_s, EndReason.START_TIMEOUT)
 
     def record(self, started_at_ns: int) -> None:
-        """Media time zero was at this unix time. The session counts anew: a start may take as long as it
-        may, and then the recording."""
+        """Media time zero was at this unix time. The session limit restarts: it applies to the start, and
+        then to the recording."""
         self._count_session()
         lead_s = min(_LONGEST_LEAD_S, max(0.0, (time.time_ns() - started_at_ns) / S))
         self._count_recorded(lead_s)
 
     def go_on(self, recorded_s: float, since_ns: int) -> None:
-        """After record(), of a recording that another handler began at this unix time."""
+        """Call it after record(), for a recording that another handler began at this unix time."""
         self._recorded_s += recorded_s
         self._count_session(max(0.0, (time.time_ns() - since_ns) / S))
         self.change(self._endings)
 
     def note(self, event: AnyEvent) -> None:
-        """The session goes on while the recording is paused; what is recorded does not."""
+        """A pause stops the count of recorded time, but not that of the session."""
         match event:
             case Paused():
                 self._count_up()
@@ -61,7 +61,7 @@ class TimeLimits:
                 self._count_recorded(0.0)
 
     def change(self, rules: EndRules) -> None:
-        """What is recorded already counts."""
+        """Time recorded so far counts."""
         self._endings = rules
         if self._since_s is not None:
             self._count_up()
@@ -69,12 +69,12 @@ class TimeLimits:
 
     @property
     def recorded_s(self) -> float:
-        """How long what is recorded is by now; of this part."""
+        """Recorded length of this part so far."""
         return self._recorded_s + (self._loop.time() - self._since_s if self._since_s is not None else 0.0)
 
     @property
     def counted_s(self) -> float:
-        """Of max_duration."""
+        """Time that counts towards max_duration."""
         return self._before_s + self.recorded_s
 
     @property

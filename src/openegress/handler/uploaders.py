@@ -1,4 +1,4 @@
-"""The uploaders of one egress, which store its files."""
+"""Makes the uploaders of one egress, which store its files."""
 
 import logging
 from collections.abc import Callable
@@ -12,13 +12,13 @@ _log = logging.getLogger(__name__)
 
 
 class Uploaders:
-    """Makes the uploaders of one egress. They log retries, report outcomes as events, share one Failover for
-    each storage, and stop retrying together."""
+    """The uploaders log retries, report outcomes as events, share one Failover for each storage, and stop
+    retrying together."""
 
     def __init__(self, emit: Callable[[AnyEvent], None]) -> None:
         self._emit = emit
         self.late: LateUploads | None = None
-        """Set before the first uploader is made, for a recording that has ended before."""
+        """Set before the first uploader is made, if the recording has already ended."""
         self.stored_bytes = 0
         self._made: list[Uploader] = []
         self._failovers: list[tuple[StoragePlan, Failover]] = []
@@ -44,7 +44,7 @@ class Uploaders:
         return failover
 
     def _log_unsigned(self, stored: Stored) -> None:
-        """Once for each reason: each segment of a recording would repeat it."""
+        """Logs each reason once: each segment of a recording would repeat it."""
         if stored.presign_error not in self._unsigned:
             self._unsigned.add(stored.presign_error)
             _log.warning(
@@ -53,7 +53,7 @@ class Uploaders:
             )
 
     def stop_retrying(self) -> None:
-        """Failed uploads are not retried from now on. Called in the event loop."""
+        """Failed uploads are not retried from now on. Call it in the event loop."""
         self._retries = False
         for uploader in self._made:
             uploader.stop_retrying()

@@ -1,4 +1,4 @@
-"""A browser that is started before there is a request for it."""
+"""A browser that starts before there is a request for it."""
 
 import asyncio
 import logging
@@ -14,12 +14,12 @@ from openegress.source.web.browser import Browser
 _log = logging.getLogger(__name__)
 
 _UNSEEN = (1280, 720, 10)
-"""Width, height and rate of a page that is only listened to: it needs a window even where nobody looks."""
+"""Width, height and rate of a page that is only heard: it still needs a window."""
 
 
 @dataclass(frozen=True, slots=True)
 class BrowserShape:
-    """What a browser is started for. Sound can go unused, and a picture too."""
+    """What a browser is started for. Sound and picture may go unused."""
 
     width: int
     height: int
@@ -48,7 +48,7 @@ class BrowserShape:
 
 
 class WarmBrowser:
-    """Belongs to whoever takes it; close() otherwise."""
+    """The caller that takes it owns it; call close() otherwise."""
 
     def __init__(self, settings: HandlerSettings, shape: BrowserShape) -> None:
         """Begins to start it, on the event loop."""
@@ -57,14 +57,15 @@ class WarmBrowser:
         self._starting: asyncio.Task[Browser] | None = asyncio.create_task(_start(settings, shape))
 
     async def ready(self) -> None:
-        """Returns when it is up. Never raises: without it, the request starts one and says what is wrong."""
+        """Returns when it is up. Never raises: if it failed, the request starts another and reports the
+        error."""
         if self._starting is not None:
             await asyncio.wait([self._starting])
             if not self._starting.cancelled() and (error := self._starting.exception()) is not None:
                 _log.warning("no browser could be started ahead: %s", error)
 
     async def take(self, shape: BrowserShape) -> Browser:
-        """Returns the browser, or another one if it does not serve or never came up. Raises EgressError."""
+        """Returns the browser, or another one if it is unsuitable or never came up. Raises EgressError."""
         starting, self._starting = self._starting, None
         if starting is None:
             return await _start(self._settings, shape)

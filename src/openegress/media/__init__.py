@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
 from openegress.core.units import S
 
-if TYPE_CHECKING:  # types alone: whoever names a packet loads no FFmpeg
+if TYPE_CHECKING:  # types only, so that naming a packet loads no FFmpeg
     import av
     from av.stream import Stream
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # types alone: whoever names a packet loads no FFmpeg
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """One encoded access unit, belonging to no container yet."""
+    """One encoded access unit, not yet in a container."""
 
     kind: MediaKind
     data: bytes
@@ -31,39 +31,38 @@ class Packet:
     time_base: Fraction
     is_key: bool
     track: "FileTrack | None" = None
-    """Which of many tracks it is of; None: the only one of its kind."""
+    """The track among many that it belongs to; None: the only one of its kind."""
     topic: "DataTopic | None" = None
-    """What data it is, where it is no media."""
+    """The topic of a data packet; None: it is media."""
     paused_ns: int = 0
-    """How much of the time until then is not on the timeline, as the recording was paused."""
+    """Pauses until then, which the timeline leaves out."""
     picture_size: tuple[int, int] = (0, 0)
-    """Width and height that a key frame as its publisher encodes it shows, all its layers together; zeros:
-    nobody told."""
+    """Width and height that the publisher encoded in a key frame, over all its layers; zeros: unknown."""
 
     @property
     def pts_ns(self) -> int:
-        # In integers: asked several times for every packet, and Fraction takes microseconds.
+        # Integers: this runs several times for every packet, and Fraction takes microseconds.
         return self.pts * S * self.time_base.numerator // self.time_base.denominator
 
 
 @dataclass(frozen=True, slots=True)
 class StreamFormat:
-    """What a muxer must know of a stream before its first packet."""
+    """What a muxer must know about a stream before its first packet."""
 
     kind: MediaKind
     codec: AudioCodec | VideoCodec
     time_base: Fraction
     template: "Stream | None"
-    """A stream whose codec parameters (extradata included) are copied; None where the codec needs none."""
+    """The stream whose codec parameters (extradata included) are copied; None: the codec needs none."""
     kbps: int
-    """0: unknown, as nobody here encodes it."""
+    """0: unknown, because nobody here encodes it."""
     width: int = 0
     height: int = 0
     framerate: int = 0
     sample_rate: int = 0
     channels: int = 0
     has_variable_rate: bool = False
-    """A picture lasts until the next one comes, whatever its packet's duration says."""
+    """A picture lasts until the next one, whatever its packet's duration says."""
 
     @property
     def is_sound(self) -> bool:
@@ -71,7 +70,7 @@ class StreamFormat:
 
     @property
     def is_passed_through(self) -> bool:
-        """Video that is recorded as its publisher encodes it, with key frames of its own."""
+        """Video recorded as its publisher encodes it, with the publisher's key frames."""
         return self.kind is MediaKind.VIDEO and not self.kbps
 
 
@@ -85,7 +84,7 @@ class FrameSink(Protocol):
     """Takes raw media from a source. Called from the source's own threads; never blocks for long.
 
     Video frames are yuv420p, BT.709 limited range, already in the recording's size; pts_ns rises strictly.
-    The same frame object again is the same picture: it is not written to once it was given.
+    A frame object given again is the same picture. Nobody may write to a frame once it is given.
     Audio is interleaved s16 stereo; blocks are contiguous: the first starts at 0 and each begins where
     the last ended (a source fills its own gaps with silence).
     """
@@ -95,5 +94,5 @@ class FrameSink(Protocol):
     def audio(self, samples: bytes, pts_ns: int, sample_rate: int) -> None: ...
 
     def resumed(self, pts_ns: int, paused_ns: int) -> None:
-        """What comes from here on, at `pts_ns` or later, follows a pause. All pauses until then took
-        `paused_ns`, which the timeline does not have."""
+        """Everything from here on, at `pts_ns` or later, follows a pause. The timeline leaves out
+        `paused_ns`, the sum of all pauses so far."""

@@ -1,7 +1,7 @@
-"""An H.264 encoder that gets faster or slower while it runs, as the machine has time for it.
+"""An H.264 encoder that changes its speed while it runs, to suit the machine's load.
 
-libx264 cannot change its preset once it is open. So another encoder continues with a key frame and the same
-parameter sets: for muxers and decoders it is one stream.
+libx264 cannot change its preset once it is open. So another encoder takes over with a key frame and the same
+parameter sets: muxers and decoders see one stream.
 """
 
 import dataclasses
@@ -48,8 +48,8 @@ class AdaptingEncoder:
         choice: Choice | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`pressure` is told whether the encoder is at its quickest, and is followed where `choice` does not
-        say which speed it is to have. `clock`: seconds, of one that never goes back."""
+        """`pressure` is told whether the encoder is at its quickest. The speed follows it unless `choice`
+        picks one. `clock`: monotonic seconds."""
         self._clock = clock
         self._encoding = encoding
         self._steady = steady
@@ -70,8 +70,8 @@ class AdaptingEncoder:
 
     @property
     def quicker(self) -> tuple[QuickerEncoding, ...]:
-        """For how long pictures had less effort than the slowest speed gives them."""
-        # A copy: asked from another thread.
+        """How long pictures got less effort than the slowest speed gives them."""
+        # A copy, because another thread asks.
         spans = dict(self._quicker_ns)
         return tuple(
             QuickerEncoding(speed.value, spans[speed] // MS) for speed in reversed(SPEEDS) if speed in spans
@@ -96,7 +96,7 @@ class AdaptingEncoder:
         return self._encoder.flush(until_s)
 
     def _follow(self, pts_ns: int) -> list[Packet]:
-        """What the encoder before still held, where another one goes on from here."""
+        """Returns what the previous encoder still held, if another one takes over here."""
         now = dataclasses.replace(self._pressure)
         before, self._seen = self._seen, now
         self._choice.seen(
@@ -119,7 +119,7 @@ class AdaptingEncoder:
         if is_quicker:
             _log.warning("the encoder cannot keep up: it switches to %s", wanted.value)
         else:
-            _log.info("the encoder has time again: it switches to %s", wanted.value)
+            _log.info("the encoder has time to spare: it switches to %s", wanted.value)
         rest = self._encoder.flush()
         self._encoder.close()
         self._encoding, self._encoder = encoding, encoder

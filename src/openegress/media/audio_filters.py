@@ -1,4 +1,4 @@
-"""A chain of FFmpeg's filters for sound."""
+"""A chain of FFmpeg audio filters."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -13,13 +13,13 @@ from openegress.media.samples import SAMPLE_RATE
 
 
 class AudioFilters:
-    """Interleaved s16 stereo in, frames out as the last filter makes them."""
+    """Takes interleaved s16 stereo; returns frames in the format of the last filter."""
 
     def __init__(self, *filters: tuple[str, str], sample_rate: int = SAMPLE_RATE) -> None:
         """`filters`: names and arguments."""
         self._rate, self._count = sample_rate, 0
         self._graph = av.filter.Graph()
-        self._graph.threads = 1  # a thread for each processor would be started, and have nothing to do
+        self._graph.threads = 1  # otherwise FFmpeg starts an idle thread per processor
         ends = self._graph.add_abuffer(
             sample_rate=sample_rate, format="s16", layout="stereo", time_base=Fraction(1, sample_rate)
         )
@@ -41,7 +41,7 @@ class AudioFilters:
         yield from self._made()
 
     def rest(self) -> Iterator[AudioFrame]:
-        """After the last samples."""
+        """Call it after the last samples."""
         self._source.push(None)
         yield from self._made()
 

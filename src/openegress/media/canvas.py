@@ -1,7 +1,7 @@
-"""The recording's picture: fits pictures of any size into its parts, and redraws only what has changed.
+"""The recording's picture: fits pictures of any size into regions, and redraws only what has changed.
 
-Colours: participants send BT.601 unless they say otherwise (VP8 has no other, RFC 6386 section 9.2; the rest
-comes from the same cameras and the same conversion of screens, untagged), recordings are BT.709.
+Colours: participants send BT.601 unless they say otherwise. VP8 knows nothing else (RFC 6386 section 9.2),
+and untagged streams come from the same cameras and screen converters. Recordings are BT.709.
 """
 
 from collections.abc import Iterator
@@ -24,10 +24,10 @@ PIXEL_FORMAT = "yuv420p"
 _BT709, _BT2020 = 1, (9, 10)
 """H.273 matrix coefficients, as decoders report them."""
 _TICK = Fraction(1, 90_000)
-"""The filter requires a time base, and does not use it."""
+"""The filter requires a time base but does not use it."""
 
 _GLANCE_ROWS = 24
-"""So many are compared first."""
+"""Rows compared first."""
 
 Yuv = tuple[int, int, int]
 """A colour: BT.709, limited range."""
@@ -37,9 +37,9 @@ BLACK: Yuv = (16, 128, 128)
 class Canvas:
     """A picture of one size in the recording's format: yuv420p, BT.709 limited range.
 
-    Confined to one thread. What is drawn is put together when the picture is asked for. One that was given
-    out is never written to again: the next takes from it what nothing was drawn over, and where nothing was
-    drawn it is the same picture.
+    Confined to one thread. Drawing happens when the picture is requested. A picture that was returned is
+    never written to again: the next one reuses every part that was not drawn over, and is the same picture if
+    nothing was drawn.
     """
 
     def __init__(self, width: int, height: int) -> None:
@@ -47,13 +47,13 @@ class Canvas:
         self._frame: VideoFrame | None = None
         """The last picture."""
         self._drawn: list[tuple[Rect, VideoFrame | Yuv]] = [(self.whole, BLACK)]
-        """Since then."""
+        """Drawn since then."""
 
     def fill(self, rect: Rect, colour: Yuv) -> None:
         self._draw(rect, colour)
 
     def paste(self, picture: VideoFrame, rect: Rect) -> None:
-        """Puts `picture` there, which has the size of `rect`. It is not written to later."""
+        """Puts `picture`, which has the size of `rect`, there. Nobody may write to it later."""
         self._draw(rect, picture)
 
     def picture(self) -> VideoFrame:
@@ -93,14 +93,14 @@ class Canvas:
 
 @lru_cache(maxsize=64)
 def _outside(whole: Rect, rects: tuple[Rect, ...]) -> list[Rect]:
-    """The same tiles change again and again."""
+    """Cached, because the same tiles change again and again."""
     return list(outside(whole, rects))
 
 
 class Fitter:
-    """Crops and scales pictures of one source as a fitting asks, and takes their colours to BT.709.
+    """Crops and scales the pictures of one source to a fitting, and converts their colours to BT.709.
 
-    Confined to one thread; one for each source, since what it sets up is for one size.
+    Confined to one thread. Each source needs its own, since the filters are set up for one size.
     """
 
     def __init__(self) -> None:
@@ -109,7 +109,7 @@ class Fitter:
         self._count = 0
 
     def fit(self, picture: VideoFrame, fitting: Fitting) -> VideoFrame:
-        """Of the size of `fitting.into`. May give back `picture` itself, when it is as it should be."""
+        """Returns a picture of the size of `fitting.into`; `picture` itself if it fits already."""
         task = _Task.of(picture, fitting)
         if task.is_nothing:
             return picture
@@ -125,8 +125,8 @@ class Fitter:
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """What has to be done to a picture, by FFmpeg's filters: crop moves pointers only, and colorspace takes a
-    fifth of libswscale's time, which would turn one matrix into another by way of RGB."""
+    """What FFmpeg's filters must do to a picture. crop only moves pointers. colorspace takes a fifth of the
+    time of libswscale, which would convert the matrix by way of RGB."""
 
     width: int
     height: int
@@ -164,7 +164,7 @@ class _Task:
 
     def graph(self) -> Graph:
         graph = Graph()
-        graph.threads = 1  # more threads cost half as much again, as they wake each other
+        graph.threads = 1  # more threads cost half as much again, because they wake each other
         node = graph.add_buffer(
             width=self.width, height=self.height, format=VideoFormat(self.pixels), time_base=_TICK
         )
@@ -182,7 +182,7 @@ class _Task:
             yield "crop", f"{part.width}:{part.height}:{part.x}:{part.y}"
         if self._scales:
             before = "pc" if self.full_range else "tv"
-            # The matrix is the same on both sides: colorspace is better at that.
+            # The matrix is the same on both sides, because colorspace converts it better.
             yield (
                 "scale",
                 f"{self.size[0]}:{self.size[1]}:flags=bilinear:in_range={before}:out_range=tv"
@@ -194,15 +194,15 @@ class _Task:
 
 
 def alike(one: VideoFrame, other: VideoFrame) -> bool:
-    """Whether two pictures of the recording's format are the same to the last bit. Pictures of other formats
-    never are. A few rows tell most moving pictures apart."""
+    """Whether two pictures in the recording's format are identical; False for pictures in other formats. A
+    few rows tell most moving pictures apart."""
     if _kind(one) != _kind(other) or one.format.name != PIXEL_FORMAT or not _glance(one, other):
         return False
     return all(np.array_equal(_view(a), _view(b)) for a, b in zip(one.planes, other.planes, strict=True))
 
 
 def _glance(one: VideoFrame, other: VideoFrame) -> bool:
-    """Whether rows of luma here and there are the same. Without arrays: moving pictures come no further."""
+    """Whether a few rows of luma are the same. Uses no arrays, because most moving pictures stop here."""
     mine, others = one.planes[0], other.planes[0]
     rows, before, width = memoryview(mine), memoryview(others), mine.width
     for row in range(0, mine.height, -(-mine.height // _GLANCE_ROWS)):

@@ -1,7 +1,7 @@
 """Chapters of an MP4 as a track of text, which QuickTime and Apple's players read (QuickTime File Format,
 "Chapter Lists" and "Text Media"): each sample is a title, from its moment to the next. Pure.
 
-Other tracks refer to it as their chapters. It is not enabled, so that nobody shows it as subtitles.
+Other tracks refer to it as their chapters. It is disabled, so that no player shows it as subtitles.
 """
 
 import struct
@@ -15,7 +15,7 @@ from openegress.media.movie import MOVIE_TIMESCALE, Edit, TrackHead, box, full_b
 TIMESCALE = 1000
 """Two chapters may lie 24 days apart."""
 _UTF8 = b"\x00\x00\x00\x0cencd\x00\x00\x01\x00"
-"""Behind a title: how it is encoded."""
+"""Follows each title and states its encoding."""
 _DESCRIPTION = box(
     b"text",
     bytes(6) + b"\x00\x01",  # data reference
@@ -26,7 +26,7 @@ _DESCRIPTION = box(
 
 
 class ChapterTrack:
-    """Of markers, of which there is one at least."""
+    """Made of one or more markers."""
 
     def __init__(self, markers: Sequence[Marker]) -> None:
         chapters = told_apart(tuple(markers), MS)
@@ -35,15 +35,15 @@ class ChapterTrack:
 
     @property
     def media(self) -> bytes:
-        """The titles, as a box for them alone."""
+        """The titles, in a box of their own."""
         return box(b"mdat", *self._samples)
 
     def duration(self, movie: int) -> int:
-        """Of a movie of that duration, with the last chapter; in MOVIE_TIMESCALE."""
+        """The duration including the last chapter; both in MOVIE_TIMESCALE."""
         return max(movie, (self._starts_ms[-1] + 1) * MOVIE_TIMESCALE // TIMESCALE)
 
     def trak(self, number: int, at: int, movie: int) -> bytes:
-        """`at`: where `media` lies in the file; `movie`: the movie's duration, in MOVIE_TIMESCALE."""
+        """`at`: offset of `media` in the file; `movie`: the movie's duration in MOVIE_TIMESCALE."""
         end_ms = self.duration(movie) * TIMESCALE // MOVIE_TIMESCALE
         deltas = [after - before for before, after in pairwise([*self._starts_ms, end_ms])]
         first = self._starts_ms[0] * MOVIE_TIMESCALE // TIMESCALE

@@ -9,13 +9,13 @@ from openegress.media.ebml import element, number, text
 from openegress.media.movie import box, full_box
 
 MOST_CHAPTERS = 255
-"""A chpl box has one byte for their number."""
+"""A chpl box counts them in one byte."""
 _MOST_BYTES = 255
 _TICK_NS = 100
 
 
 def chapter_box(markers: Sequence[Marker]) -> bytes:
-    """The udta box of a moov with Nero's chpl in it, which FFmpeg, VLC and mpv read; b"" without markers."""
+    """The moov's udta box with Nero's chpl, which FFmpeg, VLC and mpv read; b"" without markers."""
     if not markers:
         return b""
     shown = in_order(tuple(markers))[:MOST_CHAPTERS]
@@ -44,7 +44,8 @@ def matroska_chapters(markers: Sequence[Marker]) -> bytes:
 
 
 def webvtt(markers: Sequence[Marker], end_ns: int) -> str:
-    """A chapters file (WebVTT, "chapters text track"): each lasts until the next, the last until the end."""
+    """A chapters file (WebVTT, "chapters text track"): each chapter lasts until the next, the last until the
+    end."""
     shown = in_order(tuple(markers))
     ends = [*(each.at_ns for each in shown[1:]), end_ns]
     cues = [
@@ -60,6 +61,6 @@ def _time(at_ns: int) -> str:
 
 
 def _text(name: str) -> str:
-    """Without what would end a cue or begin markup."""
+    """Removes what would end a cue or begin markup."""
     escaped = name.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return " ".join(escaped.split()) or "-"

@@ -1,6 +1,7 @@
-"""What a file of clusters holds (media.clusters), and how it gets its index and its duration (RFC 9559).
+"""Indexes a file of clusters (media.clusters), and adds its index and duration (RFC 9559).
 
-In place: the clusters stay where they are, the index follows them, and the header has room for the rest.
+This happens in place: the clusters stay where they are, the index follows them, and the header has room for
+the rest.
 """
 
 import os
@@ -18,26 +19,26 @@ _CHAPTERS = 0x1043A770
 _VIDEO = 1
 
 HEADER_BYTES = 512 * 1024
-"""More than any header takes: FFmpeg's, or one with room for tracks to come (media.matroska_head)."""
+"""More than any header takes, whether FFmpeg's or one with room for later tracks (media.matroska_head)."""
 MAX_CLUSTER_BYTES = 256 * 1024 * 1024
-"""Half a second of media; more is damage."""
+"""A cluster holds half a second of media; a larger one is damaged."""
 _CUE_EVERY_MS = 5_000
-"""Of sound where no picture has an entry: each cluster could be one."""
+"""Between entries of sound where no picture has one; otherwise each cluster would get one."""
 _LONGEST_STEP_MS = 1_000
-"""That the last block of a track is taken to last: what lies before it may have been a pause."""
+"""The longest assumed duration of a track's last block: the step before it may have been a pause."""
 _SEGMENT_HEAD_BYTES = 12
-"""With its size in eight."""
+"""With an eight-byte size."""
 _SEEK_HEAD_BYTES = 112
-"""Five entries and what fills the rest."""
+"""Five entries and padding."""
 _LATEST_MS = 1 << 50
-"""No cluster is later."""
+"""The latest time of a cluster."""
 _DURATION = 0x4489
 _DURATION_BYTES = 11
-"""Of the element, for which FFmpeg leaves room in Info."""
+"""Of the element for which FFmpeg leaves room in Info."""
 
 
 class WebmError(ValueError):
-    """The file is not the WebM it should be."""
+    """The file is not a valid WebM."""
 
 
 @dataclass(slots=True)
@@ -46,9 +47,9 @@ class _Found:
     """(ms, track, offset of the cluster within the segment)."""
     last_ms: dict[int, int] = field(default_factory=dict)
     steps_ms: dict[int, int] = field(default_factory=dict)
-    """Of each track, between its last two blocks."""
+    """Between the last two blocks, by track."""
     cued_ms: dict[int, int] = field(default_factory=dict)
-    """Of each track of pictures, its last entry."""
+    """The last entry of each picture track."""
     end: int = 0
     """Where the last whole cluster ends."""
 
@@ -61,8 +62,8 @@ class _Found:
 
 
 def make_seekable(path: Path, chapters: bytes = b"") -> bool:
-    """Gives `path` its index, its duration and `chapters`, an element, and takes off what is torn at its end.
-    False: it has them already. Raises WebmError, or OSError; it then plays as before."""
+    """Gives `path` its index, its duration and `chapters`, an element, and cuts off a torn end. Returns False
+    if it has them already. Raises WebmError or OSError; the file then plays as before."""
     with path.open("r+b") as file:
         header = file.read(HEADER_BYTES)
         length = os.fstat(file.fileno()).st_size
@@ -106,7 +107,7 @@ def make_seekable(path: Path, chapters: bytes = b"") -> bool:
 
 
 def header_parts(data: bytes) -> tuple[Element, list[Element]]:
-    """The segment and what stands in it before the first cluster."""
+    """The segment, and its elements before the first cluster."""
     outer = list(elements(data, 0, len(data)))
     if len(outer) < 2 or outer[1].kind != _SEGMENT:
         raise WebmError("it has no segment")
@@ -131,7 +132,7 @@ def _first(parts: list[Element], kind: int) -> Element:
 
 
 def _pictures(header: bytes, tracks: Element) -> frozenset[int]:
-    """The numbers of the tracks that are no sound."""
+    """The numbers of all tracks that are not sound."""
     found = set()
     for entry in elements(header, tracks.data, tracks.end):
         if entry.kind == _TRACK_ENTRY:
@@ -179,7 +180,7 @@ def _add(found: _Found, cluster: bytes, offset: int, pictures: frozenset[int]) -
 
 
 def _is_entry(found: _Found, at_ms: int, track: int, is_picture: bool) -> bool:
-    """Every second at most of each track of pictures; of sound, where there is no other."""
+    """At most one a second for each picture track; sound gets one only where no picture has one."""
     if is_picture:
         last_ms = found.cued_ms.get(track)
         if last_ms is not None and at_ms - last_ms < _LONGEST_STEP_MS:

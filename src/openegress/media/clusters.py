@@ -1,7 +1,7 @@
-"""A WebM written cluster by cluster (RFC 9559): each is whole by itself, and no track waits for another.
+"""Writes a WebM cluster by cluster (RFC 9559): each is complete by itself, and no track waits for another.
 
-FFmpeg's muxers hold everything back while a VP8 or VP9 track is silent: a camera that is off for an hour
-would be an hour of sound in memory. Its header is taken; index and duration come in the end.
+FFmpeg's muxers hold everything back while a VP8 or VP9 track is silent: an hour with the camera off would
+keep an hour of sound in memory. So only FFmpeg's header is used; index and duration are added at the end.
 """
 
 import io
@@ -19,35 +19,35 @@ from openegress.media.muxer import FORMAT_NAME
 from openegress.media.streams import add_stream
 
 CLUSTER_NS = S // 2
-"""What a kill may cost of media that flows. A block's time is told in 16 bits of milliseconds, so a cluster
-may last for half a minute."""
+"""The most flowing media that a kill may cost. Block times have 16 bits of milliseconds, so a cluster may
+last for half a minute."""
 
 _CLUSTER, _TIMESTAMP, _SIMPLE_BLOCK = b"\x1f\x43\xb6\x75", b"\xe7", b"\xa3"
 _VIDEO_PATH = (0x18538067, 0x1654AE6B, 0xAE, 0xE0)
 """Segment, Tracks, TrackEntry, Video."""
 _PIXEL_WIDTH, _PIXEL_HEIGHT = 0xB0, 0xBA
 _WIDE = 0x4000
-"""For FFmpeg, which gives a size as few bytes as it takes: two have room for that of any picture."""
+"""FFmpeg writes a size in as few bytes as possible; two bytes have room for any picture."""
 _KEY = 0x80
 _ONE_BYTE_TRACKS = 126
-"""Track numbers up to here take one byte in a block, all others two (RFC 8794 section 4)."""
+"""Track numbers up to this one take one byte in a block, others two (RFC 8794 section 4)."""
 
 
 @dataclass(frozen=True, slots=True)
 class SimpleBlock:
-    """A picture or packet of sound on its way into a cluster."""
+    """A picture or sound packet on its way into a cluster."""
 
     track: int
     at_ms: int
     """Its time."""
     order_ms: int
-    """Where it stands: of one track it never falls, though times of reordered pictures do."""
+    """Its place in the order: it never falls within a track, though the times of reordered pictures do."""
     is_key: bool
     data: bytes
 
 
 def cluster(blocks: Sequence[SimpleBlock]) -> bytes:
-    """A cluster of blocks (RFC 9559 section 5.1.3) that lie within half a minute, one at least."""
+    """A cluster of one or more blocks that lie within half a minute (RFC 9559 section 5.1.3)."""
     start_ms = max(0, min(block.at_ms for block in blocks))
     parts = [element(_TIMESTAMP, start_ms.to_bytes(8, "big"))]
     for block in sorted(blocks, key=lambda each: each.order_ms):
@@ -68,8 +68,8 @@ class ClusterWriter:
         formats: Sequence[StreamFormat],
         rewrite: Callable[[int, bytes], object] | None = None,
     ) -> None:
-        """`rewrite` puts bytes over those at an offset. With it the header has the size of the pictures that
-        come, not of those that were announced: of the first one, and of a larger layer that follows."""
+        """`rewrite` overwrites bytes at an offset. With it the header states the size of the pictures that
+        come, first and after a larger layer, rather than the announced size."""
         self._put = put
         self._rewrite = rewrite
         self._size: PixelSize | None = None
@@ -94,8 +94,8 @@ class ClusterWriter:
         self._put(header)
 
     def write(self, packet: Packet) -> None:
-        """Takes a packet; the cluster before it is written when it is long enough. Packets of unknown streams
-        are ignored."""
+        """Takes a packet, and first writes the previous cluster if it is long enough. Ignores packets of
+        unknown streams."""
         if packet.kind not in self._tracks:
             return
         if packet.is_key and self._size is not None and self._rewrite is not None:
@@ -103,7 +103,7 @@ class ClusterWriter:
                 self._rewrite(offset, data)
         number, form = self._tracks[packet.kind]
         at_ms = max(0, (packet.pts_ns + _delay_ns(form) + MS // 2) // MS)
-        # Two pictures of one millisecond are told apart by the least there is.
+        # Two pictures of the same millisecond are moved apart by one.
         at_ms = max(at_ms, self._last_ms.get(packet.kind, -1) + (packet.kind is MediaKind.VIDEO))
         self._last_ms[packet.kind] = at_ms
         if self._blocks and abs(at_ms - self._blocks[0].at_ms) * MS >= CLUSTER_NS:
@@ -111,14 +111,14 @@ class ClusterWriter:
         self._blocks.append(SimpleBlock(number, at_ms, at_ms, packet.is_key, sample(form, packet.data)))
 
     def flush(self) -> None:
-        """Writes what has come as a cluster."""
+        """Writes what has arrived as a cluster."""
         if not self._blocks:
             return
         blocks, self._blocks = self._blocks, []
         self._put(cluster(blocks))
 
     def close(self) -> None:
-        """Writes what has come. There is no trailer."""
+        """Writes what has arrived. There is no trailer."""
         self.flush()
 
     def abandon(self) -> None:
@@ -127,8 +127,8 @@ class ClusterWriter:
 
 
 class PixelSize:
-    """Where a header says the size of its pictures (RFC 9559 sections 5.1.4.1.28.6 and 7), and what it has to
-    say."""
+    """Where a header states its picture size (RFC 9559 sections 5.1.4.1.28.6 and 7), and what it should
+    state."""
 
     def __init__(self, header: bytes) -> None:
         self._places = [
@@ -137,7 +137,7 @@ class PixelSize:
             if (found := _inside(header, 0, len(header), (*_VIDEO_PATH, kind))) is not None
         ]
         self._area = 0
-        """Of the key frame whose size it says; 0: of none yet."""
+        """Pixels of the key frame whose size it states; 0: none yet."""
 
     def with_size(self, header: bytes, width: int, height: int) -> bytes:
         changed = bytearray(header)
@@ -146,14 +146,14 @@ class PixelSize:
         return bytes(changed)
 
     def corrections(self, width: int, height: int) -> list[tuple[int, bytes]]:
-        """A key frame of that size follows; what to write, and where."""
+        """What to write, and where, before a key frame of that size."""
         if width * height <= self._area:
             return []
         self._area = width * height
         return self._values(width, height)
 
     def _values(self, width: int, height: int) -> list[tuple[int, bytes]]:
-        """Nothing where one of the two does not fit into its place."""
+        """Empty if either value does not fit into its place."""
         values = list(zip(self._places, (width, height), strict=False))
         if len(values) < 2 or any(value >> 8 * (at.end - at.data) for at, value in values):
             return []
@@ -161,7 +161,7 @@ class PixelSize:
 
 
 def _inside(header: bytes, start: int, end: int, path: Sequence[int]) -> Element | None:
-    """The first element that lies so in others."""
+    """The first element at that path."""
     kind, *rest = path
     for each in elements(header, start, end):
         if each.kind == kind:
@@ -172,7 +172,7 @@ def _inside(header: bytes, start: int, end: int, path: Sequence[int]) -> Element
 
 
 def _delay_ns(form: StreamFormat) -> int:
-    """What FFmpeg's header says of Opus as CodecDelay, which a player takes off a block's time."""
+    """CodecDelay of Opus in FFmpeg's header, which a player subtracts from block times."""
     if form.codec is AudioCodec.OPUS:
         return PRIMING_SAMPLES[AudioCodec.OPUS] * S // 48_000
     return 0

@@ -1,4 +1,4 @@
-"""What a tile shows without a picture: an initial in a circle, and a name below it."""
+"""Draws a tile without a picture: an initial in a circle, and a name below it."""
 
 from dataclasses import dataclass
 
@@ -11,10 +11,10 @@ from openegress.media.text_runs import clusters
 
 Rgb = tuple[int, int, int]
 _INITIAL, _NAME = 1 / 6, 0.4
-"""Heights of letters: the initial's of the tile, the name's of the initial's."""
+"""Letter heights: the initial's as a share of the tile, the name's as a share of the initial."""
 _MIN_NAME_PX = 12
 _SMOOTH = 4
-"""The circle is drawn this much larger and scaled down: Pillow draws hard edges."""
+"""The circle is drawn this much larger and scaled down, because Pillow draws hard edges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,5 +53,5 @@ def _badge(image: Image.Image, centre: tuple[int, int], radius: int, colour: Rgb
 
 
 def _initial(name: str) -> str:
-    """The first letter with its accents."""
+    """The first letter, with its accents."""
     return next(iter(clusters(name)), "").upper()

@@ -31,18 +31,18 @@ _AUDIO_DECODER: dict[AudioCodec, tuple[str, int, str]] = {
 
 
 class VideoDecoder:
-    """Shows nothing that it cannot trust: from the start, and after a loss, it waits for a key frame.
+    """Shows nothing it cannot trust: at the start, and after a loss, it waits for a key frame.
 
-    Decoders conceal a missing reference without saying so, so the gap must come from the RTP side.
+    Decoders conceal a missing reference silently, so the RTP side must report the gap.
     """
 
     def __init__(self, codec: VideoCodec, most_pixels: int) -> None:
-        """Pictures of more than `most_pixels` are refused before memory is taken for them."""
+        """Refuses pictures of more than `most_pixels` before it allocates memory for them."""
         self.codec = codec
         context = av.CodecContext.create(_VIDEO_DECODER[codec], "r")
         assert isinstance(context, VideoCodecContext)
         options = {"max_pixels": str(most_pixels)}
-        # Frame threads would hold pictures back. A stream without B frames waits for nothing.
+        # Frame threads would hold pictures back. A stream without B frames needs no waiting.
         context.thread_count = 1
         context.flags |= Flags.low_delay
         if codec is VideoCodec.AV1:
@@ -53,20 +53,20 @@ class VideoDecoder:
 
     @property
     def awaits_key(self) -> bool:
-        """The sender has to be asked for a key frame."""
+        """The sender must be asked for a key frame."""
         return self._awaits_key
 
     @property
     def depth(self) -> int:
-        """By how many pictures the stream reorders, as far as it has said so. That many come out later."""
+        """By how many pictures the stream reorders, as far as it has said. That many come out late."""
         return self._context.reorder_depth
 
     def decode(
         self, data: bytes, pts_ns: int, *, is_key: bool, after_gap: bool = False
     ) -> list[av.VideoFrame]:
-        """The pictures whose turn it is with this access unit, in the order in which they are shown, each
-        with the `pts` of its own unit. It is one picture if nothing is reordered, and none while a key frame
-        is awaited or when the unit shows none."""
+        """Returns the pictures that are due with this access unit, in display order, each with the `pts` of
+        its own unit. That is one picture if nothing is reordered, and none while a key frame is awaited or if
+        the unit shows none."""
         if after_gap:
             self._awaits_key = True
         if self._awaits_key and not is_key:
@@ -76,7 +76,7 @@ class VideoDecoder:
         try:
             pictures = self._context.decode(packet)
         except FFmpegError:
-            # Damaged in a way that RTP did not show; a key frame mends it.
+            # Damage that RTP did not show; a key frame repairs it.
             self._awaits_key = True
             return []
         self._awaits_key = False
@@ -84,7 +84,7 @@ class VideoDecoder:
 
 
 class AudioDecoder:
-    """Opus and G.711 to stereo samples at SAMPLE_RATE."""
+    """Decodes Opus and G.711 to stereo samples at SAMPLE_RATE."""
 
     def __init__(self, codec: AudioCodec) -> None:
         """Raises KeyError for a codec that no room sends."""
@@ -99,11 +99,11 @@ class AudioDecoder:
         self._resampler = av.AudioResampler(format="s16", layout="stereo", rate=SAMPLE_RATE)
 
     def decode(self, data: bytes) -> Samples:
-        """The sound of one packet; empty when it is damaged."""
+        """The sound of one packet; empty if the packet is damaged."""
         try:
             frames = self._context.decode(av.Packet(data))
         except FFmpegError:
-            return _SILENCE  # the next packet stands by itself; the mixer fills the hole
+            return _SILENCE  # the next packet is independent; the mixer fills the gap
         parts = [part for frame in frames for part in self._resample(frame)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else _SILENCE
 

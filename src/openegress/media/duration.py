@@ -1,4 +1,4 @@
-"""How long a media file plays, judged by its packets and not by its header."""
+"""How long a media file plays, judged by its packets rather than its header."""
 
 from pathlib import Path
 
@@ -9,11 +9,11 @@ from openegress.core.units import S
 from openegress.media import mcap_index
 
 _MCAP = ".mcap"
-"""FFmpeg reads no such files."""
+"""FFmpeg cannot read such files."""
 
 
 def span_ns(path: Path) -> tuple[int, int]:
-    """(first time, end of the last packet); (0, 0) when nothing can be read. Reads the whole file."""
+    """(first time, end of the last packet); (0, 0) if nothing can be read. Reads the whole file."""
     start_ns: int | None = None
     end_ns = 0
     try:
@@ -41,7 +41,7 @@ def holds_media(path: Path) -> bool:
 
 
 def has_video(path: Path) -> bool:
-    """Raises FFmpegError when it cannot be read."""
+    """Raises FFmpegError if it cannot be read."""
     if path.suffix == _MCAP:
         return mcap_index.span(path).has_video
     with av.open(str(path), metadata_errors="replace") as container:
@@ -49,7 +49,7 @@ def has_video(path: Path) -> bool:
 
 
 def duration_ns(path: Path) -> int:
-    """From 0 to the end of the last packet; 0 when nothing can be read."""
+    """From 0 to the end of the last packet; 0 if nothing can be read."""
     if path.suffix == _MCAP:
         return mcap_index.span(path).duration_ns
     return span_ns(path)[1]

@@ -1,13 +1,13 @@
-"""Reads and writes elements of EBML (RFC 8794), the format of Matroska and WebM. Pure."""
+"""Reads and writes EBML elements (RFC 8794), the format of Matroska and WebM. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 VOID = 0xEC
 WIDE_HEAD_BYTES = 9
-"""Of an element whose name takes one byte and whose size takes eight."""
+"""For an element with a one-byte name and an eight-byte size."""
 UNKNOWN_SIZE = b"\x01" + b"\xff" * 7
-"""Of an element that ends with the file (section 6.2)."""
+"""For an element that ends with the file (section 6.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +21,16 @@ class Element:
 
 
 def element(name: bytes, data: bytes) -> bytes:
-    """With its size in as few bytes as it takes (section 6.1)."""
+    """With its size in as few bytes as possible (section 6.1)."""
     size = len(data)
     width = 1
-    while size >= (1 << 7 * width) - 1:  # all ones would be an unknown size
+    while size >= (1 << 7 * width) - 1:  # all ones mean an unknown size
         width += 1
     return name + (size | 1 << 7 * width).to_bytes(width, "big") + data
 
 
 def wide(name: bytes, data: bytes) -> bytes:
-    """With its size in eight bytes, whatever it is."""
+    """With its size in eight bytes, whatever its value."""
     return name + wide_size(len(data)) + data
 
 
@@ -39,7 +39,7 @@ def wide_size(size: int) -> bytes:
 
 
 def number(name: bytes, value: int) -> bytes:
-    """An unsigned integer (section 7.2) in eight bytes, so that a later one fits into its place."""
+    """An unsigned integer (section 7.2) in eight bytes, so that a later value fits into its place."""
     return name + b"\x88" + value.to_bytes(8, "big")
 
 
@@ -49,14 +49,14 @@ def text(name: bytes, value: str) -> bytes:
 
 
 def void(size: int) -> bytes:
-    """An element of `size` bytes in all, two at least, that nobody reads (section 11.3.2)."""
+    """An element of `size` bytes in all, at least two, that readers skip (section 11.3.2)."""
     if size < WIDE_HEAD_BYTES:
         return b"\xec" + bytes((0x80 | size - 2,)) + bytes(size - 2)
     return b"\xec" + wide_size(size - WIDE_HEAD_BYTES) + bytes(size - WIDE_HEAD_BYTES)
 
 
 def number_at(data: bytes, at: int) -> tuple[int, int]:
-    """A variable-size integer (section 4) and where it ends; (0, `at`) where there is none."""
+    """A variable-size integer (section 4) and where it ends; (0, `at`) if there is none."""
     if at >= len(data) or not data[at]:
         return 0, at
     end = at + 9 - data[at].bit_length()
@@ -66,7 +66,8 @@ def number_at(data: bytes, at: int) -> tuple[int, int]:
 
 
 def elements(data: bytes, start: int, end: int) -> Iterator[Element]:
-    """Side by side; one of unknown size reaches to the end, and nothing is given of what is no element."""
+    """Sibling elements. One of unknown size reaches to the end; anything that is not an element ends the
+    list."""
     at, end = start, min(end, len(data))
     while at < end and data[at]:
         size_at = at + 9 - data[at].bit_length()

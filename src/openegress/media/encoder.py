@@ -1,7 +1,7 @@
 """Encoders: raw frames in, packets out, once per codec for all outputs that share it.
 
-An encoder is hosted by a dummy container, because that is how FFmpeg is told to put the codec's
-parameters beside the stream ("global header"): the stream then serves as the template for every muxer.
+A dummy container hosts each encoder, because that makes FFmpeg put the codec's parameters beside the stream
+("global header"): the stream then serves as the template for every muxer.
 """
 
 import io
@@ -43,25 +43,25 @@ _AUDIO_OPTIONS: dict[AudioCodec, dict[str, object]] = {
     AudioCodec.AAC: {"aac_coder": "fast"},
     AudioCodec.OPUS: {"compression_level": "7"},
 }
-"""Opus at its full effort takes a third more time, for 0.04 dB (measured); below 7 it no longer looks for
-tones, and music loses 0.8."""
+"""Opus at full effort takes a third more time for 0.04 dB (measured); below 7 it no longer looks for tones,
+and music loses 0.8 dB."""
 _PATIENCE_S = 0.4
-"""How long a key frame of a picture that does not change waits at most, so that it need not be encoded. A
-kill costs as much more, of what shows nothing new."""
+"""How long a key frame of an unchanged picture waits at most, so that it need not be encoded. A kill costs
+that much more, but only of a picture that shows nothing new."""
 
 _LIMITED = 1
 """FFmpeg's number of a range."""
 
 
 class VideoEncoder:
-    """Pictures of any codec, one frame in, no or some packets out; confined to one thread.
+    """Encodes pictures with any codec: one frame in, any number of packets out; confined to one thread.
 
-    `steady` holds the asked bit rate (live streams), in H.264; otherwise it is a ceiling. Key frames come at
-    every whole multiple of the interval on the timeline, and nowhere else, so that segments cut there.
+    `steady` holds the requested bit rate (live streams), in H.264; otherwise it is a ceiling. Key frames come
+    at every whole multiple of the interval on the timeline, and nowhere else, so that segments cut there.
 
-    The same frame object again is the same picture again. In H.264 under a ceiling, x264 no longer sees such
-    a picture once it adds nothing to it, nor its key frames, and at a variable rate the stream has one of
-    them a second. With a steady rate x264 sees all pictures.
+    A frame object given again is the same picture. In H.264 under a ceiling, x264 no longer sees a repeated
+    picture once it adds nothing to it, nor its key frames; at a variable rate the stream then has one picture
+    a second. With a steady rate x264 sees all pictures.
     """
 
     def __init__(self, encoding: VideoEncoding, *, steady: bool) -> None:
@@ -85,10 +85,10 @@ class VideoEncoder:
         self._ticks = round(1 / VIDEO_TIME_BASE / encoding.framerate)
         self._next_key_ns = 0
         self._held = 0
-        """By an encoder that sees all pictures."""
+        """By an encoder that sees every picture."""
         self.speed = encoding.speed
         self.quicker: tuple[QuickerEncoding, ...] = ()
-        """As of an AdaptingEncoder: this one keeps its speed."""
+        """As in AdaptingEncoder: this one never changes its speed."""
         self.format = StreamFormat(
             kind=MediaKind.VIDEO,
             codec=encoding.codec,
@@ -102,7 +102,7 @@ class VideoEncoder:
         )
 
     def encode(self, frame: av.VideoFrame, pts_ns: int) -> list[Packet]:
-        """`frame` is yuv420p of the encoding's size. It must not be written to any more."""
+        """`frame` is yuv420p of the encoding's size. Nobody may write to it any more."""
         pts = round(pts_ns * VIDEO_TIME_BASE.denominator / S)
         is_key = self.is_key_due(pts_ns)
         if is_key:
@@ -128,26 +128,26 @@ class VideoEncoder:
         return frame
 
     def is_key_due(self, pts_ns: int) -> bool:
-        """A picture of that time is a key frame."""
-        # A nanosecond of rounding must not move a key frame by a whole frame.
+        """Whether a picture at that time is a key frame."""
+        # A nanosecond of rounding must not shift a key frame by a whole frame.
         return pts_ns + S // 1000 >= self._next_key_ns
 
     @property
     def parameter_sets(self) -> bytes:
-        """Of H.264: what stands beside the stream, in Annex B."""
+        """H.264 parameter sets beside the stream, in Annex B."""
         return parameter_sets(VideoCodec.H264, bytes(self._context.extradata or b""))
 
     @property
     def inside(self) -> int:
-        """Pictures that were put in and have not come out."""
+        """Pictures that went in and have not come out."""
         return self._held if self._still is None else self._still.inside
 
     def begin_anew(self) -> None:
-        """The next picture is a key frame: a cut of what is recorded lies before it."""
+        """Makes the next picture a key frame, because the recording is cut before it."""
         self._next_key_ns = 0
 
     def flush(self, until_s: float = math.inf) -> list[Packet]:
-        """What has not come out by `until_s`, of the monotonic clock, stays inside and is lost."""
+        """Drops whatever has not come out by `until_s` on the monotonic clock."""
         if self._still is not None and (units := self._still.end()) is not None:
             return self._units(units)
         given: list[Packet] = []
@@ -160,8 +160,8 @@ class VideoEncoder:
         return given
 
     def close(self) -> None:
-        """Frees the codec and its threads, which are part of a cycle of references and would wait for a full
-        collection. `format` stays good. Idempotent; nothing may be encoded after it."""
+        """Frees the codec and its threads now; a reference cycle would keep them until a full collection.
+        `format` stays valid. Idempotent; nothing may be encoded after it."""
         self._host.close()
 
     def _packets(self, packets: "Iterable[av.Packet[Any]]") -> list[Packet]:
@@ -193,7 +193,7 @@ def _still_pictures(encoding: VideoEncoding, extradata: bytes | None) -> StillPi
 
 
 class _ToBt601:
-    """Takes BT.709 pictures to BT.601, the one matrix that VP8 has (RFC 6386 section 9.2): FFmpeg's decoder
+    """Converts BT.709 pictures to BT.601, the only matrix of VP8 (RFC 6386 section 9.2): FFmpeg's decoder
     assumes it whatever the container says. Confined to one thread."""
 
     def __init__(self, encoding: VideoEncoding) -> None:
@@ -222,7 +222,7 @@ class _ToBt601:
 
 
 class AudioEncoder:
-    """AAC, Opus or MP3 from contiguous interleaved s16 stereo; confined to one thread."""
+    """Encodes contiguous interleaved s16 stereo as AAC, Opus or MP3; confined to one thread."""
 
     def __init__(self, encoding: AudioEncoding) -> None:
         self._host = av.open(io.BytesIO(), "w", format="mp4")
@@ -269,7 +269,7 @@ class AudioEncoder:
     def _drain(self, frames: Iterable[av.AudioFrame], *, partial: bool) -> list[Packet]:
         packets: list[Packet] = []
         for frame in frames:
-            frame.pts = None  # the FIFO counts samples, as blocks are contiguous by contract
+            frame.pts = None  # the FIFO counts samples, because blocks are contiguous by contract
             self._fifo.write(frame)
         written = self._fifo.samples_written - self._fifo.samples
         while (block := self._fifo.read(self._frame_size, partial)) is not None:

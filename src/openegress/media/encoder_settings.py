@@ -1,7 +1,7 @@
-"""Settings for each of FFmpeg's video encoders, so that a recorder can work with it.
+"""Settings that make each of FFmpeg's video encoders suit a recorder.
 
-All of them hold back few pictures, reorder none, make a key frame only when asked for one, and keep calm
-pictures below the bit rate.
+All of them hold back few pictures, do not reorder, make a key frame only on request, and spend less than the
+bit rate on calm pictures.
 """
 
 import os
@@ -18,22 +18,22 @@ BT709, BT601 = 1, 5
 """FFmpeg's numbers of matrices, primaries and transfers (H.273)."""
 
 _NEVER = "100000"
-"""Pictures from one key frame to the next that nobody asked for."""
+"""Pictures between key frames that nobody requested."""
 _PIXELS_OF_ONE_THREAD = 1280 * 720 * 30
-"""A second: x264 takes 15 ms for a hard picture of 720p."""
+"""Pixels a second: x264 takes 15 ms for a hard picture of 720p."""
 
 _CRF = 19
-"""Constant quality under a ceiling: calm pictures take less than the rate asked for, busy ones all of it."""
+"""Constant quality under a ceiling: calm pictures take less than the requested rate, busy ones all of it."""
 _VP8_CRF = 10
 _HEVC_CRF = 22
 _VP9_CRF = 24
-"""The same of the others."""
+"""The same for the other codecs."""
 _AV1_LEAST_QP = 24
 """Of 63: calm pictures get 48 dB, where H.264's get 49."""
 
 _LOOKAHEAD = 5
 """Half of veryfast's. It costs 0.4 dB at the same rate, but live streams are a sixth of a second closer to
-live, a recording ends sooner, and a twentieth of the work is saved."""
+live, a recording ends sooner, and it saves a twentieth of the work."""
 _X264: dict[EncoderSpeed, dict[str, str]] = {
     EncoderSpeed.ULTRAFAST: {"preset": "ultrafast", "rc-lookahead": "0"},
     EncoderSpeed.SUPERFAST: {"preset": "superfast", "rc-lookahead": "0"},
@@ -41,46 +41,46 @@ _X264: dict[EncoderSpeed, dict[str, str]] = {
     EncoderSpeed.FAST: {"preset": "fast", "chromaoffset": "2"},
 }
 _X264_ADAPTING = {"coder": "1", "8x8dct": "1", "weightp": "1", "refs": "1"}
-"""What ultrafast turns off, or fast has more of, and other speeds name in their parameter sets; baseline and
-main turn off what they have not. Of fast, x264 takes 2 from the offset of colours, which is there too."""
+"""What ultrafast turns off or fast raises, and other speeds name in their parameter sets. Baseline and main
+turn off what they lack. At fast, x264 subtracts 2 from the chroma offset; FAST above adds it back."""
 _VP8_SPEEDS = {
     EncoderSpeed.ULTRAFAST: -16,
     EncoderSpeed.SUPERFAST: -10,
     EncoderSpeed.VERYFAST: -6,
     EncoderSpeed.FAST: -4,
 }
-"""Fixed speeds, as browsers send calls with: at -6 two thirds of x264's time for the same picture at the same
-rate (measured). A positive number would let libvpx choose by the clock."""
+"""Fixed speeds, as browsers use for calls: -6 takes two thirds of x264's time for the same picture at the
+same rate (measured). A positive number would let libvpx choose by the clock."""
 _VP9_SPEEDS = {
     EncoderSpeed.ULTRAFAST: 8,
     EncoderSpeed.SUPERFAST: 8,
     EncoderSpeed.VERYFAST: 7,
     EncoderSpeed.FAST: 6,
 }
-"""FFmpeg takes none above."""
+"""FFmpeg accepts nothing higher."""
 _AV1_PRESETS = {
     EncoderSpeed.ULTRAFAST: 10,
     EncoderSpeed.SUPERFAST: 10,
     EncoderSpeed.VERYFAST: 9,
     EncoderSpeed.FAST: 8,
 }
-"""From 11 on small changes, as of a counter, are left out of every other picture; at 10 of one in twenty."""
+"""From 11 on, every other picture lacks small changes such as a counter; at 10, one in twenty does."""
 _LARGE_BLOCKS = 64
-"""A side from which a picture has room for the largest blocks of HEVC."""
+"""The shortest side with room for the largest blocks of HEVC."""
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderSettings:
     name: str
-    """FFmpeg's of the encoder."""
+    """FFmpeg's name of the encoder."""
     host: str
-    """A container that takes what it makes."""
+    """A container that accepts what it makes."""
     options: dict[str, object]
     matrix: int = BT709
 
 
 def settings_of(encoding: VideoEncoding, *, steady: bool) -> EncoderSettings:
-    """`steady`: the rate is held, which H.264 alone is asked for."""
+    """`steady`: hold the rate, which only H.264 is asked for."""
     match encoding.codec:
         case VideoCodec.H264:
             return EncoderSettings("libx264", "mp4", _x264(encoding, steady))
@@ -93,14 +93,14 @@ def settings_of(encoding: VideoEncoding, *, steady: bool) -> EncoderSettings:
         case VideoCodec.AV1 if not steady:
             return EncoderSettings("libsvtav1", "mp4", _av1(encoding))
         case _:
-            raise internal(f"no encoder of {encoding.codec.value} at a steady rate")
+            raise internal(f"no encoder for {encoding.codec.value} at a steady rate")
 
 
 @contextmanager
 def kept_schedule() -> Iterator[None]:
-    """As root, SVT-AV1 puts the thread that opens it, and those that it starts, under SCHED_FIFO 99: before
-    all else on the machine. In a handler's cage it cannot."""
-    os.environ.setdefault("SVT_LOG", "1")  # errors alone
+    """As root, SVT-AV1 puts the thread that opens it, and the threads it starts, under SCHED_FIFO 99: ahead
+    of everything else on the machine. In a handler's cage it cannot."""
+    os.environ.setdefault("SVT_LOG", "1")  # errors only
     policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
     before = _threads_of_process()
     try:
@@ -122,10 +122,10 @@ def _threads(encoding: VideoEncoding) -> str:
 
 
 def _x264(encoding: VideoEncoding, steady: bool) -> dict[str, object]:
-    """One thread is enough at 720p30, two above.
+    """Uses one thread up to 720p30, two above.
 
-    Without B-frames, as livekit/egress has it: they take a quarter to a third more time for 2 dB at most on
-    hard pictures and for next to nothing on calls, and hold back live streams by two frames.
+    Uses no B-frames, like livekit/egress: they take a quarter to a third more time for at most 2 dB on hard
+    pictures and next to nothing on calls, and delay live streams by two frames.
     """
     options: dict[str, object] = {
         **_X264[encoding.speed],
@@ -147,8 +147,8 @@ def _x264(encoding: VideoEncoding, steady: bool) -> dict[str, object]:
 
 
 def _x265(encoding: VideoEncoding) -> dict[str, object]:
-    """At its quickest, which takes twice the time of x264's veryfast. No pool of threads where one is enough:
-    x265 makes one for each core of the machine."""
+    """At its quickest speed, which takes twice the time of x264's veryfast. Has no thread pool where one
+    thread is enough, because x265 starts a thread for each core of the machine."""
     threads = _threads(encoding)
     pools = "none" if threads == "1" else threads
     blocks = ":ctu=16" if min(encoding.width, encoding.height) < _LARGE_BLOCKS else ""
@@ -165,7 +165,7 @@ def _x265(encoding: VideoEncoding) -> dict[str, object]:
 
 
 def _vp8(encoding: VideoEncoding) -> dict[str, object]:
-    """As for a call."""
+    """As in a call."""
     return {
         **_libvpx(encoding),
         "cpu-used": str(_VP8_SPEEDS[encoding.speed]),
@@ -196,8 +196,8 @@ def _libvpx(encoding: VideoEncoding) -> dict[str, object]:
 
 
 def _av1(encoding: VideoEncoding) -> dict[str, object]:
-    """Of low delay, which with a constant quality has no ceiling: so the rate is held, and no picture gets
-    better than it has to be. `lp`: how far SVT-AV1 spreads out; its threads are about a dozen at least."""
+    """Low delay has no ceiling at constant quality, so the rate is held and the quality capped. `lp`: how far
+    SVT-AV1 spreads out; it starts about a dozen threads at least."""
     threads = _threads(encoding)
     return {
         "preset": str(_AV1_PRESETS[encoding.speed]),

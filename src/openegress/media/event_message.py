@@ -9,14 +9,14 @@ from openegress.core.units import MS
 from openegress.media.movie import full_box
 
 OWNER = "openegress.marker"
-"""What a user's text frame says it is."""
+"""The description of our user text frame."""
 SCHEME = "https://aomedia.org/emsg/ID3"
 _UTF8 = b"\x03"
 _TIMESCALE = 90_000
 
 
 def event_message(marker: Marker, at_ns: int) -> bytes:
-    """The box. `at_ns`: on the timeline of the media it stands before."""
+    """The box. `at_ns`: on the timeline of the media that follows it."""
     at = at_ns * _TIMESCALE // 1_000_000_000
     number = marker.at_ns // MS & 0xFFFFFFFF
     told = struct.pack(">IQII", _TIMESCALE, at, 0, number)
@@ -24,7 +24,7 @@ def event_message(marker: Marker, at_ns: int) -> bytes:
 
 
 def _tag(marker: Marker) -> bytes:
-    """With one frame, TXXX: OWNER, and the marker's name."""
+    """A tag with one frame, TXXX: OWNER and the marker's name."""
     body = _UTF8 + OWNER.encode() + b"\0" + marker.name.encode()
     frame = b"TXXX" + _syncsafe(len(body)) + bytes(2) + body
     return b"ID3\x04\x00\x00" + _syncsafe(len(frame)) + frame

@@ -1,4 +1,4 @@
-"""One of many tracks of a recording, as its file describes it: codec parameters, name, and publisher."""
+"""One of many tracks of a recording, as its file describes it: codec parameters, name and publisher."""
 
 import struct
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from openegress.media.mp4 import children
 from openegress.media.sample_entry import VISUAL_ENTRY_BYTES, sample_entry
 
 IDENTITY = "PARTICIPANT_IDENTITY"
-"""The tag that says whose a track is."""
+"""The tag that names a track's participant."""
 
 _CONFIGURATION: dict[AudioCodec | VideoCodec, bytes] = {
     VideoCodec.H264: b"avcC",
@@ -27,15 +27,15 @@ class FileTrack:
     """From 1, in order of appearance."""
     form: StreamFormat
     codec_private: bytes
-    """What a decoder needs beside the media (RFC 9559 section 5.1.4.1.23)."""
+    """What a decoder needs outside the media (RFC 9559 section 5.1.4.1.23)."""
     name: str
     """What players show."""
     tags: tuple[tuple[str, str], ...] = ()
-    """Name and value."""
+    """(name, value)."""
 
     @property
     def stored_tags(self) -> tuple[tuple[str, str], ...]:
-        """As the file has them: bounded, and identities that differ stay so."""
+        """As the file stores them: bounded, and different identities stay different."""
         return tuple(
             (name, identity_as_stored(value) if name == IDENTITY else as_stored(value))
             for name, value in self.tags
@@ -44,20 +44,21 @@ class FileTrack:
 
 @dataclass(frozen=True, slots=True)
 class DataTopic:
-    """Data of one topic that one participant sends."""
+    """Data that one participant sends on one topic."""
 
     number: int
-    """Among file tracks."""
+    """Numbered among the file tracks."""
     identity: str
     """Empty: the server."""
     topic: str
 
 
 def codec_private(form: StreamFormat) -> bytes:
-    """What the mapping of a codec to Matroska (RFC 9559 section 8, draft-ietf-cellar-codec) wants to be told.
+    """The codec private data that Matroska's codec mapping requires (RFC 9559 section 8,
+    draft-ietf-cellar-codec).
 
-    Opus says that nothing is to be left out of its beginning (RFC 7845 section 5.1): whoever was in the room
-    heard all of it. Raises EgressError or FFmpegError where a key frame does not say enough.
+    For Opus it states no pre-skip (RFC 7845 section 5.1), because the room heard the beginning too. Raises
+    EgressError or FFmpegError if a key frame lacks parameters.
     """
     match form.codec:
         case AudioCodec.OPUS:

@@ -1,6 +1,6 @@
-"""Which of the host's fonts has a character: fontconfig, in process.
+"""Finds which of the host's fonts has a character: fontconfig, in process.
 
-Called through ctypes, as there is no maintained binding. The program fc-match would be one more process for
+Called through ctypes, because no maintained binding exists. The program fc-match would cost a process for
 each name, and a handler that records starts none (handler.cage).
 """
 
@@ -9,25 +9,25 @@ from functools import cache, lru_cache
 
 _FAMILIES = "Liberation Sans,Arial,Noto Sans,sans"
 _FOR_PATTERN, _MATCHED = 0, 0
-"""FcMatchPattern, FcResultMatch of fontconfig.h."""
+"""FcMatchPattern and FcResultMatch from fontconfig.h."""
 
 
 @lru_cache(maxsize=4096)
 def font_of(character: str) -> tuple[str, int]:
-    """(path, index in it) of a font that has the character; ("", 0) where none does, and without fontconfig.
-    Takes milliseconds, the first time longer."""
+    """(path, index in it) of a font that has the character; ("", 0) if no font has it, or without fontconfig.
+    Takes milliseconds, the first call longer."""
     return _with(character, _FAMILIES, "color=false:scalable=true")
 
 
 @lru_cache(maxsize=1024)
 def emoji_font_of(character: str) -> tuple[str, int]:
-    """As font_of(), in colour."""
+    """As font_of(), but in colour."""
     return _with(character, "emoji", "color=true")
 
 
 @lru_cache(maxsize=4096)
 def has(path: str, index: int, character: str) -> bool:
-    """Whether this font, which one of the above has given, has the character."""
+    """Whether this font, which one of the functions above returned, has the character."""
     library, charset = _library(), _charsets.get((path, index))
     if library is None or charset is None:
         return False
@@ -35,7 +35,7 @@ def has(path: str, index: int, character: str) -> bool:
 
 
 _charsets: dict[tuple[str, int], int] = {}
-"""Of fonts that were given out: FcCharSet by path and index."""
+"""FcCharSet of each returned font, by path and index."""
 
 
 def _with(character: str, families: str, further: str) -> tuple[str, int]:

@@ -15,13 +15,13 @@ class TrackEnd:
     kind: MediaKind
     timescale: int
     last_dts: int
-    """-1: it has no sample."""
+    """-1: the track has no sample."""
     end_pts: int
-    """In its time scale, from where an encoder's first sample lies."""
+    """In the track's time scale, counted from an encoder's first sample."""
 
     @property
     def end_ns(self) -> int:
-        """Where on the timeline its next encoder may begin, which puts its first sample a little before."""
+        """Where on the timeline the next encoder may begin; it puts its first sample slightly earlier."""
         return -(-self.end_pts * S // self.timescale)
 
 
@@ -31,9 +31,9 @@ class FragmentsEnd:
     """Up to its last whole fragment."""
     fragments: int
     tracks: Mapping[int, TrackEnd]
-    """By number; all of the header."""
+    """All tracks of the header, by number."""
     entries: Mapping[int, bytes]
-    """The sample entry in force, by number."""
+    """The current sample entry, by track number."""
 
     @property
     def end_ns(self) -> int:
@@ -41,8 +41,8 @@ class FragmentsEnd:
 
 
 def end_of(path: Path) -> FragmentsEnd | None:
-    """None: there is no file, or one without media. Raises OSError. Blocking; takes as long as reading its
-    index."""
+    """None if there is no file, or one without media. Raises OSError. Blocking; takes as long as reading the
+    file's index."""
     try:
         with path.open("rb") as file:
             index = read(file)

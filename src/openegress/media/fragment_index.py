@@ -1,7 +1,7 @@
-"""What a file of fragments holds (media.fragments): samples by track, as the tables of a plain MP4 list them.
+"""Indexes a file of fragments (media.fragments): samples by track, as the tables of a plain MP4 list them.
 
-It is the same for a recording that was closed and for one whose process died, as it comes from the fragments
-alone. Memory is bounded by the tables, about 20 bytes a sample.
+The index comes from the fragments alone, so it is the same whether the recording was closed or its process
+died. Memory is bounded by the tables, about 20 bytes a sample.
 """
 
 import os
@@ -18,52 +18,53 @@ from openegress.media.movie import TrackNames
 from openegress.media.mp4 import ENTRY_CHANGE, Box, Mp4Error, ReadableFile, boxes, children
 
 LONGEST_DELTA = 0x7FFFFFFF
-"""Players read the time between two samples as a signed number of 32 bits; it is unsigned (8.6.1.2)."""
+"""Players read the time between two samples as a signed 32-bit number, though it is unsigned (8.6.1.2)."""
 
 _MAX_HEADER_BYTES = 1024 * 1024
-"""Of a moov or moof: a second of media at a thousand packets a second is 32 kB; more is damage."""
+"""Of a moov or moof: a second of media at a thousand packets a second takes 32 kB; a larger one is
+damaged."""
 _SYNC_MASK = 0x00010000
 """sample_is_non_sync_sample (8.8.3.1)."""
 _DAMAGE = (Mp4Error, struct.error, KeyError, IndexError, RecursionError, UnicodeDecodeError)
-"""What reading damaged boxes raises."""
+"""What the parser raises on damaged boxes."""
 _LEAST_ENTRY_BYTES = 36
-"""A visual one up to its size (12.1.3); one of sound is as long (12.2.3)."""
+"""A visual entry up to its size (12.1.3); a sound entry is as long (12.2.3)."""
 _LATEST = 1 << 61
-"""No decode time is later, so that the sum of two cannot overflow."""
+"""The latest decode time, so that the sum of two cannot overflow."""
 _OURS = (b"ftyp", b"free", b"moov", b"uuid", b"moof", b"mdat")
-"""What media.fragments writes side by side."""
+"""Top-level boxes that media.fragments writes."""
 
 
 @dataclass(slots=True)
 class Chunk:
-    """Samples of one track that lie side by side: a chunk."""
+    """Consecutive samples of one track: a chunk."""
 
     offset: int
     count: int
     entry: int
-    """Which of the track's entries, from 0 on."""
+    """Index of the track's sample entry, from 0."""
 
 
 @dataclass(slots=True)
 class IndexedTrack:
-    """A track of the header, and what the fragments hold of it."""
+    """A track of the header, with what the fragments hold of it."""
 
     number: int
     kind: MediaKind
     timescale: int
     zero: int
-    """Media time zero, in its time scale."""
+    """Media time zero, in the track's time scale."""
     entry: bytes
-    """In force."""
+    """The current sample entry."""
     entries: list[bytes] = field(default_factory=list)
-    """Those that have samples."""
+    """The entries that have samples."""
     runs: list[Chunk] = field(default_factory=list)
     sizes: "array[int]" = field(default_factory=lambda: array("I"))
     deltas: "array[int]" = field(default_factory=lambda: array("q"))
-    """From each sample's decode time to the next one's; of the last, its duration."""
+    """Time from each sample's decode time to the next one's; for the last, its duration."""
     compositions: "array[int]" = field(default_factory=lambda: array("i"))
     sync: "array[int]" = field(default_factory=lambda: array("I"))
-    """Numbers of the sync samples, from 1 on."""
+    """Numbers of the sync samples, from 1."""
     first_dts: int = 0
     last_dts: int = 0
     first_pts: int = 0
@@ -74,15 +75,15 @@ class IndexedTrack:
 @dataclass(frozen=True, slots=True)
 class FragmentIndex:
     tracks: Sequence[IndexedTrack]
-    """Those that have samples."""
+    """The tracks that have samples."""
     media: Sequence[tuple[int, int]]
     """(offset, bytes) of each fragment's media, in order."""
     end: int
     """Where the last whole fragment ends."""
     names: Mapping[int, TrackNames]
-    """Of tracks that are of many, by number."""
+    """By number, if the file has many tracks."""
     every: Sequence[IndexedTrack] = ()
-    """Those of the header."""
+    """All tracks of the header."""
 
     @property
     def media_bytes(self) -> int:
@@ -90,18 +91,18 @@ class FragmentIndex:
 
 
 def is_fragmented(path: Path) -> bool:
-    """Whether it is a file that media.fragments writes, and that is not a plain one yet."""
+    """Whether media.fragments wrote the file, and it is not a plain MP4 yet."""
     with path.open("rb") as file:
         return begins_with_fragments(file, os.fstat(file.fileno()).st_size)
 
 
 def begins_with_fragments(file: ReadableFile, length: int) -> bool:
-    """As is_fragmented(). Raises Mp4Error for what is no MP4."""
+    """As is_fragmented(). Raises Mp4Error if the file is not an MP4."""
     return [each.kind for each in islice(boxes(file, length), 3)] == [b"ftyp", b"free", b"moov"]
 
 
 def read(file: BinaryIO) -> FragmentIndex:
-    """Raises Mp4Error when it is no file of fragments. What is torn at its end is left out."""
+    """Leaves out a torn end. Raises Mp4Error if the file has no fragments."""
     length = os.fstat(file.fileno()).st_size
     tracks: dict[int, IndexedTrack] = {}
     names: dict[int, TrackNames] = {}
@@ -113,7 +114,7 @@ def read(file: BinaryIO) -> FragmentIndex:
             case b"moov" if not tracks:
                 tracks, names = _tracks(_content(file, each))
             case b"moov":
-                break  # the index of a process that did not finish: it is made again
+                break  # the index of a process that did not finish: it is rebuilt
             case b"uuid":
                 _change_entry(_content(file, each), tracks)
             case b"moof":
@@ -140,18 +141,18 @@ def read(file: BinaryIO) -> FragmentIndex:
 
 @dataclass(frozen=True, slots=True)
 class WholeFragment:
-    """Where a fragment lies, its moof and its mdat, and what it holds."""
+    """Where a fragment (its moof and mdat) lies, and what it holds."""
 
     header_bytes: int
-    """Of the file, in front of all fragments."""
+    """Size of the file's header, before all fragments."""
     offset: int
     size: int
     runs: Sequence["TrackRun"]
 
 
 def whole_fragments(file: ReadableFile, length: int) -> Iterator[WholeFragment]:
-    """Those of a file of which `length` bytes are there, and that may grow meanwhile. Raises Mp4Error when it
-    is no file of fragments. What is torn at its end is left out."""
+    """The whole fragments in the first `length` bytes of a file that may still grow. Leaves out a torn end.
+    Raises Mp4Error if the file has no fragments."""
     tracks: dict[int, IndexedTrack] = {}
     header_bytes = 0
     moof: tuple[Box, bytes] | None = None
@@ -177,7 +178,7 @@ def whole_fragments(file: ReadableFile, length: int) -> Iterator[WholeFragment]:
 
 
 def _whole_boxes(file: ReadableFile, length: int) -> Iterator[Box]:
-    """Up to where the file is cut off, or was torn by a loss of power."""
+    """Stops where the file is cut off, or where a power loss tore it."""
     try:
         for each in boxes(file, length):
             if each.offset + each.size > length or each.kind not in _OURS:
@@ -219,7 +220,7 @@ def _parsed_tracks(moov: bytes) -> Iterator[tuple[IndexedTrack, TrackNames | Non
 
 
 def _names(found: dict[bytes, bytes]) -> TrackNames | None:
-    """Of a track's boxes."""
+    """From a track's boxes."""
     if b"name" not in found:
         return None
     return TrackNames(found[b"name"].decode(), found[b"hdlr"][24:].rstrip(b"\0").decode())
@@ -254,7 +255,7 @@ class TrackRun:
     sizes: Sequence[int]
     compositions: Sequence[int]
     flags: Sequence[int]
-    """Of video."""
+    """For video."""
 
     @property
     def has_sync(self) -> bool:
@@ -264,7 +265,7 @@ class TrackRun:
 def _runs(
     moof: bytes, moof_offset: int, media: tuple[int, int], tracks: dict[int, IndexedTrack]
 ) -> Iterator[TrackRun]:
-    """`media`: from where to where the fragment's lies. Raises one of _DAMAGE."""
+    """`media`: where the fragment's media begins and ends. Raises one of _DAMAGE."""
     for kind, at, size in children(moof, 0, len(moof)):
         if kind != b"traf":
             continue
@@ -288,9 +289,9 @@ def _runs(
         )
         end = parsed.offset + sum(parsed.sizes)
         if parsed.offset < media[0] or end > media[1]:
-            raise Mp4Error("a fragment whose samples lie elsewhere")
+            raise Mp4Error("a fragment whose samples are elsewhere")
         if parsed.dts > _LATEST or max(parsed.compositions) > LONGEST_DELTA:
-            raise Mp4Error("a fragment of no time")
+            raise Mp4Error("a fragment without a time")
         yield parsed
 
 

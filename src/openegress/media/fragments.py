@@ -1,9 +1,8 @@
-"""A movie written in fragments (ISO/IEC 14496-12 8.8). Each is complete by itself, and none is kept in
-memory.
+"""Writes a movie in fragments (ISO/IEC 14496-12 8.8). Each is complete by itself, and none stays in memory.
 
-No track waits for another: a fragment holds what has come of each. What a player needs beside the fragments
-stands in the header, which is written before the first packet. Times are absolute and of 64 bits, so that a
-gap may last for days; memory holds a fragment, however long the recording.
+No track waits for another: a fragment holds what has arrived of each. The header, written before the first
+packet, has everything else a player needs. Times are absolute 64-bit numbers, so that a gap may last for
+days. Memory holds one fragment, however long the recording.
 """
 
 import itertools
@@ -30,42 +29,43 @@ FRAGMENT_NS = S // 2
 """How much media a kill may cost. Half a second costs a file 0.2 kB/s until it is finished."""
 
 OFFSET_NS = S
-"""Added to every time of a segment, because an audio encoder's first samples lie before media time zero and a
-fragment's decode time has no sign. It is more than any encoder's delay."""
+"""Added to every time of a segment: an audio encoder's first samples lie before media time zero, but a
+fragment's decode time is unsigned. It exceeds any encoder's delay."""
 
 PRIMING_SAMPLES = {AudioCodec.AAC: 1024, AudioCodec.OPUS: 312, AudioCodec.MP3: 1105}
-"""What our encoders put before media time zero. In a file an edit declares it, and players skip that much."""
+"""Samples that our encoders put before media time zero. A file declares them in an edit, and players skip
+them."""
 
 ROOM = box(b"free", bytes(8))
-"""Behind a file's ftyp: the head of an mdat with a 64-bit size fits into it, which makes a plain file of a
-fragmented one."""
+"""Follows a file's ftyp. The head of an mdat with a 64-bit size fits into it, which turns a fragmented file
+into a plain one."""
 
 _RATE = 30
-"""Pictures a second, where only one has come."""
+"""Pictures a second, assumed while only one has arrived."""
 
 _SYNC, _NON_SYNC = 0x02000000, 0x01010000
-"""Sample flags (8.8.3.1): depends on no other sample; depends on others and is no sync sample."""
+"""Sample flags (8.8.3.1): independent; dependent and not a sync sample."""
 _BASE_IS_MOOF = 0x020000
 _DATA_OFFSET, _DURATION, _SIZE, _FLAGS, _COMPOSITION = 0x1, 0x100, 0x200, 0x400, 0x800
 _TEMPORAL_DELIMITER, _PADDING = 2, 15
-"""AV1 OBUs that a sample does not hold (AV1 in ISOBMFF 2.4)."""
+"""AV1 OBUs that a sample must not hold (AV1 in ISOBMFF 2.4)."""
 
 
 def file_header(formats: Sequence[StreamFormat], lead_ns: int | None = None) -> bytes:
-    """What a file begins with. `lead_ns`: how much before media time zero each track may begin; None: its
-    encoder's own samples."""
+    """The beginning of a file. `lead_ns`: how much before media time zero each track may begin; None: only
+    its encoder's own samples."""
     if lead_ns is None:
         return ftyp() + ROOM + _moov(formats, [_priming(f) for f in formats])
     return ftyp() + ROOM + _moov(formats, [lead_ns * _timescale(f) // S for f in formats])
 
 
 def init_segment(formats: Sequence[StreamFormat]) -> bytes:
-    """The initialisation segment of HLS; its media's times are OFFSET_NS late, in every segment alike."""
+    """The initialisation segment of HLS. Its media's times are OFFSET_NS late, in every segment alike."""
     return ftyp() + _moov(formats, [0 for _ in formats])
 
 
 def _priming(f: StreamFormat) -> int:
-    """Samples before media time zero; none of what is passed through."""
+    """Samples before media time zero; 0 for passed-through media."""
     if isinstance(f.codec, AudioCodec) and f.template is not None:
         return PRIMING_SAMPLES.get(f.codec, 0)
     return 0
@@ -83,7 +83,7 @@ def _moov(formats: Sequence[StreamFormat], zeros: Sequence[int]) -> bytes:
 
 
 def trex(number: int, kind: MediaKind) -> bytes:
-    """What the samples of a track are, where a fragment does not say (8.8.3)."""
+    """Defaults for the samples of a track, where a fragment states nothing else (8.8.3)."""
     flags = _SYNC if kind is MediaKind.AUDIO else _NON_SYNC
     return full_box(b"trex", 0, 0, struct.pack(">IIIII", number, 1, 0, 0, flags))
 
@@ -92,12 +92,12 @@ EMPTY_TABLES = b"".join(
     full_box(kind, 0, 0, bytes(size))
     for kind, size in ((b"stts", 4), (b"stsc", 4), (b"stsz", 8), (b"stco", 4))
 )
-"""Of a track whose samples are in fragments."""
+"""For a track whose samples are in fragments."""
 
 
 def _timescale(f: StreamFormat) -> int:
     if f.time_base.numerator != 1:
-        raise internal(f"an MP4 has no time base of {f.time_base}")
+        raise internal(f"MP4 cannot hold a time base of {f.time_base}")
     return f.time_base.denominator
 
 
@@ -107,7 +107,7 @@ class _Sample:
     duration: int
     """0: unknown."""
     composition: int
-    """Its presentation time less its decode time."""
+    """Presentation time minus decode time."""
     is_key: bool
     data: bytes
 
@@ -118,18 +118,18 @@ class _Track:
     form: StreamFormat
     clamp: Clamp
     last_duration: int
-    """Of a sample that no other follows, in its time scale: as long as the one before, at first a guess; at a
-    variable rate as long as its packet says."""
+    """Of a sample without a successor, in the track's time scale: as long as the one before, at first a
+    guess; at a variable rate as long as its packet says."""
     samples: list[_Sample] = field(default_factory=list)
     first_ns: int = 0
-    """DTS of the first of them, before the offset."""
+    """DTS of the first of `samples`, before the offset."""
 
     last_ns: int = 0
-    """Of the last of them."""
+    """DTS of the last of them."""
 
     def known(self) -> "tuple[list[_Sample], list[_Sample]]":
-        """Its samples up to the last whose length is known, and those behind. At a variable rate a picture
-        lasts until another one comes."""
+        """Splits the samples after the last one whose length is known. At a variable rate a picture lasts
+        until the next one comes."""
         if self.form.has_variable_rate and self.samples and not self.samples[-1].duration:
             return self.samples[:-1], self.samples[-1:]
         return self.samples, []
@@ -138,9 +138,8 @@ class _Track:
 class FragmentWriter:
     """Packets in, fragments out through `put`, each in one call. One writer belongs to one thread.
 
-    `header` goes in front of them, and a change of a passed-through format between them; `first` numbers
-    the first one. What `put` raises comes out of open(),
-    write(), flush() and close().
+    `header` goes in front of them, and a change of a passed-through format between them; `first` numbers the
+    first one. What `put` raises comes out of open(), write(), flush() and close().
     """
 
     def __init__(
@@ -153,8 +152,8 @@ class FragmentWriter:
         lead_ns: int | None = None,
         behind: FragmentsEnd | None = None,
     ) -> None:
-        """`lead_ns`: as that of `header`. `behind`: what the file has already, its header too. Raises
-        EgressError where that is of other tracks."""
+        """`lead_ns`: as in `header`. `behind`: what the file has already, including its header. Raises
+        EgressError if those tracks differ."""
         self._put = put
         self._header = header
         self._lead_ns = lead_ns
@@ -162,11 +161,11 @@ class FragmentWriter:
         self._sequence = behind.fragments + 1 if behind is not None else first
         self._before = b""
         self._tracks: dict[MediaKind | int, _Track] = {}
-        """By kind; where a packet says which file track it is of, by the number of that."""
+        """By kind, or by the file track's number if packets name one."""
         least = _after(behind, formats) if behind is not None else {}
         for number, f in enumerate(formats, 1):
             self.add(f.kind, number, f, least=least.get(f.kind, 0))
-        # An HLS segment has one format; where that changes, another begins.
+        # An HLS segment has one format; a change of format begins another segment.
         self._entries = _Entries(formats) if header else None
 
     def _offset_ns(self, f: StreamFormat) -> int:
@@ -175,8 +174,8 @@ class FragmentWriter:
         return -(-_priming(f) * S // _timescale(f)) if self._header else OFFSET_NS
 
     def add(self, key: MediaKind | int, number: int, f: StreamFormat, *, least: int = 0) -> None:
-        """A track of the header. `key`: the kind of its packets, or the number of their file track. `least`:
-        the earliest decode time of its next sample."""
+        """Adds a track of the header. `key`: the kind of its packets, or the number of their file track.
+        `least`: the earliest decode time of its next sample."""
         clamp = Clamp(f.time_base, self._offset_ns(f), least=least)
         self._tracks[key] = _Track(number, f, clamp, _timescale(f) // _RATE)
 
@@ -191,8 +190,8 @@ class FragmentWriter:
             self._put(self._header)
 
     def write(self, packet: Packet) -> None:
-        """Takes a packet; the fragment before it is written when it is long enough. Packets of unknown
-        streams are ignored."""
+        """Takes a packet, and first writes the previous fragment if it is long enough. Ignores packets of
+        unknown streams."""
         track = self._tracks.get(packet.kind if packet.track is None else packet.track.number)
         if track is None:
             return
@@ -215,11 +214,11 @@ class FragmentWriter:
         track.samples.append(_Sample(dts, duration, pts - dts, packet.is_key, data))
 
     def put_before(self, boxes: bytes) -> None:
-        """They go in front of the fragment that is being made."""
+        """Puts `boxes` in front of the current fragment."""
         self._before += boxes
 
     def flush(self) -> None:
-        """Writes what has come, and whose length is known, as a fragment."""
+        """Writes the media that has arrived, and whose length is known, as a fragment."""
         waiting = {}
         for kind, track in self._tracks.items():
             track.samples, waiting[kind] = track.known()
@@ -248,7 +247,7 @@ class FragmentWriter:
         self._put(b"".join((before, box(b"moof", *moof), head, *media)))
 
     def close(self) -> None:
-        """Writes what has come. There is no trailer."""
+        """Writes what has arrived. There is no trailer."""
         self._write()
 
     def abandon(self) -> None:
@@ -258,7 +257,7 @@ class FragmentWriter:
 
 
 def _after(behind: FragmentsEnd, formats: Sequence[StreamFormat]) -> dict[MediaKind, int]:
-    """The least decode time of each track's next sample. Raises EgressError."""
+    """The earliest decode time of each track's next sample. Raises EgressError."""
     wanted = {number: (f.kind, _timescale(f), sample_entry(f)[4:8]) for number, f in enumerate(formats, 1)}
     there = {
         number: (track.kind, track.timescale, behind.entries[number][4:8])
@@ -304,13 +303,14 @@ class _Traf:
         self._rows = struct.pack(f">{len(rows)}I", *rows)
 
     def box_at(self, data_offset: int) -> bytes:
-        """`data_offset`: of its media from the start of the moof."""
+        """`data_offset`: of the track's media, from the start of the moof."""
         count = struct.pack(">Ii", self._count, data_offset)
         return box(b"traf", self._head, full_box(b"trun", 1, self._flags, count, self._rows))
 
 
 class _Entries:
-    """Where a passed-through video needs another sample entry: its key frame has other parameter sets."""
+    """Finds where a passed-through video needs another sample entry: its key frame has other parameter
+    sets."""
 
     def __init__(self, formats: Sequence[StreamFormat]) -> None:
         video = next((f for f in formats if f.is_passed_through), None)
@@ -318,10 +318,10 @@ class _Entries:
         self._formats = [video] if video is not None else []
         self._entry = sample_entry(video) if video is not None else b""
         self._known = {_stated(video): self._entry} if video is not None else {}
-        """Sample entry by the parameter sets it holds."""
+        """Sample entries, by the parameter sets they hold."""
 
     def change_at(self, packet: Packet) -> bytes:
-        """The entry of the samples from `packet` on; b"": as before."""
+        """The entry of the samples from `packet` on; b"" if it has not changed."""
         if self._codec is None or packet.kind is not MediaKind.VIDEO or not packet.is_key:
             return b""
         found = parameter_sets(self._codec, packet.data)
@@ -339,21 +339,21 @@ class _Entries:
         try:
             return sample_entry(renewed(self._formats, packet)[0])
         except (FFmpegError, EgressError):
-            # What FFmpeg cannot describe is left under the entry there is; the media says it too.
+            # If FFmpeg cannot describe it, the current entry stays; the media states the parameters too.
             return self._entry
 
 
 def _stated(form: StreamFormat) -> bytes:
-    """The parameter sets in a format that was read from a key frame, so that FFmpeg need not read that again,
-    which takes 8 ms and room for its pictures."""
+    """The parameter sets in a format that came from a key frame. FFmpeg need not read that again, which takes
+    8 ms and memory for its pictures."""
     template = form.template
     extradata = template.codec_context.extradata if isinstance(template, VideoStream) else None
     return parameter_sets(form.codec, extradata or b"") if isinstance(form.codec, VideoCodec) else b""
 
 
 def sample(form: StreamFormat, data: bytes) -> bytes:
-    """A packet's data as MP4 has it: NAL units with their sizes (ISO/IEC 14496-15 5.3.3), OBUs without
-    delimiters, all else as it is."""
+    """A packet's data as MP4 stores it: NAL units with their sizes (ISO/IEC 14496-15 5.3.3), OBUs without
+    delimiters, anything else unchanged."""
     match form.codec:
         case VideoCodec.H264 | VideoCodec.H265:
             parts: list[bytes] = []

@@ -1,6 +1,6 @@
-"""Raw frames between the threads of a source and the one that encodes, and which pictures are left out.
+"""Raw frames between a source's threads and the encoding thread, and which pictures to drop.
 
-When the encoder cannot keep up, pictures are left out and counted (see media.overload); sound never is.
+When the encoder cannot keep up, pictures are dropped and counted (see media.overload); sound never is.
 """
 
 import logging
@@ -19,18 +19,18 @@ from openegress.media.resumptions import Resumption
 _log = logging.getLogger(__name__)
 
 _QUEUED_FRAMES = 8
-"""About a quarter second at 30 fps: it absorbs a hard frame, and bounds memory to a dozen MiB at 720p. At low
-rates it is at most one second of pictures, but never less than two."""
+"""About a quarter of a second at 30 fps: it absorbs a hard frame, and bounds memory to a dozen MiB at 720p.
+At low rates it is at most one second of pictures, but never fewer than two."""
 
 _HELD_BEHIND_NS = S // 2
-"""A source that is this far behind is not held back any more: it would fall behind further, with all that it
-has yet to give."""
+"""A source that is this far behind is no longer held back: it would fall further behind with everything still
+to come."""
 _HELD_BEHIND_SLOW_NS = S // 10
-"""The same where the encoder takes twice the time that it has: waiting for it does not help."""
+"""The same if the encoder takes twice the time it has: waiting for it does not help."""
 
 _MOST_WAITING_NS = S * 4 // 10
-"""A picture that waits while others come for longer than this is left out. Otherwise sound and what comes
-later would wait behind pictures that take long, however few those are."""
+"""A picture that waits longer than this while others come is dropped. Otherwise sound and later pictures
+would wait behind slow pictures, however few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +50,11 @@ Queued = QueuedPicture | QueuedSound | Resumption
 
 
 class FrameQueue:
-    """Filled by any thread, emptied by one."""
+    """Any thread fills it, one empties it."""
 
     def __init__(self, framerate: int | None, hold_s: float) -> None:
-        """`framerate`: None where no pictures are encoded. `hold_s`: how long put_picture() may hold back a
-        source that can wait, before a picture is left out; infinite: none is, whatever it takes."""
+        """`framerate`: None if no pictures are encoded. `hold_s`: how long put_picture() may hold back a
+        source that can wait before it drops a picture; infinite: it drops none."""
         self.overload = Overload(framerate, time.monotonic()) if framerate and not hold_s else None
         self._hold_s = hold_s
         self._most_queued = max(2, min(_QUEUED_FRAMES, framerate)) if framerate else _QUEUED_FRAMES
@@ -62,15 +62,15 @@ class FrameQueue:
         self._pace = EncoderPace(framerate)
         self._lag = Lag()
         self._offered_ns = 0
-        """The last picture that came, whether it was taken or left out."""
+        """PTS of the last picture offered, taken or dropped."""
         self._last_pictures = LastPictures()
         self._is_closed = False
         self._changed = threading.Condition()
         self._items: deque[Queued] = deque()
         self.pictures = 0
-        """That wait."""
+        """Pictures that wait."""
         self.dropped = 0
-        """Pictures that were left out."""
+        """Pictures that were dropped."""
         self.pressure = Pressure()
 
     def put_picture(self, frame: av.VideoFrame, pts_ns: int) -> None:
@@ -103,7 +103,7 @@ class FrameQueue:
                 self._changed.notify_all()
 
     def put_resumption(self, resumption: Resumption) -> None:
-        """Pictures come again, on a timeline that stood still: they are not late by the time that it did."""
+        """Pictures resume after a pause of the timeline: that pause does not make them late."""
         with self._changed:
             if not self._is_closed:
                 self._lag = Lag()
@@ -111,7 +111,7 @@ class FrameQueue:
                 self._changed.notify_all()
 
     def take(self) -> Queued | None:
-        """Waits for the next item; None: the queue is closed and empty. Of a closed queue it gives all sound,
+        """Waits for the next item; None if the queue is closed and empty. A closed queue returns all sound,
         and as many pictures as there is time for."""
         with self._changed:
             self.pressure.worked_s += self._pace.asked(time.monotonic())
@@ -134,7 +134,8 @@ class FrameQueue:
                 self._leave_out()
 
     def expect_end(self) -> None:
-        """The source has been told to stop: from now on there is little time for pictures. Idempotent."""
+        """Reports that the source has been told to stop: from now on there is little time for pictures.
+        Idempotent."""
         with self._changed:
             self._last_pictures.expect_end(time.monotonic())
             self._changed.notify_all()
@@ -158,7 +159,7 @@ class FrameQueue:
         self._last_pictures.left_out.note(time.monotonic())
 
     def _hold_back(self, most_s: float) -> None:
-        """Until there is room for a picture, or no time for it any more."""
+        """Waits until there is room for a picture, or no time left for it."""
         if most_s <= 0:
             return
         until_s = time.monotonic() + min(self._hold_s, most_s)
@@ -168,7 +169,7 @@ class FrameQueue:
 
     @property
     def ends_at_s(self) -> float:
-        """Until when the last pictures are encoded, by the monotonic clock; infinite: no end is in sight."""
+        """Monotonic time until which the last pictures are encoded; infinite: no end is in sight."""
         return math.inf if self._waits else self._last_pictures.until_s
 
     @property
@@ -184,7 +185,7 @@ class FrameQueue:
         return time.monotonic() > self.ends_at_s
 
     def _thins_out(self, pts_ns: int) -> bool:
-        """Whether this picture is left out so that the encoder keeps up with the others."""
+        """Whether to drop this picture so that the encoder keeps up with the others."""
         overload = self.overload
         if overload is None or not self.pressure.is_quickest:
             return False

@@ -1,46 +1,47 @@
-"""The gain that brings sound to a target loudness, moment by moment. Pure.
+"""Finds the gain that brings sound to a target loudness, moment by moment. Pure.
 
-It follows speech, not pauses: in pauses the gain stays constant, so that they do not get louder.
+It follows speech, and keeps the gain constant in pauses, so that they do not get louder.
 """
 
 import math
 
 MOST_DB, LEAST_DB = 24.0, -30.0
-"""Louder than by the first, the noise of a room would be all that is heard of one who is far away."""
+"""A higher gain would drown a distant speaker in the noise of the room."""
 _SPEECH_LUFS = -50.0
-"""What is quieter is nobody's voice: that of a calm speaker far from a microphone has -45."""
+"""Anything quieter is not speech: a calm speaker far from a microphone reaches -45."""
 _LOUD_LU = -10.0
-"""Below what was said until now: the gate of EBU R 128. What lies below does not count for the loudness."""
+"""Below recent speech: the gate of EBU R 128. Anything lower does not count towards the loudness."""
 _PAUSE_LU = -20.0
-"""Below it: a pause. Between the two is who speaks more quietly, or the end of a word."""
+"""Below this, it is a pause. Between the two is a quieter speaker, or the end of a word."""
 _QUIETER_LU = 0.03
-"""For each step in between: a quieter speaker is met within some seconds, and ends of words do no harm."""
+"""For each step in between: it reaches a quieter speaker within some seconds, and ends of words do no
+harm."""
 _BURST_LU = 6.0
-"""Above what was said until now, at most, does a step count: a door that slams is nobody's voice."""
+"""A step counts at most this much above recent speech: a slamming door is not speech."""
 _MEMORY_STEPS = 60
 """6 s of speech."""
 _SETTLING_STEPS = 50
-"""The first 5 s of speech, in which the gain is found."""
+"""The first 5 s of speech, in which the gain settles."""
 _SETTLING_DB, _UP_DB, _DOWN_DB = 0.6, 0.15, 0.3
-"""For each step."""
+"""Per step."""
 _TRUSTED_STEPS = 50
-"""From then on it is corrected by what came of it."""
+"""After this many, the measured output corrects the gain."""
 _MOST_TRIM_DB = 4.0
 
 
 class GainFollower:
-    """Told each step of 100 ms."""
+    """Gets each step of 100 ms."""
 
     def __init__(self, target_lufs: float) -> None:
         self._target = target_lufs
         self._heard_lufs = -math.inf
-        """How loud what was said lately is."""
+        """Loudness of recent speech."""
         self._steps = 0
-        """With speech, until now."""
+        """Steps with speech so far."""
         self.gain_db = 0.0
 
     def step(self, momentary_lufs: float, made_lufs: float) -> None:
-        """`momentary_lufs`: of what comes in, in the last 400 ms. `made_lufs`: of all that came out."""
+        """`momentary_lufs`: of the last 400 ms of input. `made_lufs`: of all output."""
         if momentary_lufs < max(_SPEECH_LUFS, self._heard_lufs + _PAUSE_LU):
             return
         if momentary_lufs < self._heard_lufs + _LOUD_LU:

@@ -1,4 +1,4 @@
-"""Places a picture of one shape in a rectangle of another. Pure."""
+"""Fits a picture of one shape into a rectangle of another. Pure."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -6,11 +6,10 @@ from enum import StrEnum
 from itertools import pairwise
 
 LEAST_CUT = 2
-"""Pixels. FFmpeg cuts whole samples of chroma only, and nothing would be left of a line that is one pixel
-wide."""
+"""In pixels. FFmpeg only cuts whole chroma samples, so nothing would be left of a line one pixel wide."""
 NEARLY = 32
-"""A picture that is larger than its rectangle by less than one part in so many is cropped to it instead of
-scaled: it stays as sharp as it was sent, and costs half."""
+"""A picture that exceeds its rectangle by less than one part in this many is cropped instead of scaled: it
+stays as sharp as it was sent, and costs half."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +40,16 @@ class Fit(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fitting:
-    """The part `source` of a picture, scaled, fills `into`. All numbers even (4:2:0 chroma)."""
+    """The part `source` of a picture is scaled to fill `into`. All numbers are even (4:2:0 chroma)."""
 
     source: Rect
     into: Rect
 
 
 def contain(width: int, height: int, into_width: int, into_height: int) -> Rect:
-    """The largest rectangle of a picture's shape in another, centred; all numbers even (4:2:0 chroma).
+    """The largest centred rectangle of a picture's shape in another; all numbers even (4:2:0 chroma).
 
-    A difference in shape of less than a chroma sample is ignored, so that rounding makes no black line.
+    Ignores a difference in shape of less than a chroma sample, so that rounding makes no black line.
     """
     if width * into_height >= height * into_width:
         fitted_width, fitted_height = into_width, round(into_width * height / width)
@@ -63,10 +62,10 @@ def contain(width: int, height: int, into_width: int, into_height: int) -> Rect:
 
 
 def cover(width: int, height: int, into_width: int, into_height: int) -> Rect:
-    """The largest centred part of a picture that has the shape of another; all numbers even. Where that part
-    is nearly of the other's size, it is exactly of it.
+    """The largest centred part of a picture that has the shape of another; all numbers even. A part of nearly
+    the other's size gets exactly that size.
 
-    A difference in shape of less than a chroma sample is ignored, so that rounding cuts nothing.
+    Ignores a difference in shape of less than a chroma sample, so that rounding cuts nothing.
     """
     if width * into_height >= height * into_width:
         part_width, part_height = round(height * into_width / into_height), height
@@ -90,7 +89,7 @@ def fitting(width: int, height: int, rect: Rect, fit: Fit) -> Fitting:
 
 
 def drawn_size(width: int, height: int, rect: Rect, fit: Fit) -> tuple[int, int]:
-    """The size at which a picture is drawn, including what is cut off; (0, 0): that of the rectangle."""
+    """The size at which a picture is drawn, including cropped parts; (0, 0): that of the rectangle."""
     if not width or not height:
         return rect.width, rect.height
     fitted = fitting(width, height, rect, fit)
@@ -99,7 +98,7 @@ def drawn_size(width: int, height: int, rect: Rect, fit: Fit) -> tuple[int, int]
 
 
 def outside(whole: Rect, rects: Sequence[Rect]) -> Iterator[Rect]:
-    """What of `whole` lies in none of `rects`, which lie in it: rectangles that do not overlap."""
+    """The rest of `whole` outside `rects`, which lie inside it, as rectangles that do not overlap."""
     edges = sorted(
         {whole.y, whole.y + whole.height, *(edge for r in rects for edge in (r.y, r.y + r.height))}
     )

@@ -1,8 +1,7 @@
-"""H.264 pictures that repeat the one before, written without an encoder. Pure.
+"""Writes H.264 pictures that repeat the one before, without an encoder. Pure.
 
-A P picture whose macroblocks are all skipped takes a few dozen bytes, and no pixel has to be read for it. It
-is put into the stream of an encoder, whose later pictures then need other numbers. Clauses are those of ITU-T
-H.264.
+A P picture of skipped macroblocks takes a few dozen bytes and reads no pixel. It is inserted into an
+encoder's stream, so that the encoder's later pictures need other numbers. Clauses refer to ITU-T H.264.
 """
 
 import re
@@ -13,17 +12,18 @@ from openegress.core.bits import BitReader, unescaped
 
 _SLICE, _IDR, _SPS, _PPS = 1, 5, 7, 8
 _P_REFERENCE = 0x41
-"""The header byte of a slice that later pictures refer to."""
+"""The header byte of a slice that later pictures reference."""
 _P_SLICES = 5
-"""The slice type of a P picture that has no other slices (table 7-6)."""
+"""The slice type of a picture with only P slices (table 7-6)."""
 _FRAME_NUM_BITS = 4
-"""More could make two bytes of zero in a slice's header, and then changing it would change its length."""
+"""More bits could put two zero bytes into a slice's header; changing the number would then change its
+length."""
 _PROFILES = {66, 77, 100}
-"""Of 4:2:0 and eight bits, as far as our encoders write them."""
+"""Profiles with 4:2:0 and eight bits that our encoders write."""
 _HIGH = 100
 _QP = 51
-"""With it the one context that is used begins in state 42 and most probably says "skipped" (9.3.1.1). No
-coefficient is there to be scaled by it."""
+"""With this QP the only context in use begins in state 42 and most probably says "skipped" (9.3.1.1). There
+are no coefficients to scale."""
 _FIRST_STATE, _LAST_STATE = 42, 62
 _RANGE_LPS = (
     (16, 20, 23, 27), (15, 19, 22, 25), (14, 18, 21, 24), (14, 17, 20, 23), (13, 16, 19, 22),
@@ -37,22 +37,23 @@ _RANGE_LPS = (
 
 @dataclass(frozen=True, slots=True)
 class Headers:
-    """What of the parameter sets the header of a P slice depends on."""
+    """The parameter set fields that the header of a P slice depends on."""
 
     macroblocks: int
-    """Of a picture."""
+    """Per picture."""
     has_cabac: bool
     has_weights: bool
     several_references: bool
-    """Each slice has to say that it has one."""
+    """Each slice must state that it uses one."""
     qp: int
-    """That slices count from."""
+    """The value that slice QPs are relative to."""
     says_deblocking: bool
 
     @classmethod
     def of(cls, extradata: bytes) -> "Headers | None":
-        """Of parameter sets in Annex B. None where a repeated picture cannot be put in: pictures have fields,
-        several references or their own order, or the parameter sets are not such as our encoders write."""
+        """Reads parameter sets in Annex B. Returns None if a repeated picture cannot be inserted: pictures
+        have fields, several references or their own order, or our encoders do not write such parameter
+        sets."""
         sets = {nal[0] & 0x1F: unescaped(nal) for nal in units(extradata)}
         if _SPS not in sets or _PPS not in sets:
             return None
@@ -64,25 +65,26 @@ class Headers:
 
 
 class RepeatWriter:
-    """Pictures that repeat the one before them, in one stream."""
+    """Repeats pictures in one stream."""
 
     def __init__(self, headers: Headers) -> None:
         body = _all_skipped(headers.macroblocks) if headers.has_cabac else _golomb(headers.macroblocks) + "1"
         self._pictures = [_picture(headers, number, body) for number in range(1 << _FRAME_NUM_BITS)]
         self.size = max(map(len, self._pictures))
-        """Bytes of one, at most."""
+        """The most bytes that a picture takes."""
         self._put_in = 0
-        """Since the last key frame."""
+        """Inserted since the last key frame."""
         self._last = 0
 
     def repeat(self) -> bytes:
-        """The picture that follows what was given out last."""
+        """A repeat of the last picture given out."""
         self._put_in += 1
         self._last = (self._last + 1) % len(self._pictures)
         return self._pictures[self._last]
 
     def renumbered(self, unit: bytes, *, is_key: bool) -> bytes:
-        """The encoder's next access unit in Annex B, numbered behind what was put in (7.4.3, frame_num)."""
+        """The encoder's next access unit in Annex B, renumbered after the inserted ones (7.4.3,
+        frame_num)."""
         if is_key:
             self._put_in = self._last = 0
             return unit
@@ -92,19 +94,19 @@ class RepeatWriter:
         return _with_frame_num(unit, self._last)
 
     def again(self, unit: bytes, *, is_key: bool) -> bytes:
-        """An access unit that the encoder gave before, since its last key frame, in the order of then."""
+        """An access unit that the encoder already gave since its last key frame, in the same order."""
         self._put_in = 1
         self._last = 0 if is_key else (self._last + 1) % len(self._pictures)
         return unit
 
     def are_alike(self, unit: bytes, other: bytes) -> bool:
-        """Whether two of the encoder's access units are the same but for their numbers and their last byte:
-        bits without a meaning fill it, which x264 changes from picture to picture."""
+        """Whether two of the encoder's access units are the same apart from their numbers and their last
+        byte, which x264 fills with meaningless bits that vary."""
         return _with_frame_num(unit, 0)[:-1] == _with_frame_num(other, 0)[:-1]
 
 
 def _macroblocks(sps: BitReader) -> int:
-    """Of a picture; 0 where pictures are not as they have to be (7.3.2.1.1)."""
+    """Macroblocks of a picture; 0 if the parameters are unsuitable (7.3.2.1.1)."""
     profile = sps.bits(8)
     sps.bits(16)
     sps.unsigned_golomb()
@@ -115,7 +117,7 @@ def _macroblocks(sps: BitReader) -> int:
         if not is_plain or sps.bits(2):
             return 0
     if sps.unsigned_golomb() + 4 != _FRAME_NUM_BITS or sps.unsigned_golomb() != 2:
-        return 0  # pictures are counted further, or are not shown in the order that they are in
+        return 0  # frame numbers are longer, or output order differs from decoding order
     references, may_have_gaps = sps.unsigned_golomb(), sps.flag()
     if references != 1 or may_have_gaps:
         return 0
@@ -143,13 +145,13 @@ def _headers(pps: BitReader, macroblocks: int) -> Headers | None:
 
 
 def _picture(headers: Headers, frame_num: int, body: str) -> bytes:
-    """A slice of nothing but skipped macroblocks (7.3.3, 7.3.4), which are the bits of `body`."""
+    """A slice of skipped macroblocks only (7.3.3, 7.3.4), which are the bits of `body`."""
     bits = _golomb(0) + _golomb(_P_SLICES) + _golomb(0) + f"{frame_num:0{_FRAME_NUM_BITS}b}"
     bits += "1" + _golomb(0) if headers.several_references else "0"
-    bits += "0"  # references are in the order that they always are in
+    bits += "0"  # references keep their default order
     if headers.has_weights:
         bits += _golomb(0) + _golomb(0) + "0" + "0"
-    bits += "0"  # and are forgotten as they always are
+    bits += "0"  # and their default marking
     if headers.has_cabac:
         bits += _golomb(0)
     bits += _signed_golomb(_QP - headers.qp)
@@ -160,23 +162,23 @@ def _picture(headers: Headers, frame_num: int, body: str) -> bytes:
     bits += body
     bits += "0" * (-len(bits) % 8)
     payload = int(bits, 2).to_bytes(len(bits) // 8)
-    # Emulation prevention (7.4.1): no start code within.
+    # Emulation prevention (7.4.1): a payload must not contain a start code.
     return START_CODE + re.sub(rb"\x00\x00(?=[\x00-\x03])", b"\0\0\3", bytes((_P_REFERENCE,)) + payload)
 
 
 def _all_skipped(macroblocks: int) -> str:
-    """The arithmetic code of so many skipped macroblocks with the stop bit (9.3.4). Each is as probable, so
-    the lower end of the interval stays where it is until the last, and only the shifts are counted."""
+    """The arithmetic code of that many skipped macroblocks with the stop bit (9.3.4). Each takes the most
+    probable symbol, so the lower end of the interval stays in place until the last, and only shifts count."""
     interval, state, shifts = 510, _FIRST_STATE, 0
     for index in range(macroblocks):
         interval -= _RANGE_LPS[state - _FIRST_STATE][interval >> 6 & 3]
         state = min(state + 1, _LAST_STATE)
         while interval < 256:
             interval, shifts = interval << 1, shifts + 1
-        interval -= 2  # for "this was the last", which it is not
+        interval -= 2  # end_of_slice_flag is 0
         while interval < 256 and index < macroblocks - 1:
             interval, shifts = interval << 1, shifts + 1
-    # It was: the code is the upper end, of nine bits, and the last of them is the stop bit.
+    # The last one ends the slice: the code is the upper end, nine bits, the last of which is the stop bit.
     return f"{interval | 1:0{shifts + 9}b}"
 
 
@@ -189,7 +191,7 @@ def _with_frame_num(unit: bytes, frame_num: int) -> bytes:
 
 
 def _set_frame_num(data: bytearray, start: int, frame_num: int) -> None:
-    """In the slice whose header begins at `start`: behind its first macroblock, type and parameter set."""
+    """Sets it in the slice whose header begins at `start`: after first macroblock, type and parameter set."""
     head = BitReader(bytes(data[start : start + 8]))
     at = start * 8
     for _ in range(3):

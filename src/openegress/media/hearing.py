@@ -1,4 +1,4 @@
-"""When anything was last heard in a recording."""
+"""When a recording last had audible sound."""
 
 import time
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ from openegress.media.decoder import AudioDecoder
 from openegress.media.pause_probe import DTX_BYTES
 
 HEARD = 104
-"""-50 dB of full scale, as the root mean square of a block of sound: a quiet voice is at -40 dB, and what a
-browser's noise suppression leaves of a room below -60 dB."""
+"""-50 dB of full scale, as the root mean square of a block: a quiet voice reaches -40 dB, and a browser's
+noise suppression leaves less than -60 dB of a room."""
 
 
 class Hearing:
-    """Told by the thread that brings sound, read by others. Nothing is looked at until it is on."""
+    """The thread that brings sound reports it, others read. Sound is ignored until listening is on."""
 
     def __init__(self) -> None:
         self.is_on = False
@@ -35,25 +35,25 @@ class SoundTap:
         self._hearing = hearing
 
     def video(self, frame: object, pts_ns: int) -> None:
-        """Is not heard."""
+        """Pictures are silent."""
 
     def audio(self, samples: bytes, pts_ns: int, sample_rate: int) -> None:
         if self._hearing.is_on:
             self._hearing.listen(np.frombuffer(samples, np.int16))
 
     def resumed(self, pts_ns: int, paused_ns: int) -> None:
-        """Whoever pauses counts anew."""
+        """The caller that pauses restarts the count."""
 
 
 class SoundProbe:
-    """A PacketSink for tracks as they come, which have to be decoded to be heard."""
+    """A PacketSink that decodes the sound of tracks as they come."""
 
     def __init__(self, hearing: Hearing, formats: Sequence[StreamFormat]) -> None:
         self._hearing = hearing
         sounds = [form.codec for form in formats if isinstance(form.codec, AudioCodec)]
         self._codec = sounds[0] if sounds else None
         self._decoders: dict[int, AudioDecoder] = {}
-        """By the number of the track."""
+        """By track number."""
 
     def write(self, packet: Packet) -> None:
         if not self._hearing.is_on or packet.kind is not MediaKind.AUDIO:

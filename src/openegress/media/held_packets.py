@@ -6,7 +6,7 @@ from openegress.media import Packet, PacketSink
 
 
 class HeldPackets:
-    """A PacketSink in front of others. Fed from one thread, opened from another once."""
+    """A PacketSink in front of others. One thread feeds it, another opens it once."""
 
     def __init__(self) -> None:
         self._held: list[Packet] | None = []
@@ -21,7 +21,7 @@ class HeldPackets:
             sink.write(packet)
 
     def open(self, sinks: Sequence[PacketSink]) -> None:
-        """Gives them what came before, and all that comes."""
+        """Passes on what came before, and everything later."""
         self._sinks = sinks
         held, self._held = self._held or [], None
         for packet in held:

@@ -1,4 +1,4 @@
-"""Converts between Pillow's pictures and those of a recording: RGB, and yuv420p in limited-range BT.709."""
+"""Converts between Pillow's pictures (RGB) and a recording's (yuv420p, limited-range BT.709)."""
 
 import av
 from av.video.frame import VideoFrame
@@ -9,7 +9,7 @@ from openegress.media.canvas import PIXEL_FORMAT
 
 
 def to_yuv(image: Image.Image) -> VideoFrame:
-    """yuv420p, BT.709 limited range, of an RGB picture of even size."""
+    """Converts an RGB picture of even size to yuv420p, BT.709 limited range."""
     frame = av.VideoFrame(image.width, image.height, "rgb24")
     plane = frame.planes[0]
     rows, stride = image.tobytes(), 3 * image.width
@@ -29,7 +29,7 @@ def to_yuv(image: Image.Image) -> VideoFrame:
 
 
 def to_rgb(picture: VideoFrame) -> Image.Image:
-    """Of a picture of a recording, whatever it says of its colours."""
+    """Converts a picture of a recording, whatever its colour tags say."""
     converted = picture.reformat(
         format="rgb24",
         src_colorspace=Colorspace.ITU709,

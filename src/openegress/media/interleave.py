@@ -1,4 +1,4 @@
-"""The order in which packets of several streams go into a container: by DTS, with bounded delay. Pure."""
+"""Orders the packets of several streams for a container: by DTS, with bounded delay. Pure."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -11,12 +11,12 @@ from openegress.media import Packet
 
 
 def dts_ns(packet: Packet) -> int:
-    # In integers: it is called for every packet of every output, and Fraction takes microseconds.
+    # Integers: this runs for every packet of every output, and Fraction takes microseconds.
     return packet.dts * S * packet.time_base.numerator // packet.time_base.denominator
 
 
 def end_ns(packet: Packet) -> int:
-    """When a packet's media is over, on the timeline."""
+    """When a packet's media ends, on the timeline."""
     ticks = packet.pts + packet.duration
     return ticks * S * packet.time_base.numerator // packet.time_base.denominator
 
@@ -24,9 +24,9 @@ def end_ns(packet: Packet) -> int:
 class Interleaver:
     """Merges one stream per kind into DTS order.
 
-    A packet is let go once every stream has one to compare with it, or once the newest packet is
-    `max_delay_ns` ahead of it: a stream that falls silent holds the others up no longer than that. A packet
-    without a duration waits for the next one of its stream, which gives it.
+    Releases a packet once every stream has one to compare with it, or once the newest packet is
+    `max_delay_ns` ahead of it: a silent stream delays the others no longer than that. A packet without a
+    duration gets it from the next packet of its stream.
     """
 
     def __init__(self, kinds: Iterable[MediaKind], max_delay_ns: int) -> None:
@@ -37,7 +37,8 @@ class Interleaver:
         self._newest_ns = 0
 
     def push(self, packet: Packet) -> list[Packet]:
-        """Takes a packet, and returns those that may be written now, in order. KeyError: no such stream."""
+        """Takes a packet and returns those that may be written now, in order. Raises KeyError for an unknown
+        stream."""
         queue = self._queues[packet.kind]
         if queue and not queue[-1][1].duration:
             at_ns, last = queue[-1]
@@ -51,7 +52,7 @@ class Interleaver:
         return released
 
     def flush(self) -> list[Packet]:
-        """Returns all that is left. The last packet of a stream lasts as long as the one before it."""
+        """Returns the rest. The last packet of a stream lasts as long as the one before it."""
         released: list[Packet] = []
         while heads := [(queue[0][0], kind) for kind, queue in self._queues.items() if queue]:
             released.append(self._take(min(heads)[1]))
@@ -78,8 +79,8 @@ class Interleaver:
 class Clamp:
     """Rescales one stream's times into a container's time base, where DTS must rise strictly.
 
-    Rounding, or two frames a millisecond apart, can make two equal there; the later one is moved by
-    the least the container can tell apart.
+    Rounding, or two frames a millisecond apart, can make two equal there. The later one then moves by the
+    least the container can tell apart.
     """
 
     def __init__(self, time_base: Fraction, offset_ns: int = 0, least: int | None = None) -> None:
@@ -104,6 +105,6 @@ class Clamp:
         return pts, dts, self._rescale(packet.duration)
 
     def _rescale(self, ticks: int) -> int:
-        """To the nearest, halves up."""
+        """Rounds to the nearest tick, halves up."""
         numerator, denominator = self._scale
         return (2 * ticks * numerator + denominator) // (2 * denominator)

@@ -1,4 +1,4 @@
-"""Which encoded pictures need no other, by their first bytes."""
+"""Recognises independent encoded pictures by their first bytes."""
 
 from openegress.core.annex_b import units
 from openegress.core.bits import BitReader
@@ -11,7 +11,7 @@ _PROFILE_3 = 3
 
 
 def is_key_frame(codec: VideoCodec, data: bytes) -> bool:
-    """H264 and H265 with start codes, AV1 as OBUs with sizes."""
+    """Expects H264 and H265 with start codes, AV1 as OBUs with sizes."""
     match codec:
         case VideoCodec.H264:
             return any(unit[0] & 0x1F == _IDR for unit in units(data))
@@ -26,7 +26,7 @@ def is_key_frame(codec: VideoCodec, data: bytes) -> bool:
 
 
 def _is_vp9_key_frame(data: bytes) -> bool:
-    """By its uncompressed_header (VP9 6.2)."""
+    """Reads the uncompressed_header (VP9 6.2)."""
     if not data:
         return False
     reader = BitReader(data[:2])

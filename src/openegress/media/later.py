@@ -1,4 +1,4 @@
-"""The timeline of a recording that continues with media that begin at zero again."""
+"""Moves media that begin at zero again onto the timeline of the recording they continue."""
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """How media of a source come onto the timeline."""
+    """How a source's media map onto the timeline."""
 
     by_ns: int
     paused_ns: int
-    """What of the time until the source began is not on the timeline."""
+    """The pauses before the source began, which the timeline leaves out."""
     from_ns: int = 0
-    """In the source's time: what lies before it is left out. 0: nothing is, also not what an encoder puts
-    before zero."""
+    """In the source's time: earlier media is dropped. 0: nothing is, not even an encoder's samples before
+    zero."""
 
     def has(self, pts_ns: int) -> bool:
         return not self.from_ns or pts_ns >= self.from_ns
 
 
 class LaterPackets:
-    """A PacketSink before another one."""
+    """A PacketSink in front of another."""
 
     def __init__(self, sink: PacketSink, later: Later) -> None:
         self._sink = sink
@@ -43,7 +43,7 @@ class LaterPackets:
 
 
 class LaterFrames:
-    """A FrameSink before another one."""
+    """A FrameSink in front of another."""
 
     def __init__(self, sink: FrameSink, later: Later) -> None:
         self._sink = sink

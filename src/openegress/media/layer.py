@@ -1,5 +1,5 @@
-"""Pictures with transparency that lie over others: converted to the recording's format once, and blended only
-where they lie."""
+"""Transparent pictures that lie over others: each is converted to the recording's format once, and blended
+only where it lies."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _MATRIX = np.array(
     ],
     np.float32,
 ) / np.float32(255)
-"""RGB of 0 to 255 to BT.709 of limited range (ITU-R BT.709-6, item 3), without its offsets."""
+"""Matrix from RGB (0 to 255) to BT.709 limited range (ITU-R BT.709-6, item 3), without offsets."""
 _OFFSETS = np.array([16, 128, 128], np.float32)
 
 Plane = NDArray[np.uint16]
@@ -28,17 +28,17 @@ Plane = NDArray[np.uint16]
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Confined to nobody: it is not written to."""
+    """Any thread may use it, because nobody writes to it."""
 
     rect: Rect
     """Even, within the picture."""
     added: tuple[Plane, ...]
     """For Y, U and V: the colour times its opacity, 0 to 255 * 256."""
     kept: tuple[Plane, ...]
-    """What stays of the picture below, 0 to 256."""
+    """The share that the picture below keeps, 0 to 256."""
 
     def blend(self, planes: Sequence[NDArray[np.uint8]]) -> None:
-        """Onto a picture in yuv420p, BT.709, limited range."""
+        """Blends it onto a picture in yuv420p, BT.709, limited range."""
         rect = self.rect
         for number, (plane, added, kept) in enumerate(zip(planes, self.added, self.kept, strict=True)):
             shift = 1 if number else 0
@@ -48,8 +48,8 @@ class Layer:
 
 
 def layer_of(image: Image.Image, x: int, y: int, width: int, height: int) -> Layer | None:
-    """RGBA `image` with its upper left corner at (x, y) of a picture of (width, height), even numbers; what
-    would lie outside is cut off. None where nothing is left."""
+    """Places the RGBA `image` with its upper left corner at (x, y) of a picture of (width, height), even
+    numbers. Cuts off what lies outside; returns None if nothing is left."""
     left, top = max(0, x), max(0, y)
     right, bottom = min(width, x + image.width), min(height, y + image.height)
     if left >= right or top >= bottom:
@@ -64,14 +64,14 @@ def layer_of(image: Image.Image, x: int, y: int, width: int, height: int) -> Lay
     kept = [_OPAQUE - alpha, *[_OPAQUE - np.rint(_halved(alpha))] * 2]
     return Layer(
         rect,
-        # Half a unit, as blending cuts off.
+        # Half a unit, because blending truncates.
         tuple(np.minimum(np.rint(each) + _OPAQUE // 2, 0xFFFF).astype(np.uint16) for each in added),
         tuple(each.astype(np.uint16) for each in kept),
     )
 
 
 def plain_layer(rect: Rect, colour: tuple[int, int, int]) -> Layer:
-    """One opaque colour; `rect` has even numbers."""
+    """A layer of one opaque colour; `rect` has even numbers."""
     sizes = [(rect.height, rect.width), *[(rect.height // 2, rect.width // 2)] * 2]
     values = yuv_of(*colour)
     return Layer(
@@ -82,7 +82,7 @@ def plain_layer(rect: Rect, colour: tuple[int, int, int]) -> Layer:
 
 
 def _halved(plane: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Each sample of 4:2:0 is of four."""
+    """Each 4:2:0 sample averages four."""
     rows, columns = plane.shape
     found: NDArray[np.float32] = plane.reshape(rows // 2, 2, columns // 2, 2).mean((1, 3))
     return found

@@ -1,4 +1,4 @@
-"""An encoder for sound that is first brought to a target loudness."""
+"""Encodes sound after bringing it to a target loudness."""
 
 from openegress.core.units import S
 from openegress.media import Packet
@@ -15,11 +15,11 @@ class LevelledEncoder:
         self._leveller: Leveller | None = None
         self._rate = 0
         self._given = 0
-        """Samples, until now."""
+        """Samples given so far."""
         self.format = encoder.format
 
     def encode(self, samples: bytes, pts_ns: int, sample_rate: int) -> list[Packet]:
-        """The rate of the first block is that of all."""
+        """The first block sets the sample rate of all."""
         if self._leveller is None:
             self._leveller, self._rate = Leveller(self._target_lufs, sample_rate), sample_rate
         return self._encoded(self._leveller.levelled(samples))

@@ -1,7 +1,6 @@
 """Brings sound to a target loudness while it is recorded (EBU R 128).
 
-A gain follows speech, too slowly to be heard, and stays constant in pauses. A limiter catches what becomes
-too loud.
+A gain follows speech, too slowly to be heard, and stays constant in pauses. A limiter catches peaks.
 """
 
 import numpy as np
@@ -11,14 +10,14 @@ from openegress.media.limiter import TruePeakLimiter, frames_of, samples_of
 from openegress.media.loudness_meter import LoudnessMeter
 
 CEILING = 10 ** (-2 / 20)
-"""Of full scale. True peaks stay below -1 dB, as EBU R 128 wants it, when an encoder adds up to 1 dB."""
+"""Share of full scale. True peaks stay below -1 dB, as EBU R 128 requires, if an encoder adds up to 1 dB."""
 _HOP_S = 0.1
 """The step of a GainFollower, and of FFmpeg's measurements."""
 
 
 class Leveller:
-    """Interleaved s16 stereo in and out. What goes in comes out up to a tenth of a second later, all of it:
-    rest() has the last. Confined to one thread."""
+    """Takes and returns interleaved s16 stereo. All input comes out, up to a tenth of a second later: rest()
+    returns the last. Confined to one thread."""
 
     def __init__(self, target_lufs: float, sample_rate: int) -> None:
         self._follower = GainFollower(target_lufs)
@@ -26,7 +25,7 @@ class Leveller:
         self._before, self._after = LoudnessMeter(sample_rate), LoudnessMeter(sample_rate)
         self._hop_bytes = 4 * round(_HOP_S * sample_rate)
         self._waiting = bytearray()
-        """What makes no hop yet."""
+        """Input that is shorter than a step."""
 
     def levelled(self, samples: bytes) -> bytes:
         self._waiting += samples
@@ -36,7 +35,7 @@ class Leveller:
         return b"".join(self._hop(hops[start : start + self._hop_bytes]) for start in starts)
 
     def rest(self) -> bytes:
-        """After the last samples."""
+        """Call it after the last samples."""
         last, self._waiting = bytes(self._waiting), bytearray()
         return (self._hop(last) if last else b"") + samples_of(self._limiter.rest())
 

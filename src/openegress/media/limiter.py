@@ -1,6 +1,6 @@
-"""A limiter for true peaks (ITU-R BS.1770-5, annex 2): what lies between samples counts too. Pure.
+"""Limits true peaks (ITU-R BS.1770-5, annex 2), which may lie between samples. Pure.
 
-It looks ahead, so that a peak is met by a gain that has come down smoothly, and goes up again slowly.
+It looks ahead, so that the gain falls smoothly before a peak and rises slowly after it.
 """
 
 import numpy as np
@@ -12,13 +12,13 @@ Gains = NDArray[np.float64]
 
 _FULL_SCALE = 32768.0
 _TAPS = 12
-"""Of the filter that finds what lies between two samples, as in the recommendation."""
+"""Of the filter that interpolates between two samples, as the recommendation has it."""
 _BEFORE, _BEHIND = _TAPS // 2 - 1, _TAPS // 2
-"""How many of them lie before the sample that it is for, and behind."""
+"""How many of them lie before and after the sample in question."""
 _PHASES = np.array([0.25, 0.5, 0.75])
 _LOOK_AHEAD_S = 0.005
 _RELEASE_S = 0.25
-"""For a gain to rise from 0 to 1. Mostly a few decibels are taken, and given back in a tenth of that."""
+"""Time for a gain to rise from 0 to 1. Most peaks take a few decibels, which return in a tenth of that."""
 
 
 def _filter() -> Frames:
@@ -32,22 +32,22 @@ _BETWEEN = _filter()
 
 
 class TruePeakLimiter:
-    """What goes in comes out some milliseconds later; rest() has the last of it."""
+    """Delays its input by some milliseconds; rest() returns the end of it."""
 
     def __init__(self, ceiling: float, sample_rate: int) -> None:
-        """`ceiling`: of full scale."""
+        """`ceiling`: share of full scale."""
         self._ceiling = ceiling
         self._ahead = round(_LOOK_AHEAD_S * sample_rate)
         self._step = 1 / (_RELEASE_S * sample_rate)
-        """By how much the gain rises with each sample."""
+        """Rise of the gain per sample."""
         self._delay = self._ahead - 1 + _BEHIND
         self._inside: Frames = np.zeros((self._delay, 2), np.float32)
-        """Of the input, what was not given out: at first silence, which never is."""
+        """Input not given out yet: at first silence, which is skipped."""
         self._to_skip = self._delay
         self._wanted: Gains = np.ones(self._ahead - 1)
-        """What the last peaks ask for."""
+        """The gains that the last peaks require."""
         self._risen: Gains = np.ones(self._ahead - 1)
-        """The same, looked ahead, and rising slowly."""
+        """The same with look-ahead and slow release."""
 
     def limited(self, frames: Frames) -> Frames:
         if not len(frames):
@@ -63,11 +63,11 @@ class TruePeakLimiter:
         return given[skipped:]
 
     def rest(self) -> Frames:
-        """After the last samples."""
+        """Call it after the last samples."""
         return self.limited(np.zeros((self._delay, 2), np.float32))
 
     def _gains(self, samples: Frames) -> Gains | None:
-        """For those that are given out next; None: 1 for all."""
+        """Gains for the samples given out next; None: 1 for all."""
         peaks = _true_peaks(samples, self._ceiling / 2)
         wanted = np.concatenate((self._wanted, np.minimum(1.0, self._ceiling / np.maximum(peaks, 1e-9))))
         if wanted.min() >= 1.0 and self._risen.min() >= 1.0:
@@ -83,8 +83,8 @@ class TruePeakLimiter:
 
 
 def _true_peaks(samples: Frames, from_level: float) -> Gains:
-    """Of both channels, around each sample that has enough of others on both sides. Below `from_level` what
-    lies between samples is not looked at."""
+    """Peaks of both channels, around each sample with enough neighbours on both sides. Ignores values between
+    samples if all samples are below `from_level`."""
     at_samples = np.abs(samples[_BEFORE:-_BEHIND]).max(axis=1).astype(np.float64)
     if at_samples.max() < from_level:
         return np.asarray(at_samples)
@@ -93,7 +93,7 @@ def _true_peaks(samples: Frames, from_level: float) -> Gains:
 
 
 def _least(values: Gains, length: int) -> Gains:
-    """The least of each `length` that follow one another."""
+    """The minimum of each `length` consecutive values."""
     span = 1
     while 2 * span <= length:
         values = np.minimum(values[:-span], values[span:])
@@ -103,11 +103,11 @@ def _least(values: Gains, length: int) -> Gains:
 
 
 def frames_of(samples: bytes) -> Frames:
-    """`samples`: interleaved s16 stereo."""
+    """Takes interleaved s16 stereo."""
     return np.frombuffer(samples, "<i2").reshape(-1, 2).astype(np.float32) / np.float32(_FULL_SCALE)
 
 
 def samples_of(frames: Frames) -> bytes:
-    """As frames_of() takes them."""
+    """Returns interleaved s16 stereo."""
     scaled = np.clip(frames * np.float32(_FULL_SCALE), -_FULL_SCALE, _FULL_SCALE - 1)
     return bytes(np.rint(scaled).astype("<i2").tobytes())

@@ -1,19 +1,19 @@
-"""Which blocks of a voice are pauses, in which sound can be removed or inserted without being heard. Pure."""
+"""Finds the pauses of a voice, where sound can be inserted or removed inaudibly. Pure."""
 
 import numpy as np
 
 from openegress.media.samples import Samples
 
 SILENT = 33
-"""-60 dB of full scale: nobody hears it."""
+"""-60 dB of full scale: inaudible."""
 PAUSE = 0.05
-"""26 dB below the voice: the room it speaks in."""
+"""26 dB below the voice: the sound of the room it speaks in."""
 FADE = 0.995
-"""For each block. It follows a voice that turns quiet within some seconds."""
+"""Per block. It follows a voice that becomes quieter within some seconds."""
 
 
 class Loudness:
-    """Of one voice, heard block by block."""
+    """Hears one voice, block by block."""
 
     def __init__(self) -> None:
         self._voice = 0.0

@@ -9,24 +9,24 @@ from openegress.media.audio_filters import AudioFilters
 from openegress.media.samples import SAMPLE_RATE
 
 SILENT_LUFS = -70.0
-"""The gate of EBU R 128: nothing was said."""
+"""The gate of EBU R 128: there was no speech."""
 
 
 class LoudnessMeter:
-    """Of interleaved s16 stereo."""
+    """Measures interleaved s16 stereo."""
 
     def __init__(self, sample_rate: int = SAMPLE_RATE) -> None:
         self._filters = AudioFilters(("ebur128", "metadata=1:framelog=quiet"), sample_rate=sample_rate)
         self.lufs = -math.inf
-        """Of all of it (integrated)."""
+        """Of everything so far (integrated)."""
         self.momentary_lufs = -math.inf
-        """Of its last 400 ms."""
+        """Of the last 400 ms."""
 
     def write(self, samples: bytes) -> None:
         self._read(self._filters.through(samples))
 
     def close(self) -> None:
-        """After the last samples."""
+        """Call it after the last samples."""
         self._read(self._filters.rest())
 
     def _read(self, measured: Iterator[AudioFrame]) -> None:

@@ -1,8 +1,8 @@
-"""All tracks of a room in one Matroska file (RFC 9559), written as they come and go.
+"""Writes all tracks of a room into one Matroska file (RFC 9559) as they come and go.
 
-FFmpeg's muxer must know every track before the first packet. Here the head has room for those to come
-(media.matroska_head), and media follows in clusters that are each whole by themselves (media.clusters):
-the file plays at any instant. Index and duration come in the end (media.cluster_index).
+FFmpeg's muxer must know every track before the first packet. Here the head has room for later tracks
+(media.matroska_head), and media follows in clusters that are each complete (media.clusters): the file plays
+at any instant. Index and duration are added at the end (media.cluster_index).
 """
 
 import hashlib
@@ -32,9 +32,10 @@ CODEC_IDS: dict[AudioCodec | VideoCodec, str] = {
     VideoCodec.H265: "V_MPEGH/ISO/HEVC",
 }
 SEEK_PRE_ROLL_NS = 80_000_000
-"""That an Opus decoder needs before what is heard (RFC 7845 section 4.6)."""
+"""Sound that an Opus decoder needs before the audible part (RFC 7845 section 4.6)."""
 MOST_SPAN_MS = 15_000
-"""Of the times in a cluster, from its first to either side: a block's is told in 16 bits (section 10.1)."""
+"""The most between a cluster's first time and its others, earlier or later: a block has 16 bits for it
+(section 10.1)."""
 
 _log = logging.getLogger(__name__)
 
@@ -43,22 +44,22 @@ _VIDEO, _AUDIO = b"\x01", b"\x02"
 
 @dataclass(slots=True)
 class _Line:
-    """A track that is in the head, or has no room there."""
+    """A track, in the head or without room there."""
 
     is_in_head: bool
     newest_ms: int = -1
     cluster: int = -1
-    """The last one with something of it, counted."""
+    """Number of the last cluster that holds media of this track."""
     begun_ms: int = 0
-    """Its first in there."""
+    """The track's first time in that cluster."""
 
 
 class MatroskaWriter:
     """Packets in, bytes out: `put` appends, `rewrite` changes what is there. One writer belongs to one
     thread. What either raises comes out of write(), flush() and close().
 
-    A packet says in `track` which track it is of; the first of each brings the track into the head. Packets
-    of a track come in decode order. Those of a track that the head has no more room for are left out.
+    A packet names its track in `track`; the first packet of a track adds it to the head. Packets of a track
+    come in decode order. A track for which the head has no room is left out.
     """
 
     def __init__(self, put: Callable[[bytes], object], rewrite: Rewrite, started_at_ns: int) -> None:
@@ -67,19 +68,19 @@ class MatroskaWriter:
         self._rewrite = rewrite
         start, self._tracks, self._tags = head(started_at_ns)
         self._unwritten = bytearray(start)
-        """The head, until the first cluster goes out with it: a file without media is empty."""
+        """The head, which goes out with the first cluster: a file without media is empty."""
         self._lines: dict[int, _Line] = {}
         self._blocks: list[SimpleBlock] = []
         self._clusters = 0
         self._is_full = False
-        """A track had no room."""
+        """Whether a track found no room."""
 
     def open(self) -> None:
-        """Writes nothing: the head comes with the first media."""
+        """Writes nothing: the head goes out with the first media."""
 
     def write(self, packet: Packet) -> None:
-        """Takes a packet; the cluster before it is written when it is long enough. One that names no track is
-        ignored."""
+        """Takes a packet, and first writes the previous cluster if it is long enough. Ignores a packet
+        without a track."""
         track = packet.track
         if track is None:
             return
@@ -91,15 +92,15 @@ class MatroskaWriter:
         at_ms = max(0, (packet.pts_ns + MS // 2) // MS)
         is_picture = packet.kind is MediaKind.VIDEO
         if is_picture and at_ms == line.newest_ms:
-            at_ms += 1  # two pictures of one millisecond are told apart by the least there is
+            at_ms += 1  # two pictures of the same millisecond are moved apart by one
         self._begin_cluster(line, at_ms)
         line.newest_ms = max(line.newest_ms, at_ms)
         data = sample(track.form, packet.data)
         self._blocks.append(SimpleBlock(track.number, at_ms, line.newest_ms, packet.is_key, data))
 
     def _begin_cluster(self, line: _Line, at_ms: int) -> None:
-        """Where the one there is, is long enough for this track: another may come later or earlier by more
-        than that, all the time."""
+        """Begins a cluster if the current one is long enough for this track. Tracks may always be further
+        apart than that, so each counts by itself."""
         is_long = line.cluster == self._clusters and (at_ms - line.begun_ms) * MS >= CLUSTER_NS
         if is_long or (self._blocks and abs(at_ms - self._blocks[0].at_ms) > MOST_SPAN_MS):
             self.flush()
@@ -107,7 +108,7 @@ class MatroskaWriter:
             line.cluster, line.begun_ms = self._clusters, at_ms
 
     def flush(self) -> None:
-        """Writes what has come as a cluster."""
+        """Writes what has arrived as a cluster."""
         if not self._blocks:
             return
         self._clusters += 1
@@ -116,7 +117,7 @@ class MatroskaWriter:
         self._put(start + cluster(blocks))
 
     def close(self) -> None:
-        """Writes what has come. There is no trailer."""
+        """Writes what has arrived. There is no trailer."""
         self.flush()
 
     def abandon(self) -> None:
@@ -181,6 +182,6 @@ def _tag(track: FileTrack) -> bytes:
 
 
 def _uid(track: FileTrack) -> int:
-    """Not 0, and another one in other recordings (section 5.1.4.1.2)."""
+    """Not 0, and different in every recording (section 5.1.4.1.2)."""
     told = repr((track.number, track.name, track.tags)).encode()
     return int.from_bytes(hashlib.blake2b(told, digest_size=8).digest(), "big") or 1

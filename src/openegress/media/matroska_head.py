@@ -1,9 +1,9 @@
-"""What a Matroska file begins with (RFC 9559), with room for tracks that nobody knows yet. Pure.
+"""The beginning of a Matroska file (RFC 9559), with room for tracks that are not known yet. Pure.
 
-Tracks and their tags stand before the media, in two elements whose sizes never change. What of them is not
-used is one Void. Another track is written inside that Void, which readers skip, with a smaller Void behind
-it; then nine bytes turn the head of the Void into that of the new element. They lie within one page, so that
-a kill leaves the file with the track or without it.
+Tracks and their tags precede the media, in two elements of fixed size. The unused rest of each is one Void. A
+new track is first written inside that Void, which readers skip, followed by a smaller Void; then nine bytes
+turn the Void's head into that of the new element. They lie within one page, so that a kill leaves the file
+with the track or without it.
 """
 
 from collections.abc import Callable
@@ -21,28 +21,28 @@ from openegress.media.ebml import (
 )
 
 TRACKS_BYTES = 96 * 1024 - 12
-"""Room for 300 to 700 tracks, by the length of their names; FFmpeg reads 1,000 at most. The tags' room behind
-it begins at a slot too."""
+"""Room for 300 to 700 tracks, depending on the length of their names; FFmpeg reads at most 1,000. The room
+for tags, which follows, begins at a slot too."""
 TAGS_BYTES = 144 * 1024
 SLOT_BYTES = 64
-"""An entry begins at a multiple of it: the head of none crosses the border of a page."""
+"""An entry begins at a multiple of this, so that no entry's head crosses a page boundary."""
 SEEK_BYTES = 160
-"""For the list of what is where, which the end of a recording brings."""
+"""Room for the seek head, which is written at the end of a recording."""
 DURATION_BYTES = 11
 EPOCH_2001_NS = 978_307_200 * S
-"""What DateUTC counts from (RFC 8794 section 7.6)."""
+"""The epoch of DateUTC (RFC 8794 section 7.6)."""
 
 _EBML, _SEGMENT, _INFO = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\x15\x49\xa9\x66"
 _TRACKS, _TAGS = b"\x16\x54\xae\x6b", b"\x12\x54\xc3\x67"
 _CONTAINER_HEAD_BYTES = 12
 
 Rewrite = Callable[[int, bytes], object]
-"""Puts bytes at an offset of the file, over those that are there."""
+"""Overwrites bytes at an offset of the file."""
 
 
 def head(started_at_ns: int) -> tuple[bytes, "HeadRoom", "HeadRoom"]:
-    """What stands before the first cluster, and the rooms for tracks and for tags in it. `started_at_ns`:
-    unix ns of media time zero."""
+    """Everything before the first cluster, and the rooms for tracks and tags in it. `started_at_ns`: unix ns
+    of media time zero."""
     ebml = element(
         _EBML,
         element(b"\x42\x86", b"\x01")  # EBMLVersion
@@ -74,19 +74,19 @@ def head(started_at_ns: int) -> tuple[bytes, "HeadRoom", "HeadRoom"]:
 
 @dataclass(slots=True)
 class HeadRoom:
-    """A Void that becomes elements of one kind, one after the other."""
+    """A Void that becomes elements of one kind, one after another."""
 
     name: bytes
-    """Of the elements: of one byte or two."""
+    """Element ID, one or two bytes."""
     at: int
-    """Where what is left of the Void begins."""
+    """Where the rest of the Void begins."""
     left_bytes: int
 
     def takes(self, content: bytes) -> bool:
         return _padded_bytes(content) + WIDE_HEAD_BYTES <= self.left_bytes
 
     def reveal(self, content: bytes, rewrite: Rewrite) -> None:
-        """Turns the beginning of the Void into an element. ValueError: takes() says no."""
+        """Turns the beginning of the Void into an element. Raises ValueError if takes() is False."""
         if not self.takes(content):
             raise ValueError(f"no room for {len(content)} bytes")
         size = _padded_bytes(content)
@@ -100,7 +100,7 @@ class HeadRoom:
 
 
 def _padded_bytes(content: bytes) -> int:
-    """What an element takes with its head and what fills it up; the least Void has two bytes."""
+    """The size of an element with its head and padding; a Void has at least two bytes."""
     bare = WIDE_HEAD_BYTES + len(content)
     padding = -bare % SLOT_BYTES
     return bare + padding + (SLOT_BYTES if padding == 1 else 0)

@@ -1,10 +1,9 @@
-"""All tracks of a room in one MCAP file (https://mcap.dev/spec), written as they come and go.
+"""Writes all tracks of a room into one MCAP file (https://mcap.dev/spec) as they come and go.
 
-Each track is a channel, each picture and each packet of sound a message; so is data that participants send,
-with a channel for each topic of each. Nothing is ever rewritten: media
-follows in chunks that are each whole by themselves, with the channels that are new before them, so that a
-reader that takes a file from its beginning reads it at any instant. The summary, which others need, comes in
-the end (media.mcap_index).
+Each track is a channel, each picture and each sound packet a message. So is data that participants send, with
+a channel for each participant's topic. Nothing is ever rewritten. Media follows in complete chunks, each
+preceded by its new channels, so that a reader that starts at the beginning reads the file at any instant. The
+summary, which other readers need, is added at the end (media.mcap_index).
 """
 
 import logging
@@ -29,9 +28,9 @@ from openegress.media.mcap_schemas import DATA_NUMBER, ENCODING, OF_KIND, data_s
 from openegress.media.meeting_track import as_stored, identity_as_stored
 
 RECORDING = "recording"
-"""Name of the metadata of the file itself."""
+"""Name of the file's own metadata."""
 STARTED_AT = "started_at_ns"
-"""In there: unix ns of media time zero."""
+"""Its key for unix ns of media time zero."""
 
 _log = logging.getLogger(__name__)
 
@@ -40,8 +39,8 @@ class McapWriter:
     """Packets in, bytes out: `put` appends. One writer belongs to one thread. What `put` raises comes out of
     write(), flush() and close().
 
-    A packet says in `track` which track it is of; the first of each brings the channel. Packets of a track
-    come in decode order, and stay so.
+    A packet names its track in `track`; the first packet of a track adds the channel. Packets of a track come
+    in decode order, and keep it.
     """
 
     def __init__(self, put: Callable[[bytes], object], started_at_ns: int) -> None:
@@ -50,11 +49,11 @@ class McapWriter:
         self._started_at_ns = started_at_ns
         told = metadata(RECORDING, {STARTED_AT: str(started_at_ns)})
         self._before = [MAGIC + header() + told]
-        """What goes before the next chunk: a file without media is empty."""
+        """What precedes the next chunk: a file without media is empty."""
         self._messages: list[bytes] = []
         self._places: list[MessagePlace] = []
         self._size_bytes = 0
-        """Of the messages."""
+        """Of the messages in the chunk."""
         self._begun_ns: dict[int, int] = {}
         """The first time of each track in this chunk."""
         self._counts: dict[int, int] = {}
@@ -62,14 +61,14 @@ class McapWriter:
         self._topics: set[str] = set()
         self._schemas: set[MediaKind] = set()
         self._is_full = False
-        """There was a track that no channel is left for."""
+        """Whether a track found no channel left."""
 
     def open(self) -> None:
-        """Writes nothing: the head comes with the first media."""
+        """Writes nothing: the head goes out with the first media."""
 
     def write(self, packet: Packet) -> None:
-        """Takes a packet; the chunk before it is written when it is long enough. One that names no track is
-        ignored."""
+        """Takes a packet, and first writes the previous chunk if it is long enough. Ignores a packet without
+        a track."""
         of = packet.track or packet.topic
         if of is None or not self._has_channel(of.number):
             return
@@ -90,7 +89,7 @@ class McapWriter:
         self._counts[of.number] += 1
 
     def flush(self) -> None:
-        """Writes what has come as a chunk."""
+        """Writes what has arrived as a chunk."""
         if not self._messages:
             return
         before, messages, places = b"".join(self._before), b"".join(self._messages), self._places
@@ -99,7 +98,7 @@ class McapWriter:
         self._put(before + chunk(messages, places) + message_indexes(places))
 
     def close(self) -> None:
-        """Writes what has come. The summary is not its business."""
+        """Writes what has arrived, but not the summary."""
         self.flush()
 
     def abandon(self) -> None:
@@ -129,7 +128,7 @@ class McapWriter:
             self._schemas.add(kind)
             self._before.append(schema)
         if topic in self._topics:
-            # No two have the same: readers put together what has.
+            # No two channels share a topic, because readers merge those that do.
             topic = f"{topic}/{of.number}"
         self._topics.add(topic)
         self._before.append(channel(of.number, number, topic, ENCODING, told))

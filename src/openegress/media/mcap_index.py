@@ -1,6 +1,6 @@
-"""What an MCAP file holds (media.mcap), and how it gets the summary that readers seek with.
+"""Indexes an MCAP file (media.mcap), and adds the summary that readers seek with.
 
-In place: the chunks stay where they are, and the summary follows them.
+This happens in place: the chunks stay where they are, and the summary follows them.
 """
 
 import os
@@ -34,32 +34,32 @@ from openegress.media.mcap_records import (
 from openegress.media.mcap_schemas import VIDEO
 
 MAX_RECORD_BYTES = 256 * 1024 * 1024
-"""Half a second of media; more is damage."""
+"""A chunk holds half a second of media; a larger record is damaged."""
 _KEPT = (Opcode.SCHEMA, Opcode.CHANNEL, Opcode.METADATA, Opcode.MESSAGE_INDEX)
 
 
 class McapError(ValueError):
-    """The file is not the MCAP it should be."""
+    """The file is not a valid MCAP."""
 
 
 @dataclass(slots=True)
 class _Scanned:
     started_at_ns: int = 0
     metadata: bytes = b""
-    """Its index."""
+    """The metadata index."""
     schemas: list[tuple[int, bytes]] = field(default_factory=list)
-    """(where it begins, record)."""
+    """(offset, record)."""
     channels: list[tuple[int, bytes]] = field(default_factory=list)
-    """(where it begins, record)."""
+    """(offset, record)."""
     has_video: bool = False
     chunks: list[IndexedChunk] = field(default_factory=list)
     indexes: list[dict[int, int]] = field(default_factory=list)
-    """Those of each chunk: it has as many as there are channels."""
+    """The message indexes of each chunk, one per channel."""
     counts: list[dict[int, int]] = field(default_factory=list)
     """Messages in each chunk, by channel."""
 
     def add(self, head: ChunkHead, at: int, length: int) -> None:
-        """A chunk whose indexes are yet to come."""
+        """Adds a chunk whose indexes are still to come."""
         self.indexes.append({})
         self.counts.append({})
         self.chunks.append(IndexedChunk(head, at, length, self.indexes[-1], 0))
@@ -67,7 +67,7 @@ class _Scanned:
 
 @dataclass(frozen=True, slots=True)
 class McapSpan:
-    """What of a recording can be read."""
+    """The readable part of a recording."""
 
     duration_ns: int
     """From media time zero to the last message; 0: there is none."""
@@ -76,7 +76,7 @@ class McapSpan:
 
 
 def span(path: Path) -> McapSpan:
-    """Of a file whole or torn; nothing of what is no MCAP. Raises OSError."""
+    """Reads a file, whole or torn; empty if it is not an MCAP. Raises OSError."""
     with path.open("rb") as file:
         try:
             found = _scan(file, path.stat().st_size)
@@ -87,8 +87,8 @@ def span(path: Path) -> McapSpan:
 
 
 def add_summary(path: Path) -> bool:
-    """Gives `path` its summary, and takes off what is torn at its end. False: it has one already. Raises
-    McapError, or OSError; what was recorded is then as readable as before."""
+    """Gives `path` its summary, and cuts off a torn end. Returns False if it has one already. Raises
+    McapError or OSError; the recording then stays as readable as before."""
     with path.open("r+b") as file:
         size = os.fstat(file.fileno()).st_size
         if _is_whole(file, size):
@@ -106,14 +106,14 @@ def add_summary(path: Path) -> bool:
 
 
 def _write(file: BinaryIO, at: int, data: bytes) -> None:
-    """Past the buffer, which would try again what a full disk has refused."""
+    """Bypasses the buffer, which would retry what a full disk has refused."""
     while data:
         written = os.pwrite(file.fileno(), data, at)
         at, data = at + written, data[written:]
 
 
 def _is_whole(file: BinaryIO, size: int) -> bool:
-    """Whether it ends in a footer."""
+    """Whether the file ends in a footer."""
     tail = HEAD_BYTES + 20 + len(MAGIC)
     if size < tail:
         return False
@@ -123,7 +123,7 @@ def _is_whole(file: BinaryIO, size: int) -> bool:
 
 
 def _scan(file: BinaryIO, size: int) -> _Scanned:
-    """All whole records up to the summary."""
+    """Reads all whole records up to the summary."""
     file.seek(0)
     if file.read(len(MAGIC)) != MAGIC:
         raise McapError("it does not begin as an MCAP file does")
@@ -152,7 +152,7 @@ def _scan(file: BinaryIO, size: int) -> _Scanned:
 
 
 def _keep(found: _Scanned, opcode: int, at: int, head: bytes, content: bytes) -> bool:
-    """False: it is damaged."""
+    """Returns False if the record is damaged."""
     try:
         match opcode:
             case Opcode.SCHEMA:
@@ -181,8 +181,8 @@ def _index(found: _Scanned, number: int, count: int, at: int, length: int) -> No
 
 
 def _mend(file: BinaryIO, found: _Scanned) -> int:
-    """Cuts the file behind its last whole chunk and writes the indexes of that anew, which may have been
-    torn. Returns where it then ends."""
+    """Cuts the file after its last whole chunk and rewrites the chunk's indexes, which may be torn. Returns
+    where the file then ends."""
     while found.chunks:
         last = found.chunks.pop()
         found.indexes.pop()

@@ -1,6 +1,6 @@
-"""The records that an MCAP file is made of (https://mcap.dev/spec). Pure.
+"""The records of an MCAP file (https://mcap.dev/spec). Pure.
 
-All are an opcode, the length of what follows, and that. Times are unix ns.
+Each is an opcode, the length of its content, and the content. Times are unix ns.
 """
 
 import struct
@@ -17,7 +17,7 @@ MAX_CHANNEL = 0xFFFF
 _HEAD = struct.Struct("<BQ")
 _MESSAGE = struct.Struct("<HIQQ")
 _CHUNK = struct.Struct("<QQQIIQ")
-"""Without a name of a compression."""
+"""Without a compression name."""
 
 
 class Opcode(IntEnum):
@@ -37,7 +37,7 @@ class Opcode(IntEnum):
 
 
 MessagePlace = tuple[int, int, int]
-"""(channel, ns, offset) of a message in its chunk: three numbers, as there is one for every packet."""
+"""(channel, ns, offset) of a message in its chunk: a plain tuple, because there is one for every packet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class ChunkHead:
     start_ns: int
     end_ns: int
     size_bytes: int
-    """Of the records in it."""
+    """Of its records."""
     crc: int
 
 
@@ -57,19 +57,19 @@ class ChunkPlace:
     end_ns: int
     offset: int
     length: int
-    """With opcode and length."""
+    """Including opcode and length."""
 
 
 @dataclass(frozen=True, slots=True)
 class IndexedChunk:
-    """A chunk and the message indexes behind it, by where they lie in the file."""
+    """A chunk and the message indexes after it, by their offsets in the file."""
 
     head: ChunkHead
     offset: int
     length: int
-    """With opcode and length."""
+    """Including opcode and length."""
     indexes: Mapping[int, int]
-    """Offset of its message index, by channel."""
+    """Offset of each message index, by channel."""
     indexes_bytes: int
 
 
@@ -78,7 +78,7 @@ def record(opcode: Opcode, content: bytes) -> bytes:
 
 
 def record_head(data: bytes, at: int = 0) -> tuple[int, int]:
-    """(opcode, length) of HEAD_BYTES."""
+    """(opcode, length), from HEAD_BYTES."""
     opcode, length = _HEAD.unpack_from(data, at)
     return int(opcode), int(length)
 
@@ -98,17 +98,17 @@ def channel(number: int, schema_number: int, topic: str, encoding: str, metadata
 
 
 def schema_of(content: bytes) -> int:
-    """Of a channel's content."""
+    """The schema number in a channel's content."""
     return int(struct.unpack_from("<HH", content)[1])
 
 
 def message(channel_number: int, sequence: int, at_ns: int, data: bytes) -> bytes:
-    """Logged and published at the same time."""
+    """A message record, logged and published at the same time."""
     return record(Opcode.MESSAGE, _MESSAGE.pack(channel_number, sequence, at_ns, at_ns) + data)
 
 
 def chunk(messages: bytes, places: Sequence[MessagePlace]) -> bytes:
-    """Uncompressed: media is compressed already. `messages`: one at least, at `places`."""
+    """Not compressed, because media already is. `messages`: at least one, at `places`."""
     times = [at_ns for _, at_ns, _ in places]
     size = len(messages)
     head = _CHUNK.pack(min(times), max(times), size, zlib.crc32(messages), 0, size)
@@ -116,11 +116,11 @@ def chunk(messages: bytes, places: Sequence[MessagePlace]) -> bytes:
 
 
 CHUNK_HEAD_BYTES = _CHUNK.size
-"""Of a chunk's content before its messages."""
+"""The part of a chunk's content before its messages."""
 
 
 def chunk_head(content: bytes) -> ChunkHead | None:
-    """Of the first CHUNK_HEAD_BYTES; None: of a chunk that is not ours."""
+    """Parses the first CHUNK_HEAD_BYTES; None if the chunk is not ours."""
     if len(content) < CHUNK_HEAD_BYTES:
         return None
     start_ns, end_ns, plain, crc, name_bytes, size = _CHUNK.unpack_from(content)
@@ -128,7 +128,7 @@ def chunk_head(content: bytes) -> ChunkHead | None:
 
 
 def message_indexes(places: Iterable[MessagePlace]) -> bytes:
-    """What follows a chunk: for each channel, where its messages are in there."""
+    """The records after a chunk: for each channel, where its messages are in the chunk."""
     found: dict[int, list[tuple[int, int]]] = {}
     for number, at_ns, offset in places:
         found.setdefault(number, []).append((at_ns, offset))
@@ -141,7 +141,7 @@ def message_indexes(places: Iterable[MessagePlace]) -> bytes:
 
 
 def places_in(records: bytes) -> Iterator[MessagePlace]:
-    """Of each message in a chunk."""
+    """Places of all messages in a chunk."""
     at = 0
     while at < len(records):
         _, length = record_head(records, at)
@@ -165,7 +165,7 @@ def channel_in(content: bytes) -> tuple[int, dict[str, str]]:
 
 
 def indexed_in(index: bytes) -> tuple[int, int]:
-    """(channel, how many of its messages) of a message index's content."""
+    """(channel, number of its messages) of a message index's content."""
     number, size = struct.unpack_from("<HI", index)
     return number, size // 16
 
@@ -178,12 +178,12 @@ def chunk_index(of: IndexedChunk) -> bytes:
 
 
 def chunk_place(content: bytes) -> ChunkPlace:
-    """Of a chunk index's content. Raises struct.error."""
+    """Parses a chunk index's content. Raises struct.error."""
     return ChunkPlace(*struct.unpack_from("<QQQQ", content))
 
 
 def summary_start(tail: bytes) -> int:
-    """Where the summary begins, by the last bytes of a file; 0: it has none."""
+    """Where the summary begins, from the last bytes of a file; 0: it has none."""
     at = len(tail) - len(MAGIC) - HEAD_BYTES - 20
     if at < 0 or not tail.endswith(MAGIC) or record_head(tail, at) != (Opcode.FOOTER, 20):
         return 0
@@ -191,7 +191,7 @@ def summary_start(tail: bytes) -> int:
 
 
 def statistics(span_ns: tuple[int, int], schemas: int, chunks: int, messages: Mapping[int, int]) -> bytes:
-    """`messages`: how many, by channel."""
+    """`messages`: their number, by channel."""
     total = sum(messages.values())
     counts = struct.pack("<QHIIII", total, schemas, len(messages), 0, 1, chunks)
     return record(Opcode.STATISTICS, counts + struct.pack("<QQ", *span_ns) + _numbers(messages))
@@ -210,7 +210,7 @@ def data_end() -> bytes:
 
 
 def summary(groups: Sequence[tuple[Opcode, bytes]], start: int) -> bytes:
-    """All from behind DataEnd to the end of the file. `start`: its offset in the file."""
+    """Everything from the end of DataEnd to the end of the file. `start`: its offset in the file."""
     at, offsets = start, []
     for opcode, data in groups:
         if data:
@@ -222,7 +222,7 @@ def summary(groups: Sequence[tuple[Opcode, bytes]], start: int) -> bytes:
 
 
 def texts_of(content: bytes) -> tuple[str, dict[str, str]]:
-    """Name and values of a Metadata record's content. ValueError or struct.error: it is none."""
+    """Name and values of a Metadata record's content. Raises ValueError or struct.error if it is not one."""
     name, at = _text_at(content, 0)
     return name, _texts_at(content, at)
 

@@ -1,5 +1,5 @@
-"""What a message of an MCAP file holds, in Protobuf: encoded pictures and sound by Foxglove's schemas, data
-as LiveKit's DataPacket.
+"""Protobuf schemas for the messages of an MCAP file: Foxglove's for encoded pictures and sound, LiveKit's
+DataPacket for data.
 
 https://docs.foxglove.dev/docs/sdk/schemas/compressed-video and compressed-audio.
 """
@@ -32,7 +32,8 @@ class MediaSchema:
     def __init__(
         self, number: int, name: str, fields: dict[str, tuple[int, "_Field.Type.ValueType"]]
     ) -> None:
-        """`number`: in the file. `fields`: number and type of those beside `timestamp`, which is 1."""
+        """`number`: in the file. `fields`: number and type of the fields other than `timestamp`, which is
+        1."""
         self.number = number
         file = descriptor_pb2.FileDescriptorProto(
             name=f"foxglove/{name}.proto",
@@ -67,11 +68,11 @@ class MediaSchema:
         return self._type(timestamp=timestamp, data=data, format=codec).SerializeToString()
 
     def data_in(self, message: bytes) -> bytes:
-        """What message() was given. Raises ValueError."""
+        """The data that message() was given. Raises ValueError."""
         try:
             return cast(_WithData, self._type.FromString(message)).data
         except DecodeError as error:
-            raise ValueError(f"a message is no {self._type.DESCRIPTOR.name}: {error}") from error
+            raise ValueError(f"a message is not a {self._type.DESCRIPTOR.name}: {error}") from error
 
 
 VIDEO = MediaSchema(1, "CompressedVideo", {"frame_id": (2, _TEXT), "data": (3, _BYTES), "format": (4, _TEXT)})
@@ -84,14 +85,15 @@ _DATA_PACKET = "livekit.DataPacket"
 
 @cache
 def data_schema() -> bytes:
-    """The record; made where data comes, as the descriptors of LiveKit's protocol are read for it."""
+    """The schema record. Built only when data comes, because it reads the descriptors of LiveKit's
+    protocol."""
     described = descriptor_pb2.FileDescriptorSet()
     _describe(cast(FileDescriptor, kind_of(_DATA_PACKET).DESCRIPTOR.file), described)
     return schema(DATA_NUMBER, _DATA_PACKET, ENCODING, described.SerializeToString())
 
 
 def _describe(file: FileDescriptor, into: descriptor_pb2.FileDescriptorSet) -> None:
-    """After all that it imports, once."""
+    """Adds the file once, after everything it imports."""
     for imported in file.dependencies:
         _describe(imported, into)
     if all(each.name != file.name for each in into.file):

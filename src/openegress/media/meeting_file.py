@@ -39,19 +39,19 @@ class MeetingPacket:
     index: int
     at_ns: int
     data: bytes
-    """As a room gives it: H264 and H265 with start codes."""
+    """As a room sends it: H264 and H265 with start codes."""
     is_key: bool
 
 
 _OUT_OF_ORDER_NS = 2 * S
-"""So much later a packet may lie in the file than others of its time."""
+"""A packet may lie this much later in the file than others of its time."""
 
 
 class MeetingFile:
-    """Methods raise EgressError for a file that FFmpeg cannot read."""
+    """Methods raise EgressError if FFmpeg cannot read the file."""
 
     def __init__(self, path: Path) -> None:
-        """Raises EgressError for what cannot be read."""
+        """Raises EgressError if the file cannot be read."""
         self._path = path
         if path.suffix.lower() == ".mcap":
             raise invalid(f'"{path.name}" is an MCAP file, which cannot be read here: record to a .mkv')
@@ -59,15 +59,15 @@ class MeetingFile:
         self.end_ns = max((track.spans_ns[-1][1] for track in self.tracks), default=0)
 
     def refuse_without_tracks(self) -> None:
-        """Raises EgressError for a file that is no recording of tracks."""
+        """Raises EgressError if the file is not a recording of tracks."""
         if not self.tracks:
             raise invalid(
                 f'"{self._path.name}" holds no tracks of participants: record the room with layout tracks'
             )
 
     def packets(self, from_ns: int = 0) -> Iterator[MeetingPacket]:
-        """All of them from there on, and perhaps some before, in the order of the file: by time, give or take
-        a second."""
+        """All packets from `from_ns` on, and perhaps some before, in file order: by time, give or take a
+        second."""
         kept = {track.index: track for track in self.tracks}
         try:
             with av.open(str(self._path), metadata_errors="replace") as container:

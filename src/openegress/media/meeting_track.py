@@ -7,13 +7,13 @@ from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
 from openegress.core.units import S
 
 PREROLL_NS = S
-"""A picture may be shown late, and a decoder of sound has to settle."""
+"""A picture may be shown late, and a sound decoder has to settle."""
 GAP_NS = 2 * S
-"""A track that sends nothing for so long is muted, as far as its packets tell."""
+"""A track that sends nothing for this long counts as muted."""
 MOST_IDENTITY_CHARS = 256
-"""What events tell of an identity; a LiveKit server takes no longer one."""
+"""Events carry this much of an identity; a LiveKit server accepts nothing longer."""
 MOST_TEXT_BYTES = 64
-"""Of a name or a value in the file; the rest of a longer one is cut off."""
+"""Of a name or value in the file; anything longer is cut off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,23 +21,23 @@ class MeetingTrack:
     """One track of the file. Times are ns since media time zero."""
 
     index: int
-    """Of its stream."""
+    """Of the track's stream."""
     kind: MediaKind
     codec: AudioCodec | VideoCodec
     identity: str
     name: str
-    """Of its participant."""
+    """Of the track's participant."""
     source: str
     track_name: str
     width: int
     height: int
     spans_ns: tuple[tuple[int, int], ...]
-    """From when to when packets came without a gap of GAP_NS; never empty."""
+    """When packets came without a gap of GAP_NS; never empty."""
     keys_ns: tuple[int, ...] = ()
-    """Of a picture: where it can be decoded from."""
+    """Where pictures can be decoded from."""
 
     def begin_for(self, at_ns: int) -> int:
-        """From where it is decoded to know it at `at_ns`."""
+        """Where decoding must begin to know the track at `at_ns`."""
         if self.kind is MediaKind.AUDIO:
             return at_ns - PREROLL_NS
         before = [key_ns for key_ns in self.keys_ns if key_ns <= at_ns - PREROLL_NS]
@@ -45,7 +45,7 @@ class MeetingTrack:
 
 
 def identity_as_stored(identity: str) -> str:
-    """As as_stored(), and no two have the same."""
+    """As as_stored(), but different identities stay different."""
     stored = as_stored(identity)
     if len(identity.encode()) <= MOST_TEXT_BYTES:
         return stored
@@ -54,5 +54,5 @@ def identity_as_stored(identity: str) -> str:
 
 
 def as_stored(value: str) -> str:
-    """A name, or the value of a tag, as the file has it."""
+    """A name or a tag's value, as the file stores it."""
     return value.encode()[:MOST_TEXT_BYTES].decode(errors="ignore").replace("\0", "")

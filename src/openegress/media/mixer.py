@@ -16,25 +16,26 @@ from openegress.media.samples import SAMPLE_RATE, Samples
 from openegress.media.time_stretch import resampled, without_a_period
 
 BLOCK_SAMPLES = SAMPLE_RATE // 50
-"""20 ms: an Opus packet, and far below any delay that a listener could notice."""
+"""20 ms: an Opus packet, and far below any delay that a listener notices."""
 
 _KNEE = 0.8
-"""Of full scale: below it the mix is exact, above it bends so that it never wraps or clips hard."""
+"""Share of full scale: below it the mix is exact, above it bends so that it never wraps or clips hard."""
 
 SLACK_SAMPLES = SAMPLE_RATE // 500
-"""2 ms: how far the timeline may wander from the count of samples before it is followed."""
+"""2 ms: how far the timeline may drift from the sample count before the mixer follows it."""
 
 JUMP_SAMPLES = SAMPLE_RATE * 60 // 1000
-"""60 ms: sound that comes later than this by the timeline leaves a gap, as its sender did."""
+"""60 ms: sound that is later than this by the timeline leaves a gap, as its sender did."""
 
 SLEW = 200
-"""One sample in so many is put in or left out: half a per cent, which nobody hears."""
+"""One sample in this many is inserted or dropped: half a per cent, which is inaudible."""
 
 HURRY_SAMPLES = SAMPLE_RATE * 40 // 1000
-"""Later than this, whole periods of the voice are left out, in every third block: it is a tenth faster."""
+"""If sound is later than this, every third block drops a whole period of the voice: it plays a tenth
+faster."""
 HURRY_EVERY = 3
 RUSH_SAMPLES = SAMPLE_RATE // 5
-"""Later than this, in every block."""
+"""If sound is later than this, every block does."""
 
 
 class Channel(StrEnum):
@@ -47,38 +48,38 @@ class Channel(StrEnum):
 class MixerInput:
     """One track's decoded samples, waiting for their block.
 
-    Whatever its times say, all that is written is heard once. Sound that comes after its block was given out
-    is heard late, and the delay is made up for in pauses, or by playing faster."""
+    Plays everything written exactly once, whatever its times. Sound that misses its block is heard late; the
+    mixer catches up in pauses, or by playing faster."""
 
     channel: Channel = Channel.BOTH
     _chunks: deque[tuple[int, int, Samples]] = field(default_factory=deque)
-    """(position, how much later than its time that is, samples)"""
+    """(position, how much later than its time that is, samples)."""
     _next: int | None = None
     _given_out: int = 0
     """Blocks have been given out up to here."""
     _late: int = 0
-    """How many samples what was given out last lies behind its time. In silence it is made up for."""
+    """By how many samples the last sound given out was late. Silence makes up for it."""
     _loudness: Loudness = field(default_factory=Loudness)
     _blocks: int = 0
 
     @property
     def end(self) -> int | None:
-        """Up to where the track has been heard; None before its first sample."""
+        """Where the track's sound so far ends; None before its first sample."""
         return self._next
 
     def late_at(self, position: int) -> int:
-        """How many samples the sound around `position`, which comes next, lies behind its time: a picture
-        that is shown then is not to be ahead of what is heard."""
+        """By how many samples the sound around `position`, which comes next, is late: a picture shown then
+        must not be ahead of the sound."""
         if not self._chunks:
             return self._late
         at, late, _ = self._chunks[0]
         return late if at <= position else max(self._late, late - (at - position))
 
     def write(self, at_ns: int, samples: Samples, skipped: int | None = 0) -> None:
-        """Places what belongs to `at_ns`, next to what came before unless the timeline says otherwise.
+        """Places the sound for `at_ns`, next to the sound before it unless the timeline says otherwise.
 
-        `skipped`: how many samples the sender left out before it, by its own count (RTP); None where that
-        began anew. Sound from before media time zero is not heard.
+        `skipped`: how many samples the sender skipped before it, by its own count (RTP); None if that count
+        restarted. Sound from before media time zero is dropped.
         """
         if not len(samples):
             return
@@ -96,12 +97,12 @@ class MixerInput:
     def _placed(
         self, expected: int, wanted: int, samples: Samples, skipped: int | None
     ) -> tuple[int, Samples]:
-        """(position, samples), where the last block ended at `expected`."""
+        """(position, samples), if the last block ended at `expected`."""
         early = wanted - expected
         if early > JUMP_SAMPLES:
             return wanted, samples
         if skipped is None or abs(skipped) > SLACK_SAMPLES:
-            # After a lost packet or a pause: any difference is made up for at once.
+            # After a lost packet or a pause, any difference is made up at once.
             return max(expected, wanted), samples
         if abs(early) <= SLACK_SAMPLES:
             return expected, samples
@@ -115,7 +116,8 @@ class MixerInput:
         return expected, resampled(samples, max(1, count))
 
     def add_to(self, mix: NDArray[np.int32], start: int) -> bool:
-        """Adds what lies in the block at `start`; forgets what lies before its end. True when any did."""
+        """Adds the samples in the block at `start`, and forgets those before its end. Returns True if there
+        were any."""
         end = self._given_out = start + len(mix)
         any_heard = False
         while self._chunks and self._chunks[0][0] < end:
@@ -137,13 +139,13 @@ class MixerInput:
             case Channel.BOTH:
                 mix += part
             case Channel.LEFT | Channel.RIGHT:
-                # Half of the sum: a mono voice keeps its level on its side.
+                # Half of the sum, so that a mono voice keeps its level on its side.
                 mono = part.sum(axis=1, dtype=np.int32) // 2
                 mix[:, 0 if self.channel is Channel.LEFT else 1] += mono
 
 
 def mix(inputs: list[MixerInput], start: int, count: int = BLOCK_SAMPLES) -> bytes:
-    """The block of `count` samples at `start` as interleaved s16; silence where no input has any."""
+    """The block of `count` samples at `start` as interleaved s16; silent if no input has any."""
     total = np.zeros((count, 2), np.int32)
     heard = False
     for each in inputs:

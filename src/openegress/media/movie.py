@@ -1,4 +1,4 @@
-"""Boxes of an MP4 (ISO/IEC 14496-12) as bytes: headers of the movie and its tracks. Pure."""
+"""Builds boxes of an MP4 (ISO/IEC 14496-12): headers of the movie and its tracks. Pure."""
 
 import struct
 from collections.abc import Sequence
@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from openegress.core.codecs import MediaKind
 
 MOVIE_TIMESCALE = 90_000
-"""Of edits and total durations: the finest of our tracks' video, so that nothing starts late by rounding."""
+"""For edits and total durations: as fine as our finest video track, so that rounding starts nothing late."""
 
 BRANDS = (b"isom", b"iso6", b"iso2", b"avc1", b"mp41")
-"""ISO base media with fragments whose offsets count from their moof (iso6), and what older players want."""
+"""ISO base media with fragments whose offsets count from their moof (iso6), and brands that older players
+need."""
 
 FTYP_MINOR = 0x200
 
@@ -28,41 +29,41 @@ class Edit:
     """Part of a track's presentation (8.6.6)."""
 
     duration: int
-    """In MOVIE_TIMESCALE; 0: of all fragments to come."""
+    """In MOVIE_TIMESCALE; 0: all fragments to come."""
     media_time: int | None
-    """Where it begins in the media, in the track's time scale; None: nothing is shown meanwhile."""
+    """Where it begins in the media, in the track's time scale; None: nothing is shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrackNames:
-    """Of one track of many. FFmpeg reads both, and older releases the second alone."""
+    """Names of one track among many. FFmpeg reads both, older releases only the second."""
 
     title: str
     """As user data (QuickTime File Format, "User data text strings")."""
     handler: str
-    """As name of its handler (8.4.3)."""
+    """As the name of its handler (8.4.3)."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrackHead:
-    """What the boxes above a track's sample tables say."""
+    """The values in the boxes above a track's sample tables."""
 
     number: int
-    """From 1 on."""
+    """From 1."""
     kind: MediaKind | None
     """None: text, which is not enabled."""
     timescale: int
     entries: Sequence[bytes]
-    """Sample entries, boxes as they stand in the stsd."""
+    """Sample entries, as boxes of the stsd."""
     edits: Sequence[Edit] = ()
     media_duration: int = 0
     """In its time scale; 0: unknown."""
     duration: int = 0
-    """Of all edits, in MOVIE_TIMESCALE."""
+    """All edits together, in MOVIE_TIMESCALE."""
     chapters: int = 0
-    """The number of the track that has its chapters; 0: none."""
+    """The number of the track with its chapters; 0: none."""
     names: "TrackNames | None" = None
-    """None: it is the only one of its kind."""
+    """None: the track is the only one of its kind."""
 
 
 def box(kind: bytes, *parts: bytes) -> bytes:
@@ -83,7 +84,7 @@ _GENERIC_HEADER = box(
     full_box(b"gmin", 0, 0, bytes.fromhex("0040 8000 8000 8000 0000 0000")),
     box(b"text", struct.pack(">H8IH", 1, 0, 0, 0, 1, 0, 0, 0, 0x4000, 0)),
 )
-"""Of text (QuickTime File Format, "Text Media Information"): unity."""
+"""For text (QuickTime File Format, "Text Media Information"): unity."""
 _HANDLERS = {
     MediaKind.VIDEO: (b"vide", "VideoHandler", full_box(b"vmhd", 0, 1, bytes(8))),
     MediaKind.AUDIO: (b"soun", "SoundHandler", full_box(b"smhd", 0, 0, bytes(4))),
@@ -99,7 +100,7 @@ def mvhd(duration: int, tracks: int) -> bytes:
 
 
 def trak(head: TrackHead, tables: bytes) -> bytes:
-    """`tables`: the boxes that follow stsd in stbl."""
+    """`tables`: the boxes after stsd in stbl."""
     chapters = box(b"tref", box(b"chap", struct.pack(">I", head.chapters))) if head.chapters else b""
     told = box(b"udta", box(b"name", head.names.title.encode())) if head.names else b""
     return box(b"trak", _tkhd(head), _edts(head.edits), chapters, _mdia(head, tables), told)
@@ -130,12 +131,12 @@ def _mdia(head: TrackHead, tables: bytes) -> bytes:
 
 def _tkhd(head: TrackHead) -> bytes:
     is_video = head.kind is MediaKind.VIDEO
-    # Of several sizes the last: FFmpeg, and Chromium with it, has a stream's size from the last entry; where
-    # the track's is another, all pictures are stretched by what the two differ.
+    # If there are several sizes, the last counts: FFmpeg, and so Chromium, takes a stream's size from the
+    # last entry, and stretches all pictures if the track's size differs.
     width, height = picture_size(head.entries[-1]) if is_video else (0, 0)
     version = _version(head.duration)
     times = struct.pack(">QQIIQ" if version else ">IIIII", 0, 0, head.number, 0, head.duration)
-    # The sound of several people is no alternative to each other.
+    # The tracks of several people are not alternatives to each other.
     group, volume = (0 if head.names else 1, 0x100) if head.kind is MediaKind.AUDIO else (0, 0)
     rest = bytes(8) + struct.pack(">hhHH", 0, group, volume, 0) + _MATRIX
     flags = _NOT_ENABLED if head.kind is None else _ENABLED
@@ -152,7 +153,7 @@ def _edts(edits: Sequence[Edit]) -> bytes:
 
 
 def _times(timescale: int, duration: int) -> bytes:
-    """Creation, modification, time scale and duration, as mvhd and mdhd have them."""
+    """Creation and modification time, time scale and duration, as in mvhd and mdhd."""
     return struct.pack(">QQIQ" if _version(duration) else ">IIII", 0, 0, timescale, duration)
 
 

@@ -1,4 +1,4 @@
-"""Reads an MP4 as boxes (ISO/IEC 14496-12): where they are, and what a truncated file still holds."""
+"""Reads the boxes of an MP4 (ISO/IEC 14496-12): where they are, and what a truncated file still holds."""
 
 import struct
 from collections.abc import Iterator
@@ -8,13 +8,13 @@ from typing import Protocol
 from uuid import UUID
 
 ENTRY_CHANGE = UUID("6f0bb1a7-8f5c-4a8e-9d53-5f2a1f6f5b0e").bytes
-"""The type of a box of ours (ISO/IEC 14496-12 4.2) that stands before a fragment: a track's number in 32
-bits, and the sample entry of its samples from there on. The header is written by then; whoever makes a plain
-file of the fragments puts the entry into it."""
+"""The type of our own box (ISO/IEC 14496-12 4.2) before a fragment: a track's number in 32 bits, and the
+entry of its samples from there on. The header is already written by then; turning the fragments into a plain
+file moves the entry into it."""
 
 
 class Mp4Error(ValueError):
-    """The file is not the MP4 it should be."""
+    """The file is not a valid MP4."""
 
 
 class ReadableFile(Protocol):
@@ -33,8 +33,8 @@ class Box:
 
 
 def boxes(file: ReadableFile, length: int, start: int = 0) -> Iterator[Box]:
-    """The boxes side by side from `start` on. One that claims to reach beyond `length` is the last, and cut
-    off."""
+    """Sibling boxes from `start` on. A box that claims to reach beyond `length` is the last, and
+    truncated."""
     offset = start
     while offset + 8 <= length:
         file.seek(offset)
@@ -51,7 +51,7 @@ def boxes(file: ReadableFile, length: int, start: int = 0) -> Iterator[Box]:
 
 
 def whole_fragments_bytes(path: Path) -> int:
-    """How many bytes of a fragmented MP4 that was cut off hold whole fragments (moof and its mdat)."""
+    """How many bytes of a truncated fragmented MP4 hold whole fragments (a moof and its mdat)."""
     length = path.stat().st_size
     end = 0
     with path.open("rb") as file:

@@ -1,7 +1,7 @@
-"""All tracks of a room in one MP4 of fragments, written as they come and go.
+"""Writes all tracks of a room into one fragmented MP4 as they come and go.
 
-The head has room for those to come (media.mp4_head), and media follows in fragments that are each whole by
-themselves (media.fragments): the file plays at any instant. A plain MP4 is made of it in the end.
+The head has room for later tracks (media.mp4_head), and media follows in fragments that are each complete
+(media.fragments): the file plays at any instant. It becomes a plain MP4 at the end.
 """
 
 import logging
@@ -31,16 +31,15 @@ TAKEN: tuple[AudioCodec | VideoCodec, ...] = (
     VideoCodec.VP9,
     VideoCodec.VP8,
 )
-"""All that a room sends but G.711. VP8 and VP9 by the VP Codec ISO Media File Format Binding."""
+"""Everything a room sends except G.711. VP8 and VP9 follow the VP Codec ISO Media File Format Binding."""
 
 
 class Mp4TracksWriter:
     """Packets in, bytes out: `put` appends, `rewrite` changes what is there. One writer belongs to one
     thread. What either raises comes out of write(), flush() and close().
 
-    A packet says in `track` which track it is of; the first of each brings the track into the head. Packets
-    of a track come in decode order. Those of a track that no MP4 takes, or that the head has no more room
-    for, are left out.
+    A packet names its track in `track`; the first packet of a track adds it to the head. Packets of a track
+    come in decode order. A track that MP4 cannot hold, or that the head has no room for, is left out.
     """
 
     def __init__(self, put: Callable[[bytes], object], rewrite: Rewrite) -> None:
@@ -48,17 +47,17 @@ class Mp4TracksWriter:
         self._rewrite = rewrite
         start, self._traks, self._trexes = head()
         self._unwritten = bytearray(start)
-        """The head, until the first fragment goes out with it: a file without media is empty."""
+        """The head, which goes out with the first fragment: a file without media is empty."""
         self._fragments = FragmentWriter(self._append, [], header=start)
         self._numbers: dict[int, int] = {}
-        """In the file, by the number of the file track; 0: it is left out."""
+        """Track numbers in the file, by number of the file track; 0: it is left out."""
 
     def open(self) -> None:
-        """Writes nothing: the head comes with the first media."""
+        """Writes nothing: the head goes out with the first media."""
 
     def write(self, packet: Packet) -> None:
-        """Takes a packet; the fragment before it is written when it is long enough. One that names no track
-        is ignored."""
+        """Takes a packet, and first writes the previous fragment if it is long enough. Ignores a packet
+        without a track."""
         track = packet.track
         if track is None:
             return
@@ -67,11 +66,11 @@ class Mp4TracksWriter:
         self._fragments.write(packet)
 
     def flush(self) -> None:
-        """Writes what has come as a fragment."""
+        """Writes what has arrived as a fragment."""
         self._fragments.flush()
 
     def close(self) -> None:
-        """Writes what has come. There is no trailer."""
+        """Writes what has arrived. There is no trailer."""
         self._fragments.close()
 
     def abandon(self) -> None:
@@ -83,7 +82,7 @@ class Mp4TracksWriter:
         self._put(start + fragment)
 
     def _reveal(self, track: FileTrack) -> int:
-        """Its number in the file, or 0."""
+        """Returns the track's number in the file, or 0."""
         form, name = track.form, shown(track.name)
         if form.codec not in TAKEN:
             _log.warning("%s is left out: MP4 cannot hold %s; name the file .mkv", name, form.codec.value)
@@ -116,7 +115,7 @@ def described(form: StreamFormat) -> bytes:
     """The sample entry of a track. Raises EgressError or FFmpegError."""
     match form.codec:
         case AudioCodec.OPUS:
-            # Nothing is left out of its beginning: whoever was in the room heard all of it.
+            # It states no pre-skip, because the room heard the beginning too.
             entry = sample_entry(form)
             at = entry.index(b"dOps") + 6  # Opus in ISOBMFF 4.3.2: version, channels, PreSkip
             return entry[:at] + bytes(2) + entry[at + 2 :]
@@ -125,7 +124,7 @@ def described(form: StreamFormat) -> bytes:
 
 
 def names_of(track: FileTrack) -> TrackNames:
-    """What players show, and whose it is."""
+    """What players show, and whose track it is."""
     tags = dict(track.stored_tags)
     parts = (tags.get("PARTICIPANT_IDENTITY", ""), tags.get("TRACK_SOURCE", ""))
     return TrackNames(as_stored(track.name), "/".join(each or "unknown" for each in parts))

@@ -1,4 +1,4 @@
-"""A container being written: encoded packets in, bytes out. One muxer belongs to one thread."""
+"""Writes a container: encoded packets in, bytes out. One muxer belongs to one thread."""
 
 from collections.abc import Mapping, Sequence
 from enum import Enum, auto
@@ -25,16 +25,17 @@ FORMAT_NAME: dict[Container, str] = {
     Container.FMP4: "mp4",
     Container.FLV: "flv",
 }
-"""FFmpeg's name of each container's muxer."""
+"""FFmpeg's muxer name for each container."""
 
 MAX_DELAY_NS = 2 * S
 """How long a packet waits for the other stream: longer than an encoder's delay, but short for a viewer."""
 
 
 class ByteSink(Protocol):
-    """Where bytes go; what PyAV asks of a file. An OSError it raises comes out of Muxer's methods.
+    """Where bytes go; PyAV's interface of a file. An OSError from it comes out of Muxer's methods.
 
-    With seek() and tell() it is a file, without them a stream. Once `closed`, it gets no trailer.
+    With seek() and tell() it is a file, without them a stream. FFmpeg writes no trailer to it once it is
+    `closed`.
     """
 
     def write(self, data: bytes) -> int: ...
@@ -49,12 +50,12 @@ class _State(Enum):
 class Muxer:
     """Writes packets of at most one audio and one video stream into a container.
 
-    `target` is a path, a URL, or an open ByteSink, which stays the caller's. `options` are FFmpeg's
-    muxer options. `max_delay_ns` bounds how long a packet waits for the other stream.
-    `offset_ns` is added to every time.
+    `target` is a path, a URL, or an open ByteSink, which the caller still owns. `options` are FFmpeg's muxer
+    options. `max_delay_ns` bounds how long a packet waits for the other stream. `offset_ns` is added to every
+    time.
 
-    Confined to one thread. FFmpeg's failures come out as they are (av.error.FFmpegError, OSError): what
-    one means depends on what was being written.
+    Confined to one thread. FFmpeg's failures come out unchanged (av.error.FFmpegError, OSError), because
+    their meaning depends on the target.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Muxer:
         self._format_name = format_name or FORMAT_NAME[container]
         self._formats = tuple(formats)
         self._options = {
-            # Packets are ordered already: FFmpeg's own interleaving must not wait 10 s for a silent stream.
+            # Packets are already in order: FFmpeg's own interleaving must not wait 10 s for a silent stream.
             "max_interleave_delta": "1000",
             **(options or {}),
         }
@@ -84,7 +85,7 @@ class Muxer:
         self._state = _State.NEW
 
     def open(self) -> None:
-        """Writes the header. Raises FFmpegError or OSError; the muxer is then of no more use."""
+        """Writes the header. Raises FFmpegError or OSError; the muxer is then unusable."""
         if self._state is not _State.NEW:
             raise internal("a muxer was opened twice")
         self._state = _State.CLOSED
@@ -100,7 +101,7 @@ class Muxer:
         self._state = _State.OPEN
 
     def write(self, packet: Packet) -> None:
-        """Takes a packet, and writes those whose turn it is. Packets of unknown streams are ignored."""
+        """Takes a packet, and writes those that are due. Ignores packets of unknown streams."""
         if self._state is not _State.OPEN:
             raise internal(f"a packet was written to a muxer that is {self._state.name.lower()}")
         if packet.kind in self._streams:
@@ -108,12 +109,12 @@ class Muxer:
                 self._mux(each)
 
     def flush(self) -> None:
-        """Writes what waits for its turn."""
+        """Writes what waits."""
         for each in self._interleaver.flush():
             self._mux(each)
 
     def close(self) -> None:
-        """Writes what waits and the trailer. Idempotent. A failure leaves the muxer closed."""
+        """Writes what waits, and the trailer. Idempotent. A failure leaves the muxer closed."""
         if self._state is not _State.OPEN:
             return
         try:
@@ -125,9 +126,9 @@ class Muxer:
                 self._container = None
 
     def abandon(self) -> None:
-        """Closes without writing what waits: for a connection that is gone. Never raises FFmpeg's errors.
+        """Closes without writing what waits, for a lost connection. Never raises FFmpeg's errors.
 
-        FFmpeg still tries its trailer; on a ByteSink that is closed it does not.
+        FFmpeg still tries its trailer, but not on a closed ByteSink.
         """
         if self._state is not _State.OPEN:
             return
@@ -136,7 +137,7 @@ class Muxer:
             try:
                 self._container.close()
             except (FFmpegError, OSError):
-                # The failure that led here has been reported; this one only repeats it.
+                # The failure that led here has been reported; this one repeats it.
                 pass
             self._container = None
 
@@ -146,13 +147,13 @@ class Muxer:
         out: av.Packet[Stream] = av.Packet(packet.data)
         out.pts, out.dts, out.duration = clamp.place(packet)
         out.stream = stream
-        # Its time base stays unset, which PyAV takes for the stream's own.
+        # Its time base stays unset, so that PyAV takes the stream's own.
         out.is_keyframe = packet.is_key
         self._container.mux(out)
 
 
 def check_fit(container: Container, formats: Sequence[StreamFormat]) -> None:
-    """Raises EgressError when the container does not take one of the codecs."""
+    """Raises EgressError if the container does not support one of the codecs."""
     for f in formats:
         taken: tuple[AudioCodec | VideoCodec, ...] = (*AUDIO_IN[container], *ENCODED_VIDEO_IN[container])
         if f.codec not in taken:

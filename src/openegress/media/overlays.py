@@ -1,7 +1,7 @@
-"""Draws what lies over the pictures of a recording: logo, text, clock, names, borders.
+"""Draws over the pictures of a recording: logo, text, clock, names, borders.
 
-Each item is drawn when it changes, and blended where it lies. If neither the picture nor anything over it has
-changed, the same object is given out again, so that an encoder sees that it repeats.
+Each item is drawn when it changes, and blended where it lies. If neither the picture nor anything over it
+changes, the same object is returned again, so that the encoder recognises the repeat.
 """
 
 import logging
@@ -23,7 +23,7 @@ from openegress.media.canvas import PIXEL_FORMAT, planes
 from openegress.media.geometry import Rect
 from openegress.media.text_runs import line_height
 
-if TYPE_CHECKING:  # Pillow is loaded when something is drawn: most recordings draw nothing
+if TYPE_CHECKING:  # Pillow loads when something is drawn: most recordings draw nothing
     from PIL import Image
 
     from openegress.media.layer import Layer
@@ -32,55 +32,55 @@ Rgb = tuple[int, int, int]
 WHITE = (0xFF, 0xFF, 0xFF)
 RED = (0xE0, 0x20, 0x20)
 _BOX = (0, 0, 0, 0x90)
-"""Behind text, so that it can be read on any picture."""
+"""Behind text, to keep it legible on any picture."""
 _PADDING = 0.35
-"""Around text, of its size."""
+"""Around text, as a share of its size."""
 _NAME_SHARE, _LEAST_NAME_PX = 0.08, 10
-"""A name's size, of its tile's height, at most that of other lines."""
+"""The size of a name, as a share of its tile's height; at most that of other lines."""
 _NAME_PAUSE_NS = 1 * S
-"""Between two names of one tile."""
+"""Between two names on one tile."""
 _MOST_NAMES = 200
 _BORDER_SHARE = 1 / 180
-"""Width of a border, of the picture's shorter side: 4 at 720 lines."""
+"""Width of a border, as a share of the picture's shorter side: 4 at 720 lines."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What is drawn over one tile."""
+    """What to draw over one tile."""
 
     rect: Rect
     name: str = ""
     border: str = ""
     """#rrggbb."""
     key: str = ""
-    """Of the tile, wherever it lies."""
+    """Identifies the tile, wherever it lies."""
 
 
 class Overlays:
-    """Of one recording. Confined to the thread that gives pictures out, but for `zero_ns` and `looks`."""
+    """For one recording. Confined to the thread that gives pictures out, except for `zero_ns` and `looks`."""
 
     def __init__(self, width: int, height: int, looks: Looks, pictures: PictureFiles) -> None:
         self._size = (width, height)
         self.looks = looks
-        """Replaced as a whole, from any thread."""
+        """Any thread may replace it as a whole."""
         self._pictures = pictures
         self.zero_ns = 0
-        """Unix time of media time zero; 0: not known yet, and taken from the first picture."""
+        """Unix time of media time zero; 0: unknown, and taken from the first picture."""
         self._drawn: dict[Hashable, Layer | None] = {}
-        """What is shown now, by what it shows."""
+        """Current layers, by what they show."""
         self._named: dict[str, tuple[str, int]] = {}
-        """The last name of a tile, and since when."""
+        """The last name of each tile, and since when."""
         self._before: tuple[VideoFrame, tuple[Hashable, ...], VideoFrame] | None = None
-        """The last picture as it came, what was drawn over it, and what was given out."""
+        """The last picture as it came, its overlays, and the result."""
         self._failed: set[Hashable] = set()
 
     def over(
         self, picture: VideoFrame, at_ns: int, looks: Looks | None = None, marks: tuple[Mark, ...] = ()
     ) -> VideoFrame:
-        """`picture`, which is not written to, with all that lies over it at media time `at_ns` (pauses
-        count). `looks`: those that hold now; None: those of all pictures."""
+        """Draws all overlays over `picture` at media time `at_ns` (pauses count); does not write to `picture`
+        itself. `looks`: the current ones; None: those of all pictures."""
         self.zero_ns = self.zero_ns or time.time_ns() - at_ns
         items = dict(self._items(looks or self.looks, marks, self.zero_ns + at_ns))
         if not items:
@@ -101,21 +101,21 @@ class Overlays:
         return painted
 
     def _drawn_item(self, key: Hashable, draw: "Callable[[], Layer | None]") -> "Layer | None":
-        """What cannot be drawn is left out: a recording does not end for it."""
+        """Leaves out what cannot be drawn: that does not end a recording."""
         if key in self._drawn or key in self._failed:
             return self._drawn.get(key)
         try:
             return draw()
         except Exception:
             if len(self._failed) < 100:
-                _log.exception("not drawn over the picture: %s", str(key)[:200])
+                _log.exception("cannot draw over the picture: %s", str(key)[:200])
                 self._failed.add(key)
             return None
 
     def _items(
         self, looks: Looks, marks: tuple[Mark, ...], now_ns: int
     ) -> "Iterator[tuple[Hashable, Callable[[], Layer | None]]]":
-        """What is to be seen: a key that says all of how it looks, and how it is drawn."""
+        """Everything visible: a key that determines how it looks, and a function that draws it."""
         for mark in marks:
             if mark.border:
                 for side in self._sides(mark.rect):
@@ -131,8 +131,8 @@ class Overlays:
             yield key, partial(self._in_corner, draw, corner, offset, looks.safe_margin)
 
     def _steady(self, mark: Mark, now_ns: int) -> Mark:
-        """With the name that the tile got less than a moment ago: whoever changes theirs with each picture
-        must not take the time of all."""
+        """Keeps a name that the tile got less than a moment ago, so that a participant who keeps changing
+        names does not slow everyone down."""
         before, at_ns = self._named.get(mark.key, ("", 0))
         if before == mark.name:
             return mark
@@ -146,7 +146,7 @@ class Overlays:
     def _corner_items(
         self, looks: Looks, now_ns: int
     ) -> "Iterator[tuple[str, Corner, Hashable, int, Callable[[], Image.Image]]]":
-        """(kind, corner, what it shows, its height, how it is drawn), from the edge inwards."""
+        """(kind, corner, what it shows, its height, how to draw it), from the edge inwards."""
         size = self._text_px(looks)
         line = _box_height(size)
         if looks.recording_dot:
@@ -195,7 +195,7 @@ class Overlays:
         return image
 
     def _name(self, mark: Mark) -> "Layer | None":
-        """None on a tile with no room for it."""
+        """None if the tile has no room for it."""
         from openegress.media.layer import layer_of
 
         rect = mark.rect
@@ -252,7 +252,7 @@ def _dot(size: int) -> "Image.Image":
 
 
 class OverlaySink:
-    """Implements FrameSink: what it is given goes on to another with the overlays on it."""
+    """Implements FrameSink: draws overlays, and passes pictures on to another sink."""
 
     def __init__(self, sink: FrameSink, overlays: Overlays) -> None:
         self._sink = sink

@@ -1,4 +1,4 @@
-"""When the encoder cannot keep up, drops every other picture, evenly, until it can again. Pure.
+"""Drops every other picture, evenly, while the encoder cannot keep up. Pure.
 
 A full queue also drops pictures, but in clumps, at full load, and with the full delay of the queue.
 """
@@ -13,36 +13,36 @@ from openegress.core.units import S
 
 WINDOW_S = 1.0
 PRESSED = 0.25
-"""If this share of a window's pictures met a full queue, the encoder counts as overloaded. Below it, fewer
-pictures are lost by dropping them one by one."""
+"""If this share of a window's pictures met a full queue, the encoder counts as overloaded. Below it, dropping
+single pictures loses fewer."""
 PRESSED_WINDOWS = 5
-"""So many in a row are neither a hard scene nor a hiccup."""
+"""This many in a row are neither a hard scene nor a hiccup."""
 CALM_S = 20.0
-"""How long there is no overload before the full rate is tried again."""
+"""How long without overload before the full rate is tried again."""
 LONGEST_CALM_S = 320.0
 RELAPSE_S = 60.0
-"""If the encoder is overloaded again so soon, the next try waits twice as long."""
+"""If the encoder is overloaded again within this time, the next try waits twice as long."""
 
 LAST_PICTURES_S = 0.4
-"""From the stop on, the time for drawing and encoding what waits. A slower machine leaves the rest out, as
-whoever stops a recording waits for it."""
+"""Time after the stop for drawing and encoding what waits. A slower machine drops the rest, because the user
+who stops a recording waits for it."""
 MANY = 5
 RECENT_S = 1.0
-"""Where so many pictures were left out so shortly before the stop, there is no time for any."""
+"""If many pictures were dropped this recently before the stop, there is no time for any."""
 
 DRIFT_SHARE = 1000
 """Two clocks drift apart by less than a thousandth of the time."""
 
 
 class Lag:
-    """By how much pictures come later than the quickest of them did, give or take the drift of two clocks."""
+    """How much later pictures come than the quickest did, apart from the drift of two clocks."""
 
     def __init__(self) -> None:
         self._least_ns: int | None = None
         self._seen_ns = 0
 
     def at(self, pts_ns: int, now_ns: int) -> int:
-        """Of a picture that comes now; `now_ns` is of a clock that never goes back."""
+        """The lag of a picture that comes now; `now_ns`: monotonic."""
         late_ns = now_ns - pts_ns
         if self._least_ns is not None:
             parted_ns = (now_ns - self._seen_ns) // DRIFT_SHARE
@@ -55,42 +55,41 @@ class Lag:
 
 
 _LOOKED_AT = 5
-"""Pictures, of which the middle one tells how long the encoder takes: one hard picture, or a machine that
-stood still once, is not a slow encoder."""
+"""Pictures whose median tells how long the encoder takes: one hard picture, or one stall of the machine, does
+not make a slow encoder."""
 _SLOW_S = 0.15
-"""Slow at any rate."""
+"""Slow at any frame rate."""
 
 
 @dataclass(slots=True)
 class Pressure:
-    """Pictures of a recording until now."""
+    """Counts a recording's pictures so far."""
 
     offered: int = 0
     pressed: int = 0
-    """Met a full queue, or were left out as they had waited too long."""
+    """Pictures that met a full queue, or were dropped because they waited too long."""
     worked_s: float = 0.0
-    """What the encoder took for those that it has seen."""
+    """Time the encoder took for the pictures it saw."""
     is_quickest: bool = True
-    """The encoder has no quicker way: what it has no time for has to be left out."""
+    """The encoder cannot go quicker: pictures it has no time for must be dropped."""
 
 
 class EncoderPace:
-    """Whether the encoder takes more than twice the time that it has. Seconds are of a clock that never goes
-    back."""
+    """Whether the encoder takes more than twice the time it has. Times are monotonic seconds."""
 
     def __init__(self, framerate: int | None) -> None:
         self._slow_s = min(_SLOW_S, 2 / framerate) if framerate else _SLOW_S
         self._took_s: deque[float] = deque(maxlen=_LOOKED_AT)
-        """With each of the last pictures."""
+        """Time for each of the last pictures."""
         self._given_at_s: float | None = None
-        """The picture that the encoder has now; None: it has none."""
+        """When the encoder got its current picture; None: it has none."""
 
     def given(self, now_s: float) -> None:
         """The encoder gets a picture."""
         self._given_at_s = now_s
 
     def asked(self, now_s: float) -> float:
-        """The encoder has done what it had to. How long that took."""
+        """The encoder is done and asks for more. Returns how long it took."""
         if self._given_at_s is None:
             return 0.0
         took_s = now_s - self._given_at_s
@@ -104,7 +103,7 @@ class EncoderPace:
 
 
 class LeftOutPictures:
-    """Whether many were left out lately. Times in s, of any clock that never goes back."""
+    """Whether many pictures were dropped lately. Times are monotonic seconds."""
 
     def __init__(self) -> None:
         self._last_s: deque[float] = deque(maxlen=MANY)
@@ -117,8 +116,7 @@ class LeftOutPictures:
 
 
 class LastPictures:
-    """Until when the pictures that wait at the end are encoded. Seconds are of a clock that never goes
-    back."""
+    """Until when the last waiting pictures are encoded. Times are monotonic seconds."""
 
     def __init__(self) -> None:
         self.left_out = LeftOutPictures()
@@ -136,11 +134,11 @@ class Rate(Enum):
 
 
 class Overload:
-    """Told of each picture; says which to take. Seconds are of a clock that never goes back."""
+    """Sees each picture and says which to take. Times are monotonic seconds."""
 
     def __init__(self, framerate: int, now_s: float) -> None:
         self._least_ns = round(1.5 * S / framerate)
-        """Between two pictures at half the rate: two frames, less what a timestamp may be off."""
+        """Between two pictures at half the rate: two frames, minus the error of a timestamp."""
         self.rate = Rate.FULL
         self._taken_ns: int | None = None
         self._window_s = now_s
@@ -159,7 +157,7 @@ class Overload:
         return True
 
     def met(self, is_full: bool, now_s: float) -> bool:
-        """Reports whether a picture that was taken met a full queue. True: the rate has changed."""
+        """Reports whether a picture that was taken met a full queue. Returns True if the rate has changed."""
         self._seen += 1
         self._full += is_full
         if now_s - self._window_s < WINDOW_S:

@@ -1,6 +1,6 @@
-"""What a muxer must know of a stream that nobody here encodes, read from its first frames.
+"""Reads what a muxer must know about a passed-through stream from its first frames.
 
-H.264, H.265 and AV1 carry their parameters in the key frame; FFmpeg's own demuxers take them out of a tiny
+H.264, H.265 and AV1 carry their parameters in the key frame. FFmpeg's own demuxers extract them from a tiny
 stream in memory, whose Stream is then the template. VP8, VP9, Opus and G.711 need none.
 """
 
@@ -30,7 +30,7 @@ def video_format(codec: VideoCodec, key_frame: bytes, width: int, height: int) -
     template: VideoStream | None = None
     try:
         if codec in _ANNEX_B:
-            # The parser gives a frame only when it sees the next begin.
+            # The parser returns a frame only when it sees the start of the next.
             template = _first_video(key_frame * 2, _ANNEX_B[codec])
         elif codec is VideoCodec.AV1:
             template = _first_video(_ivf(key_frame, width, height), "ivf")
@@ -49,8 +49,8 @@ def video_format(codec: VideoCodec, key_frame: bytes, width: int, height: int) -
 
 
 def reorder_depth(form: StreamFormat) -> int:
-    """By how many pictures a stream's order of sending differs from its order of showing, as its parameters
-    say (B frames; H.264 E.2.1 max_num_reorder_frames, H.265 7.4.3.2.1 sps_max_num_reorder_pics)."""
+    """By how many pictures decoding order differs from display order, according to the parameters (B frames;
+    H.264 E.2.1 max_num_reorder_frames, H.265 7.4.3.2.1 sps_max_num_reorder_pics)."""
     template = form.template
     return template.codec_context.reorder_depth if isinstance(template, VideoStream) else 0
 
@@ -65,8 +65,8 @@ def audio_format(codec: AudioCodec) -> StreamFormat:
 
 
 class FormatChanges:
-    """Where a passed-through video changes its size or profile: a publisher turned the phone, shares another
-    window, or sends another layer. Confined to one thread."""
+    """Detects where passed-through video changes its size or profile: a publisher rotates the phone, shares
+    another window, or sends another layer. Confined to one thread."""
 
     def __init__(self, formats: Sequence[StreamFormat]) -> None:
         video = next((f for f in formats if f.is_passed_through), None)
@@ -75,7 +75,7 @@ class FormatChanges:
 
     @property
     def is_known(self) -> bool:
-        """A key frame has told the format."""
+        """Whether a key frame has told the format."""
         return bool(self._parameters)
 
     def begin_with(self, packet: Packet) -> bool:
@@ -88,7 +88,7 @@ class FormatChanges:
 
 
 def renewed(formats: Sequence[StreamFormat], key_frame: Packet) -> tuple[StreamFormat, ...]:
-    """The formats from a key frame on that FormatChanges has found to differ."""
+    """The formats from a key frame on for which FormatChanges found a difference."""
     return tuple(_renewed(f, f.codec, key_frame) if isinstance(f.codec, VideoCodec) else f for f in formats)
 
 
@@ -96,14 +96,14 @@ def _renewed(before: StreamFormat, codec: VideoCodec, key_frame: Packet) -> Stre
     try:
         now = video_format(codec, key_frame.data, before.width, before.height)
     except EgressError:
-        # If FFmpeg cannot read it, no other format would help: the media goes on as it comes.
+        # If FFmpeg cannot read it, no other format would help: the media continues unchanged.
         return before
     return replace(before, template=now.template, width=now.width, height=now.height)
 
 
 def parameters(codec: AudioCodec | VideoCodec, key_frame: bytes) -> bytes:
-    """What a key frame says of size and profile: the sequence parameter sets (H.264 7.3.1, H.265 7.3.1.2) or
-    the sequence header (AV1 5.3). b"": nothing, or a codec that carries it elsewhere."""
+    """The size and profile of a key frame: the sequence parameter sets (H.264 7.3.1, H.265 7.3.1.2) or the
+    sequence header (AV1 5.3). b"" if it has none, or the codec carries them elsewhere."""
     match codec:
         case VideoCodec.H264:
             return b"".join(unit for unit in units(key_frame) if unit[0] & 0x1F == 7)
@@ -116,7 +116,7 @@ def parameters(codec: AudioCodec | VideoCodec, key_frame: bytes) -> bytes:
 
 
 def parameter_sets(codec: VideoCodec, key_frame: bytes) -> bytes:
-    """All that a key frame declares for itself and the frames after it: parameters(), and the picture
+    """Everything a key frame declares for itself and the frames after it: parameters(), and the picture
     parameter sets, which a sample entry of an MP4 holds too (ISO/IEC 14496-15 5.3.3 and 8.3.3)."""
     match codec:
         case VideoCodec.H264:
@@ -128,7 +128,7 @@ def parameter_sets(codec: VideoCodec, key_frame: bytes) -> bytes:
 
 
 def obus(data: bytes) -> list[bytes]:
-    """AV1 OBUs that have sizes; what follows a broken one is left out."""
+    """AV1 OBUs with sizes; ignores everything after a broken one."""
     found = []
     at = 0
     while at < len(data):

@@ -1,16 +1,16 @@
-"""Whether anybody speaks in an encoded packet. This needs decoding, so it is asked only where that is worth
-it."""
+"""Whether an encoded packet contains speech. This needs decoding, so it is used only where that is
+worthwhile."""
 
 from openegress.core.codecs import AudioCodec
 from openegress.media.decoder import AudioDecoder
 from openegress.media.loudness import Loudness
 
 DTX_BYTES = 2
-"""An Opus packet this short means that nothing is sent (RFC 6716 section 3.1)."""
+"""An Opus packet this short carries no sound (RFC 6716 section 3.1)."""
 
 
 class PauseProbe:
-    """For one track."""
+    """Probes one track."""
 
     def __init__(self, codec: AudioCodec) -> None:
         self._codec = codec

@@ -1,4 +1,4 @@
-"""Reads the operator's pictures from files: logos and backgrounds."""
+"""Reads the operator's picture files: logos and backgrounds."""
 
 from pathlib import Path
 
@@ -6,12 +6,12 @@ from PIL import Image
 
 MOST_BYTES = 20_000_000
 MOST_PIXELS = 16_000_000
-"""Twice a picture of 4K. While it is read it takes four times as many bytes."""
+"""Twice a 4K picture. Reading it takes four times as many bytes."""
 FORMATS = ("PNG", "JPEG", "WEBP")
 
 
 def read_picture(path: str) -> Image.Image:
-    """RGBA. Raises ValueError with the end of a sentence about the file."""
+    """Returns RGBA. Raises ValueError with the end of a sentence about the file."""
     try:
         if Path(path).stat().st_size > MOST_BYTES:
             raise ValueError(f"is larger than {MOST_BYTES // 10**6} MB")
@@ -23,7 +23,7 @@ def read_picture(path: str) -> Image.Image:
         raise
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror or 'it is not a picture'}") from None
-    except Exception as error:  # parsers of picture files raise whatever they come upon
+    except Exception as error:  # picture parsers raise all kinds of exceptions
         raise ValueError(f"is not a picture: {error}") from None
 
 
@@ -35,7 +35,7 @@ def scaled_to_height(image: Image.Image, height: int, widest: int) -> Image.Imag
 
 
 def covering(image: Image.Image, width: int, height: int) -> Image.Image:
-    """RGB of that size, cropped to its shape, on black where it is transparent."""
+    """RGB of that size: cropped to its shape, and black where it is transparent."""
     scale = max(width / image.width, height / image.height)
     size = (max(width, round(image.width * scale)), max(height, round(image.height * scale)))
     large = image.resize(size, Image.Resampling.LANCZOS)

@@ -1,7 +1,7 @@
-"""From raw frames to packets: the FrameSink a source writes to, with one thread that encodes.
+"""Encodes raw frames to packets: the FrameSink that a source writes to, with one encoding thread.
 
-The thread takes what the source's threads queue, hands raw media to taps (images, websocket), encodes
-once per codec, and gives the packets to every output.
+The thread takes what the source's threads queue, hands raw media to taps (images, websocket), encodes once
+per codec, and gives the packets to every output.
 """
 
 import asyncio
@@ -26,8 +26,8 @@ from openegress.media.overload import Pressure
 from openegress.media.resumptions import Resumption, Resumptions
 
 _LAST_PACKETS_S = 0.5
-"""From when the last pictures are encoded: the time for those that the encoder holds back to look ahead. It
-holds six at most, which take a second where they are hard and other processes have the cores."""
+"""Time after the start of the last pictures for those that the encoder holds for look-ahead. It holds at most
+six, which take a second if they are hard and other processes use the cores."""
 
 OnError = Callable[[EgressError], None]
 """Called once, from the encoding thread."""
@@ -47,10 +47,10 @@ class EncodePipeline:
         loudness_lufs: float = 0.0,
         speeds: Choice | None = None,
     ) -> None:
-        """`hold_s`: how long video() may hold back a source that can wait, before a picture is left out.
-        Such a source sees itself when it falls behind; a full queue is only how it catches up.
-        `loudness_lufs`: what encoded sound is brought to; 0: it stays as it is. `speeds`: of an encoder that
-        adapts, where that is not up to what waits for it.
+        """`hold_s`: how long video() may hold back a source that can wait before it drops a picture. Such a
+        source notices that it falls behind; a full queue is only how it catches up. `loudness_lufs`: target
+        of encoded sound; 0: unchanged. `speeds`: how an adapting encoder chooses, where it does not follow
+        what waits for it.
 
         Raises EgressError when FFmpeg refuses the parameters.
         """
@@ -67,8 +67,8 @@ class EncodePipeline:
         self._taps: Sequence[FrameSink] = ()
         self._resumptions = Resumptions()
         self._ended: Future[None] = Future()
-        self._ended.set_running_or_notify_cancel()  # whoever gives up waiting does not cancel the thread
-        # A daemon: one that hangs in an encoder must not keep the process from ending.
+        self._ended.set_running_or_notify_cancel()  # a cancelled wait must not cancel the thread
+        # A daemon, because a thread that hangs in an encoder must not keep the process alive.
         self._thread = threading.Thread(target=self._run, name="encode", daemon=True)
         self._keys = DueKeyFrames()
         self._unfinished = 0
@@ -85,17 +85,17 @@ class EncodePipeline:
 
     @property
     def dropped_frames(self) -> int:
-        """Pictures that were left out, in the end also those that the encoder was not waited for."""
+        """Pictures that were dropped, at the end including those the encoder had no time for."""
         return self._queue.dropped + self._unfinished
 
     @property
     def quicker(self) -> tuple[QuickerEncoding, ...]:
-        """For how long pictures had less effort than they could have."""
+        """How long pictures got less effort than possible."""
         return self._video.quicker if self._video is not None else ()
 
     @property
     def speed(self) -> EncoderSpeed | None:
-        """That pictures are encoded with now."""
+        """The current speed of the encoder."""
         return self._video.speed if self._video is not None else None
 
     def attach(self, sinks: Sequence[PacketSink], taps: Sequence[FrameSink]) -> None:
@@ -114,17 +114,17 @@ class EncodePipeline:
         self._queue.put_resumption(Resumption(pts_ns, paused_ns))
 
     def key_frame_at(self, at_ns: int) -> None:
-        """The first picture at `at_ns` or later is a key frame. From any thread."""
+        """Makes the first picture at `at_ns` or later a key frame. Any thread may call it."""
         self._keys.ask(at_ns)
 
     def expect_end(self) -> None:
-        """The source is about to stop: whoever stops it waits, so from now on there is little time for
+        """Reports that the source is about to stop: the user waits from now on, so there is little time for
         pictures. Idempotent."""
         self._queue.expect_end()
 
     async def finish(self) -> None:
-        """Encodes what is queued, all of its sound and as many pictures as there is time for; flushes the
-        encoders and ends the thread. Idempotent. Has no time-out: the caller knows how long it may take."""
+        """Encodes what is queued, all sound and as many pictures as there is time for; flushes the encoders
+        and ends the thread. Idempotent. Has no time-out: the caller knows how long it may take."""
         self._queue.close()
         if self._thread.ident is not None:
             await asyncio.wrap_future(self._ended)

@@ -21,15 +21,15 @@ from openegress.media.movie import MOVIE_TIMESCALE, Edit, TrackHead, box, ftyp, 
 from openegress.media.mp4 import Mp4Error
 
 _COARSE_TIMESCALE = 1000
-"""For a track with a gap that its own time scale cannot express (6.6 h at 90 kHz): 24 days."""
+"""For a track with a gap too long for its own time scale (6.6 h at 90 kHz): 24 days."""
 _COPY_BYTES = 8 * 1024 * 1024
 _OPUS_PREROLL_MS = 80
 """Opus in ISOBMFF 4.3.6.2."""
 _AAC_PREROLL_SAMPLES = 1
 """ISO/IEC 14496-12 10.1.1.3."""
 _AAC = re.compile(rb"mp4a.*esds.*\x04\x80\x80\x80.\x40", re.DOTALL)
-"""A sample entry whose decoder configuration (ISO/IEC 14496-1 7.2.6.6, lengths in four bytes as FFmpeg has
-them) says AAC, and not MP3."""
+"""A sample entry whose decoder configuration (ISO/IEC 14496-1 7.2.6.6, lengths in four bytes like FFmpeg's)
+says AAC rather than MP3."""
 
 assert len(ROOM) == 16, "an mdat head of 64 bits fits"
 
@@ -42,7 +42,7 @@ def plain_copy(source: Path, target: Path, markers: Sequence[Marker] = ()) -> No
         head = ftyp()
         chapters = _Chapters(markers)
         mdat = chapters.media + _mdat_head(index.media_bytes)
-        # Where the media goes depends on how long the index is, which may grow once by longer offsets.
+        # The media's offset depends on the index's length, which may grow once if offsets get longer.
         moov = _moov(index, lambda offset: offset, chapters)
         for _ in range(3):
             chapters.at = len(head) + len(moov)
@@ -59,8 +59,9 @@ def plain_copy(source: Path, target: Path, markers: Sequence[Marker] = ()) -> No
 
 
 def make_plain(path: Path, markers: Sequence[Marker] = ()) -> None:
-    """Turns `path` into a plain MP4 in place, with its index behind its media and the fragments' headers
-    among it: for a disk that has no space for a copy. Raises Mp4Error or OSError, with the file unchanged."""
+    """Turns `path` into a plain MP4 in place, with its index after the media and the fragments' headers among
+    the media: for a disk without space for a copy. Raises Mp4Error or OSError, and then leaves the file
+    unchanged."""
     with path.open("r+b") as file:
         index = read(file)
         chapters = _Chapters(markers)
@@ -76,7 +77,7 @@ def make_plain(path: Path, markers: Sequence[Marker] = ()) -> None:
         except OSError:
             file.truncate(index.end)
             raise
-        # This makes it plain: one write of 16 bytes, which a disk does completely or not at all.
+        # This step makes it plain: one write of 16 bytes, which a disk does completely or not at all.
         start = len(ftyp())
         file.seek(start)
         file.write(struct.pack(">I4sQ", 1, b"mdat", index.end - start))
@@ -85,7 +86,7 @@ def make_plain(path: Path, markers: Sequence[Marker] = ()) -> None:
 
 
 class _Moved:
-    """Where media goes that is copied piece after piece to `start`."""
+    """Maps media offsets to a copy, piece after piece, at `start`."""
 
     def __init__(self, media: Sequence[tuple[int, int]], start: int) -> None:
         self._from: list[int] = []
@@ -100,23 +101,23 @@ class _Moved:
 
 
 class _Chapters:
-    """Those of a file: twice, as some players read the one and some the other."""
+    """Chapters in two forms, because some players read one and some the other."""
 
     def __init__(self, markers: Sequence[Marker]) -> None:
         self.box = chapter_box(markers)
         self.track = ChapterTrack(markers) if markers else None
         self.media = self.track.media if self.track is not None else b""
         self.at = 0
-        """Where `media` lies in the file to be."""
+        """Offset of `media` in the new file."""
 
 
 def _moov(index: FragmentIndex, place: Callable[[int], int], chapters: _Chapters) -> bytes:
-    """`place`: where a byte of the media lies in the file to be. Raises Mp4Error where what the fragments say
-    does not fit into an index."""
+    """`place`: maps a byte of the media to its offset in the new file. Raises Mp4Error if the fragments'
+    values do not fit into an index."""
     try:
         return _written(index, place, chapters)
     except (struct.error, OverflowError, IndexError) as error:
-        raise Mp4Error(f"what its fragments say cannot be written down: {error}") from None
+        raise Mp4Error(f"its fragments do not fit into an index: {error}") from None
 
 
 def _written(index: FragmentIndex, place: Callable[[int], int], chapters: _Chapters) -> bytes:
@@ -146,7 +147,7 @@ def _written(index: FragmentIndex, place: Callable[[int], int], chapters: _Chapt
 
 
 class _Scaled:
-    """A track's times in a time scale in which all players can add them up."""
+    """A track's times in a time scale whose sums every player can handle."""
 
     def __init__(self, track: IndexedTrack) -> None:
         self._track = track
@@ -162,8 +163,8 @@ class _Scaled:
         return self._rescaled(ticks, self.timescale)
 
     def edits(self) -> list[Edit]:
-        """Shows nothing until the first picture or sound, then all of it. What an audio encoder made before
-        media time zero is decoded and not heard."""
+        """Shows nothing until the first picture or sound, then all of it. Samples that an audio encoder made
+        before media time zero are decoded but not played."""
         track = self._track
         starts = track.first_pts - track.zero
         shown = max(0, track.end_pts - max(track.first_pts, track.zero))
@@ -210,7 +211,7 @@ def _tables(track: IndexedTrack, scaled: _Scaled, place: Callable[[int], int]) -
 
 
 def _preroll(track: IndexedTrack) -> bytes:
-    """How far back a player goes that begins in the middle (10.1.1.2). It is the same for all samples."""
+    """How far back a player goes to begin in the middle (10.1.1.2). All samples share it."""
     entry = track.entries[0]
     if entry[4:8] == b"Opus":
         samples = -(-track.timescale * _OPUS_PREROLL_MS // 1000 // max(track.deltas[0], 1))
@@ -232,7 +233,7 @@ def _run_lengths(values: Sequence[int]) -> "array[int]":
 
 
 def _chunk_lengths(runs: Sequence[Chunk]) -> "array[int]":
-    """(first chunk, samples in each, sample entry), where they change."""
+    """(first chunk, samples in each, sample entry), one for each change."""
     rows = array("I")
     before = None
     for number, run in enumerate(runs, 1):
@@ -255,7 +256,7 @@ def _mdat_head(media_bytes: int) -> bytes:
 
 
 def _copy(file: BinaryIO, out: BinaryIO, offset: int, size: int) -> None:
-    """Copies in the kernel where the file system can, else through a buffer."""
+    """Copies in the kernel if the file system can, otherwise through a buffer."""
     done = 0
     while done < size:
         step = min(_COPY_BYTES, size - done)

@@ -8,13 +8,13 @@ from openegress.media import Packet
 @dataclass(frozen=True, slots=True)
 class Resumption:
     pts_ns: int
-    """The first of what follows the pause."""
+    """Time of the first media after the pause."""
     paused_ns: int
-    """How long all pauses until then took."""
+    """Total length of all pauses so far."""
 
 
 class Resumptions:
-    """Those of one recording, in order."""
+    """The pauses of one recording, in order."""
 
     def __init__(self) -> None:
         self._each: list[Resumption] = []
@@ -23,7 +23,7 @@ class Resumptions:
         self._each.append(resumption)
 
     def stamped(self, packets: list[Packet]) -> list[Packet]:
-        """An encoder gives some packets from before a pause only after it."""
+        """An encoder may return packets from before a pause only after it."""
         return [self.stamped_one(packet) for packet in packets] if self._each else packets
 
     def stamped_one(self, packet: Packet) -> Packet:

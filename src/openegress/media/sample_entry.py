@@ -1,4 +1,4 @@
-"""Descriptions of streams in an MP4 (ISO/IEC 14496-12 8.5.2), which FFmpeg writes for every codec."""
+"""Makes sample entries of an MP4 (ISO/IEC 14496-12 8.5.2), which FFmpeg writes for every codec."""
 
 import io
 from dataclasses import replace
@@ -16,22 +16,22 @@ _PATH = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
 _STSD_HEADER = 8
 """Version, flags and the count of entries."""
 VISUAL_ENTRY_BYTES = 86
-"""Of a VisualSampleEntry before its boxes (ISO/IEC 14496-12 12.1.3)."""
+"""Size of a VisualSampleEntry before its boxes (ISO/IEC 14496-12 12.1.3)."""
 _VP9_LEVELS = {36_864: 10, 73_728: 11, 122_880: 20, 245_760: 21, 552_960: 30, 983_040: 31, 2_228_224: 40}
-"""By the largest picture (VP9 Levels and Decoder Testing)."""
+"""By largest picture (VP9 Levels and Decoder Testing)."""
 
 
 def sample_entry(form: StreamFormat) -> bytes:
-    """The box that stands in stsd for a stream of that format.
+    """The box in stsd for a stream of that format.
 
-    H265 is called hvc1, which Apple's players insist on; FFmpeg's hvc1 would take the parameter sets out of
-    the pictures. They stand in both places, here and for H.264: whoever reads sample entries finds them
-    there, and players that know one entry only find them in the media (ISO/IEC 14496-15 5.3 and 8.3 would
-    have them in one place). Raises FFmpegError when FFmpeg cannot describe it.
+    H265 is called hvc1, because Apple's players require it; FFmpeg's hvc1 would remove the parameter sets
+    from the pictures. Here and for H.264 they are in both places: some readers look only at sample entries,
+    and players that know a single entry look only in the media (ISO/IEC 14496-15 5.3 and 8.3 want one place).
+    Raises FFmpegError if FFmpeg cannot describe the stream.
     """
     buffer = io.BytesIO()
     container = av.open(buffer, "w", format="mp4", container_options={"movflags": "empty_moov"})
-    # FFmpeg describes VP9 by its first packet alone, and VP8, which it reads, not at all.
+    # FFmpeg describes VP9 only by its first packet, and cannot describe VP8, though it reads it.
     add_stream(container, replace(form, codec=VideoCodec.VP9) if form.codec is VideoCodec.VP8 else form)
     container.start_encoding()
     data = buffer.getvalue()
@@ -57,7 +57,7 @@ def sample_entry(form: StreamFormat) -> bytes:
 
 def _vpcc(form: StreamFormat) -> bytes:
     """The configuration of VP8 and VP9 (VP Codec ISO Media File Format Binding): profile 0, 8 bits, 4:2:0, as
-    browsers and we encode it. VP8 has no levels."""
+    browsers and our encoders produce. VP8 has no levels."""
     size = form.width * form.height
     level = next((level for most, level in _VP9_LEVELS.items() if size <= most), 50)
     if form.codec is VideoCodec.VP8:

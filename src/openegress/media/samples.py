@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from openegress.core.units import S
 
 SAMPLE_RATE = 48_000
-"""Of everything decoded: Opus' own, and the one mixing happens in."""
+"""The rate of all decoded sound: Opus' own, and the mixer's."""
 
 Samples = NDArray[np.int16]
 """(n, 2): interleaved stereo."""

@@ -1,37 +1,37 @@
-"""How much effort an encoder may spend on a picture, as the machine's spare time changes. Pure.
+"""Chooses how much effort an encoder spends on a picture, as the machine's spare time changes. Pure.
 
-If pictures wait too long, the next faster speed is used at once. A slower one is tried after a long calm, and
-only if it would leave time to spare; one that did not hold is tried again after twice that long.
+If pictures wait too long, the next faster speed applies at once. A slower one is tried after a long calm, and
+only if it would leave time to spare. If it does not hold, the next try waits twice as long.
 """
 
 from openegress.core.codecs import LIVE_SPEEDS, EncoderSpeed
 
 WINDOW_S = 1.0
 PRESSED = 0.1
-"""If this share of a window's pictures met a full queue or was left out, the machine had no time for them."""
+"""If this share of a window's pictures met a full queue or was dropped, the machine had no time for them."""
 PRESSED_WINDOWS = 3
-"""So many in a row are no hiccup."""
+"""This many in a row are not a hiccup."""
 MUCH = 1.2
-"""Nor is this, the sum of their shares: a machine that stands still for a second makes 1. It is reached
-before media.overload leaves out every other picture."""
+"""Nor is this sum of their shares: a machine that stalls for a second makes 1. It is reached before
+media.overload drops every other picture."""
 STEP_S = 2.0
-"""From one step down to the next: what waits is encoded, and the new speed shows what it can do."""
+"""Between two steps down, so that what waits gets encoded and the new speed shows its effect."""
 CALM_S = 30.0
-"""How long nothing may be pressed before a slower speed is tried."""
+"""How long without pressure before a slower speed is tried."""
 LONGEST_CALM_S = 960.0
 RELAPSE_S = 120.0
-"""A speed that does not hold for this long is tried again only after twice the calm."""
+"""A speed that does not last this long is tried again only after twice the calm."""
 SPARE = 0.5
-"""What a slower speed may take of the time at most, by what the quicker one takes."""
+"""The largest share of the time that a slower speed may take, estimated from the quicker one."""
 
 SPEEDS = LIVE_SPEEDS
-"""The quickest first."""
+"""Quickest first."""
 TIMES = {EncoderSpeed.ULTRAFAST: 1.0, EncoderSpeed.SUPERFAST: 1.25, EncoderSpeed.VERYFAST: 1.85}
-"""What one picture takes (bench.speeds)."""
+"""Relative time for one picture (bench.speeds)."""
 
 
 class SpeedChoice:
-    """Told of each picture. Seconds are of a clock that never goes back."""
+    """Sees each picture. Times are monotonic seconds."""
 
     def __init__(self, speed: EncoderSpeed, now_s: float) -> None:
         self.speed = speed
@@ -39,20 +39,20 @@ class SpeedChoice:
         self._offered = 0
         self._pressed = 0
         self._took_s = 0.0
-        """Of the window, with encoding."""
+        """Encoding time within the window."""
         self._shares: list[float] = []
-        """Of pressed windows in a row."""
+        """Shares of consecutive pressed windows."""
         self._calm_since_s = now_s
         self._calm_s = CALM_S
         self._share = 1.0
-        """Of the time that encoding takes, the most of any window since it is calm."""
+        """The largest share of time spent on encoding in any window since calm began."""
         self._changed_s = -STEP_S
         self._slowed_s: float | None = None
         """When a slower speed was last tried."""
 
     def seen(self, now_s: float, *, offered: int, pressed: int, took_s: float) -> bool:
-        """Since the last time: pictures that came, those of them that met a full queue or were left out, and
-        how long the encoder worked. True: `speed` has changed."""
+        """Values since the last call: pictures offered, those that met a full queue or were dropped, and how
+        long the encoder worked. Returns True if `speed` has changed."""
         self._offered += offered
         self._pressed += pressed
         self._took_s += took_s
@@ -85,7 +85,7 @@ class SpeedChoice:
             return False
         slower = SPEEDS[at + 1]
         if self._share * TIMES[slower] / TIMES[self.speed] > SPARE:
-            # Whatever was hard may be over: what follows is looked at for itself.
+            # The hard part may be over: judge the following time by itself.
             self._calm_since_s, self._share = now_s, 0.0
             return False
         if self._slowed_s is not None and now_s - self._slowed_s >= RELAPSE_S:

@@ -1,7 +1,7 @@
-"""SRT as a caller (draft-sharabayko-srt), through the host's libsrt: PyAV's FFmpeg carries none.
+"""SRT as a caller (draft-sharabayko-srt), through the host's libsrt, because PyAV's FFmpeg has none.
 
-It is called through ctypes, so that waiting holds up only the thread that waits: PyAV holds the lock of the
-interpreter while it connects.
+Called through ctypes, so that waiting blocks only one thread: PyAV holds the interpreter lock while it
+connects.
 """
 
 import ctypes
@@ -43,7 +43,7 @@ _OPTIONS = {
     "streamid": 46,
     "packetfilter": 60,
 }
-"""SRT_SOCKOPT of srt.h, by the parameter of request.srt_url."""
+"""SRT_SOCKOPT from srt.h, by parameter of request.srt_url."""
 
 _INT64 = ("maxbw", "inputbw")
 
@@ -51,7 +51,8 @@ _IDLE_MS = 5000
 """A peer that is silent for this long is gone; libsrt peers send keep-alives every second."""
 
 _HEARD_BYTES = 65_536
-"""Of what a peer sends, which nobody reads: libsrt would keep 12 MB of it. It needs room for 32 packets."""
+"""Buffer for data from the peer, which nobody reads: libsrt would keep 12 MB. It needs room for 32
+packets."""
 
 _ECONNLOST, _ENOCONN = 2001, 2002
 
@@ -59,11 +60,11 @@ INSTALL = "install libsrt1.5-gnutls (Debian 12, Ubuntu 24.04) or srt"
 
 
 class SrtError(OSError):
-    """What libsrt says of a failure; never the URL."""
+    """A failure as libsrt reports it; never contains the URL."""
 
 
 class SrtConnection:
-    """One connection, for writing MPEG-TS (media.muxer.ByteSink). Confined to one thread, but for
+    """One connection, for writing MPEG-TS (media.muxer.ByteSink). Confined to one thread, except for
     interrupt()."""
 
     def __init__(self, timeout_s: float) -> None:
@@ -74,8 +75,8 @@ class SrtConnection:
         self.closed = False
 
     def connect(self, url: SrtUrl, networks: Sequence[Network]) -> None:
-        """Blocks until connected. Raises SrtError, socket.gaierror for a host that is not known, and
-        reach.Denied for one in `networks`."""
+        """Blocks until connected. Raises SrtError, socket.gaierror for an unknown host, and reach.Denied for
+        a host in `networks`."""
         family, _, _, _, address = reach.resolve(url.host, url.port, networks, socket.SOCK_DGRAM)[0]
         number = self._library.srt_create_socket()
         if number < 0:
@@ -103,7 +104,7 @@ class SrtConnection:
             raise error
 
     def write(self, data: bytes) -> int:
-        """Raises SrtError when the connection is lost."""
+        """Raises SrtError if the connection is lost."""
         if self.closed:
             raise SrtError(_ENOCONN, "the connection is closed")
         pending = self._rest + bytes(data)
@@ -115,7 +116,7 @@ class SrtConnection:
         return len(data)
 
     def flush(self) -> None:
-        """Sends what does not fill a payload."""
+        """Sends a partial payload."""
         rest, self._rest = self._rest, b""
         if rest and not self.closed:
             self._send(rest)
@@ -129,7 +130,7 @@ class SrtConnection:
         return value.value
 
     def interrupt(self) -> None:
-        """To be called from any thread: whatever waits, fails."""
+        """Makes any waiting call fail. Any thread may call it."""
         number = self._socket
         if number >= 0:
             self._library.srt_close(number)
@@ -172,14 +173,14 @@ _IS_LITTLE = bytes(ctypes.c_uint16(1))[0] == 1
 
 @cache
 def find() -> str:
-    """The host's libsrt, by its file name; "": there is none. Starts programs."""
+    """File name of the host's libsrt; "" if there is none. Starts programs."""
     names = (ctypes.util.find_library(name) for name in ("srt-gnutls", "srt-openssl", "srt"))
     return next(filter(None, names), "")
 
 
 @cache
 def _library() -> ctypes.CDLL:
-    """Starts the host's libsrt. It has its own threads, so only those who use SRT load it."""
+    """Starts the host's libsrt. It has its own threads, so it loads only when SRT is used."""
     name = find()
     if not name:
         raise EgressError(

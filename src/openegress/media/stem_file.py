@@ -21,15 +21,15 @@ _ENCODER: dict[StemFormat, tuple[str, str, dict[str, str], dict[str, str]]] = {
     StemFormat.FLAC: ("flac", "flac", {}, {}),
     StemFormat.OPUS: ("ogg", "libopus", {"b": "96k"}, {}),
 }
-"""Container, encoder, the encoder's options and the container's: a WAV larger than 4 GiB is an RF64 (EBU Tech
-3306)."""
+"""Container, encoder, encoder options and container options: a WAV larger than 4 GiB becomes an RF64 (EBU
+Tech 3306)."""
 
 
 class StemFile:
     """Samples are interleaved s16 stereo at 48 kHz. Raises EgressError."""
 
     def __init__(self, path: Path, form: StemFormat, gain_db: float = 0.0) -> None:
-        """Another gain than 0 goes through a limiter."""
+        """A gain other than 0 goes through a limiter."""
         container, encoder, options, container_options = _ENCODER[form]
         self._factor = factor_of(gain_db)
         self._limiter = TruePeakLimiter(CEILING, SAMPLE_RATE) if gain_db else None

@@ -1,13 +1,13 @@
-"""Which pictures of a stream an encoder need not see, because they repeat the one before. Pure.
+"""Decides which pictures an encoder need not see because they repeat the one before. Pure.
 
-The encoder gives pictures out in the order in which it takes them, some of them later. While nothing changes,
-a repeated picture is put in behind the one it gave out last, as all that it still holds show the same. It
-never learns that time has passed, so it encodes the pictures around as it would have done.
+The encoder returns pictures in the order it takes them, some of them later. While nothing changes, a repeat
+is inserted after the last picture it returned, because everything it still holds looks the same. It never
+learns that time has passed, so it encodes the surrounding pictures as usual.
 
-A key frame of a picture that has not changed since the last one is that one again, with what the encoder
-added to it. It can be put in only where enough repeats follow, so it is waited for whether they do.
+A key frame of an unchanged picture is the last key frame again, with what the encoder added to it. Inserting
+it needs enough repeats after it, so it waits for those.
 
-At a variable rate most of the repeats are not written either: the picture before them lasts.
+At a variable rate most repeats are not written either: the picture before them lasts.
 """
 
 from collections import deque
@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from openegress.media.h264_skip import RepeatWriter
 
 _SETTLED = 2
-"""The encoder has given out so many repeats in a row that add nothing to the picture."""
+"""The encoder has returned this many repeats in a row that add nothing to the picture."""
 _HEADERS_BYTES = 24
-"""A repeat of the encoder's own that adds nothing is at most this much larger than ours: it may have two
-slices."""
+"""An encoder's repeat that adds nothing exceeds ours by at most this much: it may have two slices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,7 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A picture as the encoder is to have it: at a time that is without what it did not see."""
+    """A picture for the encoder, at a time that omits what it did not see."""
 
     pts: int
     is_key: bool
@@ -42,10 +41,10 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What becomes of a picture that was taken."""
+    """What happens to a picture that was taken."""
 
     units: tuple[Unit, ...] = ()
-    """The stream goes on with them."""
+    """Continue the stream."""
     inputs: tuple[Input, ...] = ()
     """The encoder has to see them. The last one is the picture that was taken; others show the one before."""
 
@@ -68,39 +67,39 @@ class StillPictures:
     def __init__(
         self, repeats: RepeatWriter, bits_a_tick: float, most_ticks: int = 0, patience_ticks: int = 0
     ) -> None:
-        """`bits_a_tick`: the ceiling that the encoder keeps to. `most_ticks`: how long a picture may last; 0:
-        each repeat is written. `patience_ticks`: how long a key frame may be waited for."""
+        """`bits_a_tick`: the encoder's ceiling. `most_ticks`: how long a picture may last; 0: every repeat is
+        written. `patience_ticks`: how long a key frame may wait."""
         self._repeats = repeats
         self._bits_a_tick = bits_a_tick
         self._most_ticks = most_ticks
         self._patience_ticks = patience_ticks
         self._small = repeats.size + _HEADERS_BYTES
         self._inside: deque[_Taken] = deque()
-        """Pictures that were taken and not given out: as many as the encoder holds."""
+        """Pictures taken and not given out: as many as the encoder holds."""
         self._waiting: deque[_Taken] = deque()
-        """A key frame that the encoder has not seen, and the repeats behind it."""
+        """A key frame that the encoder has not seen, and the repeats after it."""
         self._still = _StillKeyFrame(repeats)
         self._seen_pts = 0
-        """Of the picture before the one that waits."""
+        """PTS of the picture before the one that waits."""
         self._last_pts = 0
         self._written_pts = 0
-        """Of the picture that was given out last."""
+        """PTS of the last picture given out."""
         self._skipped_pts: deque[int] = deque(maxlen=2)
-        """Of the last repeats, while they are not written."""
+        """PTS of the last repeats that are not written yet."""
         self._unseen_ticks = 0
-        """Of the time until now."""
+        """Total so far."""
         self._settled = 0
         self._owed_bits = 0.0
-        """What the encoder believes it has spent of its ceiling. It must not be short of it for longer than
-        without this."""
+        """What the encoder believes it has spent of its ceiling. Skipping must not keep it short of bits for
+        longer than usual."""
 
     @property
     def inside(self) -> int:
-        """Pictures that were taken and have not come out."""
+        """Pictures taken that have not come out."""
         return len(self._inside) + len(self._waiting)
 
     def take(self, pts: int, *, is_new: bool, is_key: bool) -> Step:
-        """`is_new`: it differs from the one before. `is_key`: it has to be a key frame."""
+        """`is_new`: it differs from the one before. `is_key`: it must be a key frame."""
         since, self._last_pts = pts - self._last_pts, pts
         self._owed_bits = max(0.0, self._owed_bits - since * self._bits_a_tick)
         taken = _Taken(pts, is_new, is_key)
@@ -120,7 +119,7 @@ class StillPictures:
         return Step(tuple(self._repeat(self._inside.popleft().pts)))
 
     def give(self, data: bytes, *, is_key: bool) -> list[Unit]:
-        """What goes into the stream with the picture that the encoder gives out."""
+        """Returns what goes into the stream with the encoder's next picture."""
         units = self._skipped()
         taken = self._inside.popleft()
         adds_nothing = not taken.is_fresh and len(data) <= self._small
@@ -132,8 +131,8 @@ class StillPictures:
         return units
 
     def end(self) -> list[Unit] | None:
-        """What the stream ends with; None where the encoder has to give it. What it holds is of no use
-        then."""
+        """Returns the end of the stream, and what the encoder holds is then useless; None if the encoder has
+        to provide the end."""
         if not self._is_settled:
             return None
         shown, self._inside = self._inside, deque()
@@ -141,12 +140,12 @@ class StillPictures:
         return units + self._again() + self._skipped()
 
     def rest(self) -> list[Unit]:
-        """What follows the encoder's last picture."""
+        """Returns what follows the encoder's last picture."""
         return self._skipped()
 
     @property
     def _is_settled(self) -> bool:
-        """What the encoder holds shows what the stream does, and it has nothing to add."""
+        """Whether the encoder holds only what the stream shows, and has nothing to add."""
         is_refined = self._settled >= _SETTLED and not self._owed_bits
         return is_refined and not any(each.is_fresh for each in self._inside)
 
@@ -156,8 +155,8 @@ class StillPictures:
         return Step(inputs=tuple(Input(each.pts - self._unseen_ticks, each.is_key) for each in taken))
 
     def _wait(self, taken: _Taken) -> Step:
-        """With a key frame that waits: once what the encoder added to it, and as many as it holds, have room
-        behind, it is put in."""
+        """A key frame waits. It is inserted once there is room after it for everything the encoder added to
+        it, and for as many pictures as the encoder holds."""
         self._waiting.append(taken)
         if taken.is_fresh:
             waiting, self._waiting = self._waiting, deque()
@@ -173,7 +172,7 @@ class StillPictures:
         return Step(tuple(units))
 
     def _again(self) -> list[Unit]:
-        """The key frame that waits, and what the encoder added to it, in the slots that wait."""
+        """The waiting key frame, and what the encoder added to it, in the waiting slots."""
         slots, self._waiting = self._waiting, deque()
         if not slots:
             return []
@@ -195,9 +194,9 @@ class StillPictures:
         return units if self._most_ticks else self._skipped()
 
     def _skipped(self) -> list[Unit]:
-        """The last two repeats, where they have not been written: before another picture, and at the end.
-        What comes before them lasts until then. Where no container says how long the last picture of a
-        segment is, players take it to be as long as the one before."""
+        """The last two repeats, if they are not written yet: before another picture, and at the end. The
+        picture before them lasts until then. If no container states how long the last picture of a segment
+        lasts, players assume the length of the one before."""
         units = [self._written(pts) for pts in self._skipped_pts]
         self._skipped_pts.clear()
         return units
@@ -208,21 +207,21 @@ class StillPictures:
 
 
 class _StillKeyFrame:
-    """The last key frame, with what the encoder added while nothing changed."""
+    """The last key frame, and what the encoder added while nothing changed."""
 
     def __init__(self, repeats: RepeatWriter) -> None:
         self._repeats = repeats
         self._units: list[bytes] = []
-        """As the encoder gave them."""
+        """As the encoder returned them."""
         self.is_known = False
-        """The picture has not changed since, and what was added makes it what it is."""
+        """The picture has not changed since, and `_units` show it completely."""
 
     @property
     def length(self) -> int:
         return len(self._units)
 
     def note(self, data: bytes, *, is_new: bool, is_key: bool, is_settled: bool) -> None:
-        """What the encoder gives out. `is_settled`: it adds nothing, nor did the one before."""
+        """Sees what the encoder returns. `is_settled`: this one and the one before add nothing."""
         if is_key:
             self._units, self.is_known = [data], False
         elif is_new or not self._units:

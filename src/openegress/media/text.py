@@ -1,7 +1,7 @@
-"""Draws a line of text in any script: FreeType, HarfBuzz and Raqm by Pillow, with the host's fonts.
+"""Draws a line of text in any script: Pillow with FreeType, HarfBuzz and Raqm, and the host's fonts.
 
 One font rarely has all characters of a line. So each run uses a font that has its characters, and emoji use
-their own. A character that no font has is drawn as a box.
+their own. A character without a font appears as a box.
 """
 
 import re
@@ -15,23 +15,23 @@ from openegress.media.text_runs import TextRun, is_emoji, line_height, runs
 
 Rgb = tuple[int, int, int]
 Face = tuple[str, int, bool]
-"""Path of a font ("": Pillow's own), index in it, whether it is one of coloured pictures."""
+"""Path of a font ("": Pillow's own), index in it, whether it has coloured pictures."""
 
 _BITMAP_PX = 109
-"""The only size of Noto's coloured emoji; they are scaled from it."""
+"""The only size of Noto's coloured emoji; other sizes are scaled."""
 _ASCENT = 1.05
-"""Of a line, in units of its size."""
+"""Of a line, relative to its size."""
 _ELLIPSIS = "…"
 MOST_CHARS = 256
 """Of a line: no picture has room for more."""
 _MOST_MARKS = 3
-"""Marks on one letter: some languages stack as many."""
+"""Marks on one letter: some languages stack this many."""
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Control characters, and those that turn the direction of what follows."""
+"""Control characters, and characters that change the text direction."""
 
 
 def tidied(text: str) -> str:
-    """On one line of bounded length, without what cannot be seen and marks without end."""
+    """Puts text on one line of bounded length, without invisible characters or endless marks."""
     letters, marks = [], 0
     for letter in _UNSEEN.sub("", " ".join(text[:MOST_CHARS].split())):
         marks = marks + 1 if unicodedata.combining(letter) else 0
@@ -46,7 +46,7 @@ def width_of(text: str, size: int) -> int:
 
 
 def cut(text: str, size: int, width: int) -> str:
-    """The text, or as much of it as is no wider than `width`, with an ellipsis."""
+    """The text, or as much of it as fits into `width`, with an ellipsis."""
     if width_of(text, size) <= width:
         return text
     low, high = 0, len(text)
@@ -60,7 +60,7 @@ def cut(text: str, size: int, width: int) -> str:
 
 
 def draw(text: str, size: int, colour: Rgb, width: int) -> Image.Image:
-    """RGBA, as large as the line is, which is tidied, and cut where it is wider than `width`."""
+    """RGBA, of the line's size. The line is tidied, and cut if it is wider than `width`."""
     line = cut(tidied(text), size, width)
     pieces = [(run, _length(run, size)) for run in runs(line, _face_of)]
     image = Image.new("RGBA", (max(1, round(sum(length for _, length in pieces))), line_height(size)))
@@ -110,7 +110,7 @@ def _emoji(run: TextRun[Face], size: int, length: float) -> Image.Image:
 
 
 def _direction(run: TextRun[Face], font: ImageFont.FreeTypeFont) -> str | None:
-    """None: without Raqm letters are drawn one by one, from left to right."""
+    """None: without Raqm, letters are drawn one by one from left to right."""
     if font.layout_engine != ImageFont.Layout.RAQM:
         return None
     return "rtl" if run.is_rtl else "ltr"
@@ -123,7 +123,7 @@ def _font(face: Face, size: int) -> ImageFont.FreeTypeFont:
         try:
             return ImageFont.truetype(path, _BITMAP_PX if is_coloured else size, index=index)
         except OSError:
-            pass  # a bitmap font, or one that is gone: Pillow's own has Latin at least
+            pass  # a bitmap or missing font: Pillow's own has at least Latin
     own = ImageFont.load_default(size)
     assert isinstance(own, ImageFont.FreeTypeFont)  # Pillow is built with FreeType wherever it has wheels
     return own

@@ -1,7 +1,7 @@
 """Splits a line of text into runs of one direction and one font, in visual order. Pure.
 
 Directions follow the Unicode Bidirectional Algorithm (UAX 9) without explicit embeddings, which callers have
-taken out. Each run is then shaped by itself.
+removed. Each run is then shaped by itself.
 """
 
 import unicodedata
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 _LINE_HEIGHT = 1.4
-"""Of a line of text, in units of its size."""
+"""Of a line of text, relative to its size."""
 _RIGHT = ("R", "AL")
 _NUMBERS = ("EN", "AN")
 _WITHIN_NUMBERS = ("ES", "CS", "ET")
@@ -38,7 +38,7 @@ def line_height(size: int) -> int:
 
 
 def base_is_rtl(text: str) -> bool:
-    """By the first letter with a direction."""
+    """Decided by the first letter with a direction."""
     for letter in text:
         if (kind := unicodedata.bidirectional(letter)) in ("L", *_RIGHT):
             return kind in _RIGHT
@@ -46,7 +46,7 @@ def base_is_rtl(text: str) -> bool:
 
 
 def clusters(text: str) -> list[str]:
-    """What must not be taken apart: a letter with its marks, an emoji of several."""
+    """Indivisible parts: a letter with its marks, an emoji of several characters."""
     found: list[str] = []
     for letter in text:
         if found and _continues(found[-1], letter):
@@ -57,7 +57,7 @@ def clusters(text: str) -> list[str]:
 
 
 def is_emoji(cluster: str) -> bool:
-    """Drawn in colour, as its characters or a variant selector say."""
+    """Whether it is drawn in colour, according to its characters or a variation selector."""
     return _EMOJI_VARIANT in cluster or ord(cluster[0]) in _PICTOGRAPHS
 
 
@@ -109,7 +109,7 @@ def _levels(parts: Sequence[str], base: int) -> list[int]:
 
 
 def _resolved(kinds: Sequence[str], base: str) -> Iterator[str]:
-    """Neutrals have the direction of what is on both sides of them, or that of the line."""
+    """Neutrals take the direction shared by both sides, or that of the line."""
     at = 0
     while at < len(kinds):
         if kinds[at] != "?":

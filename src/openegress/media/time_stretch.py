@@ -1,8 +1,8 @@
 """Makes blocks of sound slightly shorter or longer, inaudibly. Pure.
 
-For a few samples, a block is resampled. For more, one period of a voice is removed or repeated, where the
-block is most similar to itself a period later. Receivers of calls use the same method to catch up after a
-delay (WSOLA: Verhelst and Roelands, 1993).
+For a few samples, a block is resampled. For more, one period of a voice is removed or repeated where the
+block is most similar to itself a period later. Call receivers use the same method to catch up after a delay
+(WSOLA: Verhelst and Roelands, 1993).
 """
 
 import numpy as np
@@ -11,26 +11,25 @@ from numpy.lib.stride_tricks import sliding_window_view
 from openegress.media.samples import SAMPLE_RATE, Samples
 
 FADE = SAMPLE_RATE // 200
-"""5 ms, over which one period turns into the next."""
+"""5 ms for the fade from one period to the next."""
 SHORTEST_PERIOD = SAMPLE_RATE // 400
 LONGEST_PERIOD = SAMPLE_RATE // 80
-"""2.5 to 12.5 ms: voices from 80 to 400 Hz, and multiples of what is higher."""
+"""2.5 to 12.5 ms: voices from 80 to 400 Hz, and multiples of higher periods."""
 _STEP = 4
-"""Every fourth sample is compared: 12 kHz tells a voice's period."""
+"""Compares every fourth sample: 12 kHz reveals a voice's period."""
 ALIKE = 0.7
-"""Correlation above which a period may be taken out without being heard."""
+"""The correlation above which removing a period is inaudible."""
 
 
 def resampled(samples: Samples, count: int) -> Samples:
-    """The block as `count` samples. Nobody hears up to half a per cent."""
+    """The block as `count` samples. Up to half a per cent is inaudible."""
     at = np.linspace(0, len(samples) - 1, count)
     both = [np.interp(at, np.arange(len(samples)), samples[:, i]) for i in range(2)]
     return np.stack(both, axis=1).round().astype(np.int16)
 
 
 def without_a_period(samples: Samples, most: int) -> Samples:
-    """The block without one period, which has at most so many samples; unchanged where none can be taken
-    out."""
+    """The block without one period of at most `most` samples; unchanged if none can be removed."""
     period = _period(samples, most)
     if not period:
         return samples
@@ -39,7 +38,7 @@ def without_a_period(samples: Samples, most: int) -> Samples:
 
 
 def with_a_period(samples: Samples, most: int) -> Samples:
-    """The block with one period twice, which has at most so many samples; unchanged where it has none."""
+    """The block with one period of at most `most` samples repeated; unchanged if it has none."""
     period = _period(samples, most)
     if not period:
         return samples
@@ -48,7 +47,7 @@ def with_a_period(samples: Samples, most: int) -> Samples:
 
 
 def _period(samples: Samples, most: int) -> int:
-    """After how many samples the block's beginning comes again; 0: it does not."""
+    """After how many samples the block's beginning repeats; 0: never."""
     longest = min(LONGEST_PERIOD, most, len(samples) - FADE)
     if longest < SHORTEST_PERIOD:
         return 0
@@ -62,6 +61,6 @@ def _period(samples: Samples, most: int) -> int:
 
 
 def _faded(falling: Samples, rising: Samples) -> Samples:
-    """From one to the other, over FADE."""
+    """Fades from one to the other, over FADE."""
     ramp = np.linspace(0, 1, FADE)[:, None]
     return (falling * (1 - ramp) + rising * ramp).round().astype(np.int16)

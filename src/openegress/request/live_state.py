@@ -7,7 +7,7 @@ import msgspec
 from openegress.core.errors import EgressError
 from openegress.core.live_state import LiveState
 from openegress.core.plan import LayoutSource, Plan
-from openegress.request import look_options, orders
+from openegress.request import layouts, look_options, orders
 
 
 def live_state(plan: Plan, at_ns: int, recorded_ns: int, *, is_counting: bool) -> LiveState:
@@ -37,5 +37,11 @@ def as_shown(plan: Plan, metadata: str) -> Plan:
         looks = look_options.changed(looks, change.looks)
     source = plan.source
     if isinstance(source, LayoutSource) and change.layout is not None:
-        source = msgspec.structs.replace(source, layout=change.layout)
+        source = msgspec.structs.replace(source, layout=_known(change.layout, source))
     return msgspec.structs.replace(plan, source=source, looks=looks)
+
+
+def _known(layout: str, source: LayoutSource) -> str:
+    """The layout that this name stands for: the name may be anything, and the plan is passed on."""
+    is_own = any(spec.name == layout for spec in source.specs)
+    return layout if is_own or not layout else layouts.resolve(layout)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from openegress.config.destination import SEAL
 from openegress.storage.journal import failed, privately, sync_folder
+from openegress.storage.local import NO_LINK
 
 _KEY_BYTES = 32
 
@@ -48,8 +49,21 @@ class Seal:
             file.write(secrets.token_bytes(_KEY_BYTES))
             file.flush()
             os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):
-            os.link(made, self._path)
-        made.unlink()
+        try:
+            self._put_in_place(made)
+        finally:
+            made.unlink(missing_ok=True)
         sync_folder(self._path.parent)
         return self._path.read_bytes()
+
+    def _put_in_place(self, made: Path) -> None:
+        """Raises OSError."""
+        try:
+            os.link(made, self._path)
+        except FileExistsError:
+            pass  # another service was quicker
+        except OSError as error:
+            if error.errno not in NO_LINK:
+                raise
+            if not self._path.exists():
+                made.rename(self._path)

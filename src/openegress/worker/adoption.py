@@ -148,7 +148,7 @@ class Adoption:
             try:
                 if await self._is_left(egress_id, reason):
                     left = await leftover(plan, self._lookup)
-                    journal = await asyncio.to_thread(Journal.load, self._spool / egress_id)
+                    journal = await asyncio.to_thread(Journal.load, self._spool / egress_id, mends=False)
                     left = replace(left, had_ended=journal.has_ended, has_begun=journal.has_begun)
                     if not await self._is_ours(left):
                         left = taken_over(plan)

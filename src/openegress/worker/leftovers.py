@@ -67,7 +67,8 @@ async def find_leftovers(spool: Path) -> list[LeftRecording]:
     found, seal = [], Seal(spool)
     for folder in await asyncio.to_thread(Journal.find, spool):
         try:
-            journal = await asyncio.to_thread(Journal.load, folder)
+            # It may be of a recording that runs, whose line is no torn one.
+            journal = await asyncio.to_thread(Journal.load, folder, mends=False)
             if not await asyncio.to_thread(seal.fits, journal.plan, journal.seal):
                 raise unusable(folder, _UNSEALED)
             plan, names = plans.decode(journal.plan), journal.names

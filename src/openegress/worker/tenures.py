@@ -163,6 +163,7 @@ class Tenures(BackgroundTask):
 
     async def _lose(self, egress_id: str, job: Job) -> None:
         _log.error("another worker has taken over an egress: its part here ends", egress_id=egress_id)
+        self._offers.pop(egress_id, None)  # if it comes back to this worker, others have added to it
         job.lose()
         await self._on_lost(egress_id)
 

@@ -1,5 +1,5 @@
-"""Part of a recording as a separate file: pictures and sound are copied, except for pictures at its edges
-that depend on others outside."""
+"""Cuts part of a recording into a separate file: pictures and sound are copied, except for pictures at the
+edges that depend on others outside."""
 
 from collections.abc import Iterable
 from fractions import Fraction
@@ -8,7 +8,7 @@ from typing import Protocol
 from openegress.core.units import S
 
 TICKS = Fraction(1, 90_000)
-"""In which the times of pictures are compared: of all containers but those that count in coarser ones."""
+"""Unit for comparing picture times: every container's, except those with a coarser one."""
 TICKS_PER_S = 90_000
 
 
@@ -17,12 +17,12 @@ def ticks_of(ns: int) -> int:
 
 
 class Bytes(Protocol):
-    """A file, wherever it lies. Methods raise EgressError and OSError."""
+    """A file, wherever it is stored. Methods raise EgressError and OSError."""
 
     def size(self) -> int: ...
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """At most `size`; fewer only at the end."""
+        """At most `size` bytes; fewer only at the end."""
 
 
 _BEHIND_NS = 2 * S
@@ -30,7 +30,7 @@ _BEHIND_NS = 2 * S
 
 
 def common_end_ns(ends: Iterable[int]) -> int:
-    """Up to where there is all of what is recorded: an encoder of pictures is behind that of sound."""
+    """Up to where all tracks are recorded: a picture encoder is behind a sound encoder."""
     known = list(ends)
     latest = max(known, default=0)
     return min((each for each in known if each > latest - _BEHIND_NS), default=0)

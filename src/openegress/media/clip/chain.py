@@ -10,15 +10,15 @@ from openegress.media import Packet, StreamFormat
 from openegress.media.clip.source import ClipPart, ClipSource
 
 _UNLIKE_NS = 100 * MS
-"""Between where a file begins as it was told, and where the sound before it ends: there is a gap in it."""
+"""Difference between a file's stated start and the end of the sound before it that counts as a gap."""
 
 
 class ChainedSource:
-    """As a ClipSource. Sound goes on where that of the file before ended, to the sample, and pictures with
-    it."""
+    """Acts as a ClipSource. Sound continues where that of the previous file ended, to the sample, and
+    pictures move with it."""
 
     def __init__(self, parts: Sequence[ClipPart]) -> None:
-        """Of one recording, in order; `late_ns` of each is where it begins, below zero."""
+        """Parts of one recording, in order; `late_ns` of each is where it begins, below zero."""
         self._first = ClipSource(parts[0])
         self.video_codec: VideoCodec | None = self._first.video_codec
         self.audio_codec: AudioCodec | None = self._first.audio_codec
@@ -56,7 +56,7 @@ class ChainedSource:
             yield packet
 
     def _behind(self, source: ClipSource, told_ns: int) -> Iterator[Packet]:
-        """Its packets where they belong."""
+        """Yields its packets, moved to their place."""
         packets, waiting = source.packets(0), list[Packet]()
         begin = Fraction(told_ns, S)
         if self._sound_end is not None and source.audio_codec is not None:

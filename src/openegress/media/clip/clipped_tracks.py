@@ -1,4 +1,4 @@
-"""A recording of all tracks of a room, opened to cut a clip from it: what is asked of each container."""
+"""A recording of all tracks of a room, opened for clipping: the interface of each container."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from openegress.core.units import S
 from openegress.media import Packet
 
 FURTHEST_NS = 2 * S
-"""So much later than others of its time a packet may lie in the file."""
+"""A packet may lie this much later in the file than others of its time."""
 APPEARS_NS = 5 * S
-"""A track of pictures that sends nothing for so long begins with a key frame when it goes on."""
+"""A picture track that sends nothing for this long resumes with a key frame."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredTrack:
-    """A track as its file tells of it."""
+    """A track as its file describes it."""
 
     number: int
     codec: AudioCodec | VideoCodec | None
@@ -36,33 +36,32 @@ class StoredTrack:
 
 @dataclass(frozen=True, slots=True)
 class TrackPacket:
-    """Of the track with that number; what it says of its own track is not used."""
+    """Belongs to the track with that number; the packet's own `track` is not used."""
 
     number: int
     packet: Packet
 
 
 class ClippedTracks(Protocol):
-    """Methods raise EgressError for what cannot be read, and whatever the file raises."""
+    """Methods raise EgressError if the file cannot be read, and anything the file raises."""
 
     started_at_ns: int
     """Unix ns of media time zero."""
     length_ns: int
-    """As far as it is whole."""
+    """Length of the readable part."""
     tracks: Mapping[int, StoredTrack]
     """By number."""
 
     def packets(self, begin_ns: int, end_ns: int) -> Iterator[TrackPacket]:
-        """In the order of the file, those of that span; and before them as many as it takes for each track
-        of pictures on show to have a key frame. H264 and H265 with start codes, and with their parameter sets
-        in each key frame."""
+        """The packets of that span in file order, preceded by those back to the key frame of each visible
+        picture track. H264 and H265 have start codes, and parameter sets in each key frame."""
 
     def close(self) -> None: ...
 
 
 class WantedKeys:
-    """Which tracks of pictures go on at a time with a picture that needs others, and lack the key frame that
-    these need. Pure."""
+    """Finds picture tracks that continue at a given time with a dependent picture, and still lack its key
+    frame. Pure."""
 
     def __init__(self, at_ns: int) -> None:
         self._at_ns = at_ns
@@ -70,7 +69,7 @@ class WantedKeys:
         self.missing: set[int] = set()
 
     def after(self, blocks: Iterable[tuple[int, int, bool]]) -> None:
-        """`blocks`: (track, ns, whether it is a key frame) of pictures, in order; from the time on, and
+        """`blocks`: (track, ns, whether it is a key frame) of pictures, in order, from the time on and
         perhaps some before."""
         for track, at_ns, is_key in blocks:
             if at_ns <= self._at_ns and is_key:
@@ -84,11 +83,11 @@ class WantedKeys:
                     self.missing.add(track)
 
     def before(self, blocks: Iterable[tuple[int, int, bool]]) -> None:
-        """Of an earlier piece of the file."""
+        """Takes blocks of an earlier piece of the file."""
         self.missing -= {track for track, at_ns, is_key in blocks if is_key and at_ns <= self._at_ns}
 
 
 def never_before(times: Sequence[int]) -> list[int]:
-    """Of pieces of a file, in their order: for each the time that neither it nor any behind it begins before.
-    Who is late writes behind who is not."""
+    """For each piece of a file, in order, the earliest time in it or any later piece: a late writer's packets
+    lie behind those of others."""
     return list(accumulate(reversed(times), min))[::-1]

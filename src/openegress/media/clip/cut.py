@@ -1,4 +1,4 @@
-"""Cuts a span of a recording into a file of the same kind."""
+"""Cuts a span of a recording into a file of the same type."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ from openegress.media.muxer import ByteSink, Muxer
 from openegress.media.passthrough import video_format
 
 SEEK_BEFORE_NS = 300 * MS
-"""Before the span: what a decoder of sound has to have heard."""
+"""Sound before the span that a decoder needs."""
 _LEAD_NS = 400 * MS
-"""How much a track of the clip may begin before its time 0: preroll, and how late reordered pictures are."""
+"""How much earlier than 0 a track of the clip may begin: preroll, and the delay of reordered pictures."""
 _MOST_WAITING_BYTES = 32 * 1024 * 1024
-"""Of sound or pictures that wait for the first packet of the other kind, to know what is written."""
+"""Sound or pictures that wait for the first packet of the other kind, which tells what to write."""
 CLIP_CONTAINER = {
     Container.MP4: Container.MP4,
     Container.FMP4: Container.MP4,
@@ -36,7 +36,7 @@ CLIP_CONTAINER = {
     Container.MKA: Container.MKA,
     Container.MCAP: Container.MCAP,
 }
-"""What a clip of a recording in that container is."""
+"""The container of a clip, by the container of the recording."""
 _SOUND_OPTIONS = {Container.OGG: {"page_duration": "250000"}, Container.MP3: dict[str, str]()}
 
 
@@ -51,15 +51,15 @@ class ClipSink(ByteSink, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CutPictures:
-    """How many pictures of a clip are the recording's own, and how many were encoded anew."""
+    """How many pictures of a clip are copied from the recording, and how many are encoded again."""
 
     copied: int
     encoded: int
 
 
 def cut(parts: Sequence[ClipPart], span: Span, sink: ClipSink, is_stopped: Callable[[], bool]) -> CutPictures:
-    """Writes the clip to `sink`, an MP4 in fragments (media.plain_mp4 makes it plain). `parts` follow one
-    another. Blocking; returns early once `is_stopped`. Raises EgressError, FFmpegError and OSError."""
+    """Writes the clip to `sink`, an MP4 in fragments (media.plain_mp4 makes it plain). `parts` follow
+    one another. Blocking; returns early once `is_stopped`. Raises EgressError, FFmpegError and OSError."""
     source = ClipSource(parts[0]) if len(parts) == 1 else ChainedSource(parts)
     try:
         return _Cutting(source, CLIP_CONTAINER[parts[0].container], span, sink).run(is_stopped)
@@ -108,7 +108,7 @@ class _Cutting:
 
 
 class _ClipWriter:
-    """Writes once it knows what the streams are, which pictures tell themselves."""
+    """Writes once it knows the streams; pictures reveal their own format."""
 
     def __init__(self, container: Container, sink: ClipSink, source: _Source) -> None:
         self._container = container
@@ -137,7 +137,7 @@ class _ClipWriter:
             self._begin()
 
     def close(self) -> None:
-        """Raises EgressError when nothing was written."""
+        """Raises EgressError if nothing was written."""
         if self._muxer is None:
             if not self._waiting:
                 raise EgressError(
@@ -156,7 +156,7 @@ class _ClipWriter:
             formats.append(self._source.audio_format())
         self._muxer = self._made(formats)
         self._muxer.open()
-        # In the order of their times: a fragment holds half a second of all tracks.
+        # Sorted by time: a fragment holds half a second of all tracks.
         waiting, self._waiting = sorted(self._waiting, key=_dts_ns), []
         for packet in waiting:
             self._muxer.write(packet)
@@ -171,7 +171,7 @@ class _ClipWriter:
             case Container.OGG | Container.MP3:
                 return Muxer(self._sink, self._container, formats, _SOUND_OPTIONS[self._container])
             case _:
-                raise internal(f"no clip is a {self._container.value}")
+                raise internal(f"a clip cannot be a {self._container.value}")
 
 
 def _dts_ns(packet: Packet) -> int:

@@ -69,21 +69,21 @@ _NO_REORDER: dict[VideoCodec, dict[str, str]] = {
         "svtav1-params": "pred-struct=1:lp=1:scd=0:keyint=-1",
     },
 }
-"""What an edge is encoded with: better than the recording it is from, as it is encoded a second time."""
+"""Encoder settings of an edge: better than the recording's, because this is the second encoding."""
 _PROFILES = {66: "baseline", 77: "main", 100: "high"}
-"""profile_idc (H.264 A.2) by x264's names."""
+"""x264's profile names, by profile_idc (H.264 A.2)."""
 _RATE = 30
 
 
 class Edge:
-    """Of pictures of one codec. Confined to one thread."""
+    """Encodes pictures of one codec. Confined to one thread."""
 
     def __init__(self, codec: VideoCodec) -> None:
         self._codec = codec
 
     def encoded(self, packets: Sequence[Packet], begin: int, end: int) -> list[Packet]:
-        """Those pictures that are shown from `begin` on and before `end`, in TICKS; `packets` begin with a
-        key frame that needs no other. Raises EgressError."""
+        """Encodes the pictures shown from `begin` on and before `end`, in TICKS. `packets` begin with an
+        independent key frame. Raises EgressError."""
         made: list[Packet] = []
         encoder: _Encoder | None = None
         try:
@@ -102,7 +102,7 @@ class Edge:
 
 
 def _pictures(codec: VideoCodec, packets: Sequence[Packet]) -> Iterable[VideoFrame]:
-    """In the order in which they are shown, with times in TICKS."""
+    """Decodes to display order, with times in TICKS."""
     context = CodecContext.create(_DECODER[codec], "r")
     assert isinstance(context, VideoCodecContext)
     context.thread_count = 1
@@ -155,7 +155,7 @@ class _Encoder:
 
 
 def _profile(codec: VideoCodec, key_frame: bytes) -> str:
-    """Of H.264, so that who can show the recording can show its edge."""
+    """H.264's profile, so that a player of the recording can play its edge."""
     if codec is not VideoCodec.H264:
         return ""
     sets = [unit for unit in units(key_frame) if unit[0] & 0x1F == 7]

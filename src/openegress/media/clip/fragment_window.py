@@ -1,4 +1,4 @@
-"""The fragments of a growing MP4 that a span needs: with the header they are a file too."""
+"""Finds the fragments of a growing MP4 that a span needs: with the header they form a file too."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,21 +16,21 @@ class _Fragment:
     offset: int
     size: int
     begin_ns: int
-    """Of the first it holds, in media time."""
+    """Media time of its first packet."""
     pictures: frozenset[int]
-    """Tracks of pictures that it has some of."""
+    """Picture tracks in it."""
     keys: frozenset[int]
-    """Those of which it has one that needs no other."""
+    """Picture tracks with an independent picture in it."""
 
 
 class FragmentWindow:
-    """A file of fragments as it is now. Raises Mp4Error for what is none."""
+    """A fragmented file as it is now. Raises Mp4Error if it is not one."""
 
     def __init__(self, file: Bytes) -> None:
         self._file = file
         self._fragments: list[_Fragment] = []
         self._ends: dict[int, int] = {}
-        """Of each track."""
+        """By track."""
         self._header_bytes = 0
         self._read()
 
@@ -53,11 +53,11 @@ class FragmentWindow:
 
     @property
     def end_ns(self) -> int:
-        """Up to where all that is recorded is on the disk, in media time."""
+        """Up to where everything recorded is on disk, in media time."""
         return common_end_ns(self._ends.values())
 
     def open(self, begin_ns: int, end_ns: int) -> Stitched:
-        """All that pictures and sound from `begin_ns` on, up to `end_ns`, need."""
+        """Everything that pictures and sound from `begin_ns` to `end_ns` need."""
         at = max(0, sum(each.begin_ns <= begin_ns for each in self._fragments) - 1)
         first = min(
             (self._key_before(at, track) for track in self._shown(at, end_ns)), default=max(0, at - 1)
@@ -70,13 +70,13 @@ class FragmentWindow:
         return Stitched([Piece(self._file, 0, self._header_bytes), *self._pieces(first, last)])
 
     def _shown(self, at: int, end_ns: int) -> set[int]:
-        """Tracks of pictures that come from the fragment on, up to that time."""
+        """Picture tracks that come from this fragment on, up to that time."""
         following = (each for each in self._fragments[at:] if each.begin_ns <= end_ns)
         return {track for each in following for track in each.pictures}
 
     def _key_before(self, at: int, track: int) -> int:
-        """The fragment that the track's pictures are decoded from. Its key frame may be in the middle of a
-        fragment, and behind where the span begins: then it is the one before."""
+        """The fragment from which the track's pictures are decoded. Its key frame may be in the middle of a
+        fragment, after the start of the span: then it is the previous one."""
         keys = [n for n in range(at + 1) if track in self._fragments[n].keys]
         return keys[-2] if len(keys) > 1 else 0
 

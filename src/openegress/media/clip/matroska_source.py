@@ -1,5 +1,5 @@
-"""A Matroska file of all tracks (media.matroska) as it is now: while it grows by its clusters, once it is
-whole by its index."""
+"""Reads a Matroska file of all tracks (media.matroska) as it is now: by its clusters while it grows, by its
+index once it is complete."""
 
 import struct
 from bisect import bisect_right
@@ -37,7 +37,7 @@ _CUES, _POINT, _AT, _POSITIONS, _OFFSET = 0x1C53BB6B, 0xBB, 0xB3, 0xB7, 0xF1
 _CLUSTER_HEAD_BYTES = 12
 _MOST_CUES_BYTES = 256 * 1024 * 1024
 _LAST_CLUSTERS = 8
-"""Those whose tracks tell how far the file is."""
+"""Their tracks tell how far the file reaches."""
 _KEY = 0x80
 _A_LAW = 6
 _OF_NAL_UNITS = (VideoCodec.H264, VideoCodec.H265)
@@ -59,16 +59,16 @@ class _Head:
     duration_ms: float = 0
     tracks: dict[int, StoredTrack] = field(default_factory=dict)
     cues_at: int = 0
-    """0: it has no index yet."""
+    """0: the file has no index yet."""
     end: int = 0
     """Where the first cluster begins."""
     segment: int = 0
-    """What places in the file are told from."""
+    """What positions in the file are relative to."""
 
 
 class MatroskaTracks:
-    """A ClippedTracks of `size` bytes of a file: it may have more meanwhile. Raises EgressError for what is
-    none."""
+    """Implements ClippedTracks on the first `size` bytes of a file, which may grow meanwhile. Raises
+    EgressError if it is not such a file."""
 
     def __init__(self, file: Bytes) -> None:
         self._file = file
@@ -81,7 +81,7 @@ class MatroskaTracks:
         self.tracks: Mapping[int, StoredTrack] = self._head.tracks
         self.started_at_ns = self._head.started_at_ns
         self._places = self._indexed() or self._walked()
-        """(ms, offset) of clusters, in order; not of each."""
+        """(ms, offset) of clusters, in order, but not of every cluster."""
         if not self._places:
             raise EgressError(Code.FAILED_PRECONDITION, "nothing is recorded yet")
         self.length_ns = round(self._head.duration_ms * MS) or self._reached_ns()
@@ -98,10 +98,10 @@ class MatroskaTracks:
                 yield TrackPacket(track.number, _packet(track, block))
 
     def close(self) -> None:
-        """The file is its owner's."""
+        """The file belongs to its owner."""
 
     def _first(self, at_ns: int) -> int:
-        """The last place that lies before, or the first of all."""
+        """The last place before that time, or the first of all."""
         return max(0, bisect_right(self._places, at_ns // MS, key=lambda each: each[0]) - 1)
 
     def _pictures(self, start: int, end: int) -> Iterator[tuple[int, int, bool]]:
@@ -111,7 +111,7 @@ class MatroskaTracks:
                 yield block.track, block.at_ms * MS, block.is_key
 
     def _blocks(self, start: int, end: int, until_ms: int | None = None) -> Iterator[_Block]:
-        """Of clusters from one place of the file to another that do not begin later than that."""
+        """Blocks of clusters between two places of the file that begin no later than `until_ms`."""
         for cluster in self._clusters(start, end):
             self._content.seek(cluster.start)
             data = self._content.read(cluster.end - cluster.start)
@@ -131,7 +131,7 @@ class MatroskaTracks:
             at = each.end
 
     def _whole_cluster(self, start: bytes, at: int) -> Element | None:
-        """By its first bytes, and where they lie."""
+        """Reads it by its first bytes, and their offset."""
         each = next(elements(start, 0, len(start)), None)
         if each is None or each.kind != _CLUSTER or not 0 < each.end <= MAX_CLUSTER_BYTES:
             return None
@@ -139,7 +139,7 @@ class MatroskaTracks:
         return whole if whole.end <= self._size else None
 
     def _walked(self) -> list[tuple[int, int]]:
-        """Of each cluster that is whole, by the first bytes of each."""
+        """Places of all whole clusters, from the first bytes of each."""
         found: list[tuple[int, int]] = []
         at = self._head.end
         while len(start := self._file.read_at(at, _CLUSTER_HEAD_BYTES + 10)) == _CLUSTER_HEAD_BYTES + 10:
@@ -151,7 +151,7 @@ class MatroskaTracks:
         return _rising(found)
 
     def _indexed(self) -> list[tuple[int, int]]:
-        """By the index; nothing where it has none."""
+        """Places from the index; empty if there is none."""
         head = self._head
         if not head.cues_at or head.cues_at >= self._size:
             return []
@@ -164,7 +164,7 @@ class MatroskaTracks:
         return _rising(sorted({(0, head.end), *places}, key=lambda each: each[::-1]))
 
     def _reached_ns(self) -> int:
-        """Up to where all that is recorded is on the disk."""
+        """Up to where everything recorded is on disk."""
         start = self._places[-min(_LAST_CLUSTERS, len(self._places))][1]
         ends: dict[int, int] = {}
         for block in self._blocks(start, self._size):
@@ -173,7 +173,7 @@ class MatroskaTracks:
 
 
 def _rising(places: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """By where they lie: each with a time that none behind it comes before."""
+    """In file order: each with a time before which no later cluster begins."""
     starts = never_before([at_ms for at_ms, _ in places])
     return [(at_ms, offset) for at_ms, (_, offset) in zip(starts, places, strict=True)]
 
@@ -210,7 +210,7 @@ def _cues_at(data: bytes, seeks: list[Element], segment: int) -> int:
 
 
 def _track(data: bytes, entry: Element, tags: Mapping[int, list[tuple[str, str]]]) -> StoredTrack | None:
-    """None: of a codec that no recording of ours has."""
+    """None if no recording of ours has the codec."""
     values = _values(data, entry.data, entry.end)
     size = values.get(_VIDEO, b"")
     sizes = {kind: int.from_bytes(value, "big") for kind, value in _values(size, 0, len(size)).items()}
@@ -228,7 +228,7 @@ def _track(data: bytes, entry: Element, tags: Mapping[int, list[tuple[str, str]]
 
 
 def _codec(name: str, private: bytes) -> AudioCodec | VideoCodec | None:
-    """G.711 of both laws has one name: what stands beside it (WAVEFORMATEX) begins with which it is."""
+    """Both kinds of G.711 share one name; WAVEFORMATEX, beside the track, tells them apart."""
     if name == CODEC_IDS[AudioCodec.PCMU]:
         return AudioCodec.PCMA if private[:1] == bytes((_A_LAW,)) else AudioCodec.PCMU
     return _CODECS.get(name)
@@ -259,7 +259,7 @@ def _point(data: bytes, point: Element) -> tuple[int, int]:
 
 
 def _blocks_in(data: bytes) -> tuple[int, list[_Block]]:
-    """When a cluster begins, and what is in it."""
+    """When a cluster begins, and its blocks."""
     cluster = next(elements(data, 0, len(data)))
     begin_ms, blocks = 0, []
     for each in elements(data, cluster.data, cluster.end):
@@ -280,7 +280,7 @@ def _packet(track: StoredTrack, block: _Block) -> Packet:
 
 
 def _with_start_codes(data: bytes) -> bytes:
-    """NAL units that have their sizes before them (ISO/IEC 14496-15 5.3.3)."""
+    """Converts NAL units with size prefixes (ISO/IEC 14496-15 5.3.3)."""
     parts: list[bytes] = []
     at = 0
     while at + 4 <= len(data):

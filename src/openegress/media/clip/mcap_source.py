@@ -1,5 +1,5 @@
-"""An MCAP file of all tracks (media.mcap) as it is now: while it grows by its chunks, once it is whole by its
-summary."""
+"""Reads an MCAP file of all tracks (media.mcap) as it is now: by its chunks while it grows, by its summary
+once it is complete."""
 
 import struct
 from bisect import bisect_right
@@ -48,7 +48,7 @@ _TAGS = ("participant_identity", "participant_name", "track_id", "track_name", "
 
 @dataclass(slots=True)
 class _Told:
-    """What the records of a file say, chunks aside."""
+    """The records of a file, except chunks."""
 
     started_at_ns: int = 0
     tracks: dict[int, StoredTrack] = field(default_factory=dict)
@@ -56,8 +56,8 @@ class _Told:
 
 
 class McapTracks:
-    """A ClippedTracks of what of a file is there: it may have more meanwhile. Raises EgressError for what is
-    none."""
+    """Implements ClippedTracks on the present part of a file, which may grow meanwhile. Raises EgressError if
+    it is not such a file."""
 
     def __init__(self, file: Bytes) -> None:
         self._size = file.size()
@@ -90,7 +90,7 @@ class McapTracks:
             yield from self._packets_of(number)
 
     def close(self) -> None:
-        """The file is its owner's."""
+        """The file belongs to its owner."""
 
     def _pictures(self, first: int, end: int) -> Iterator[tuple[int, int, bool]]:
         for number in range(first, end):
@@ -116,7 +116,7 @@ class McapTracks:
         return self._content.read(size)
 
     def _summarised(self) -> _Told | None:
-        """None: it has no summary yet."""
+        """None if there is no summary yet."""
         tail = self._read(max(0, self._size - _FOOTER_BYTES), _FOOTER_BYTES)
         start = summary_start(tail)
         if not 0 < start < self._size or self._size - start > _MOST_SUMMARY_BYTES:
@@ -146,7 +146,7 @@ class McapTracks:
         return found
 
     def _records(self, at: int) -> Iterator[tuple[int, int, int, int]]:
-        """(opcode, where it begins, where it ends, length of its content) of those that are whole."""
+        """(opcode, start, end, length of the content) of all whole records."""
         while at + HEAD_BYTES <= self._size:
             opcode, length = record_head(self._read(at, HEAD_BYTES))
             end = at + HEAD_BYTES + length

@@ -1,4 +1,4 @@
-"""An MP4 of all tracks (media.mp4_tracks): whole, or those fragments of it that a span needs."""
+"""Reads an MP4 of all tracks (media.mp4_tracks): whole, or only the fragments that a span needs."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -18,10 +18,10 @@ from openegress.media.clip.source import AUDIO_CODECS, TO_ANNEX_B, VIDEO_CODECS,
 
 
 class Mp4Tracks:
-    """A ClippedTracks. Raises EgressError for what cannot be read."""
+    """Implements ClippedTracks. Raises EgressError if the file cannot be read."""
 
     started_at_ns = 0
-    """An MP4 of ours does not tell it."""
+    """Our MP4s do not state it."""
 
     def __init__(self, part: ClipPart, length_ns: int) -> None:
         self._part = part
@@ -34,7 +34,7 @@ class Mp4Tracks:
     def packets(self, begin_ns: int, end_ns: int) -> Iterator[TrackPacket]:
         with reading():
             if self._part.is_indexed:
-                # Each track by itself goes to its last key frame before.
+                # Each track seeks to its own last key frame before that.
                 self._container.seek(max(0, begin_ns - FURTHEST_NS) // 1000, backward=True)
             else:
                 self._container.seek(0)
@@ -47,7 +47,7 @@ class Mp4Tracks:
                 if block.pts is None or not block.size:
                     continue
                 number = block.stream_index
-                # A filter takes what it is given.
+                # A filter consumes its input.
                 told = _told(self.tracks[number], block)
                 if told.pts_ns > end_ns + FURTHEST_NS:
                     return
@@ -59,7 +59,7 @@ class Mp4Tracks:
 
 
 def is_of_tracks(part: ClipPart) -> bool:
-    """Whether its handlers say whose each track is. Raises EgressError for what cannot be read."""
+    """Whether its handlers name the participant of each track. Raises EgressError if it cannot be read."""
     with reading(), _opened(part) as container:
         return any("/" in stream.metadata.get("handler_name", "") for stream in container.streams)
 
@@ -71,14 +71,14 @@ def _opened(part: ClipPart) -> InputContainer:
 
 
 def _told(track: StoredTrack, block: "FileBlock[Stream]") -> Packet:
-    """Without its data."""
+    """The packet without its data."""
     assert block.pts is not None
     duration, is_key = block.duration or 0, bool(block.is_keyframe)
     return Packet(track.kind, b"", block.pts, block.pts, duration, block.time_base, is_key)
 
 
 def _track(stream: Stream) -> StoredTrack | None:
-    """None: of chapters."""
+    """None for a track of chapters."""
     name = stream.codec_context.name if stream.codec_context is not None else ""
     codec = VIDEO_CODECS.get(name) or AUDIO_CODECS.get(name)
     if codec is None:

@@ -1,5 +1,5 @@
-"""Which pictures of a recording a clip copies, and which it encodes again. Pure, except for the encoder it is
-given."""
+"""Decides which pictures of a recording a clip copies, and which it encodes again. Pure, except for the
+encoder it is given."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -10,23 +10,24 @@ from openegress.media import Packet
 from openegress.media.clip import TICKS, TICKS_PER_S, ticks_of
 
 SAME_TICKS = TICKS_PER_S // 1000
-"""A picture that comes so little after the start of a span is its first: containers count in milliseconds."""
+"""A picture this soon after the start of a span counts as its first, because containers count in
+milliseconds."""
 
 Encode = Callable[[Sequence[Packet], int, int], list[Packet]]
-"""Pictures from a time on and before another, of packets that begin with a key frame."""
+"""Encodes the pictures from one time on and before another; the packets begin with a key frame."""
 
 
 class _Stage(Enum):
     SEEKING = auto()
-    """The first picture, in packets from the last key frame before it on."""
+    """Looks for the first picture, in packets from the last key frame before it."""
     COPYING = auto()
     OVER = auto()
 
 
 class PictureCut:
-    """Takes packets in the order of the recording, gives those of the clip, whose time begins with 0.
+    """Takes packets in the recording's order, and returns those of the clip, whose time begins at 0.
 
-    The first picture is the one that is on show when the span begins.
+    The first picture is the one on display when the span begins.
     """
 
     def __init__(self, begin_ns: int, end_ns: int, encode: Encode, *, reorders: bool) -> None:
@@ -35,17 +36,17 @@ class PictureCut:
         self._reorders = reorders
         self._stage = _Stage.SEEKING
         self._group: list[Packet] = []
-        """From a key frame on: the one that the first picture needs or, of those that are reordered, the last
-        one that came."""
+        """Packets from a key frame on: the one that the first picture needs or, if pictures are reordered,
+        the last one that came."""
         self._last: Packet | None = None
-        """What comes next says how long it lasts."""
+        """The next packet tells how long it lasts."""
         self.encoded = 0
-        """Pictures."""
+        """Number of pictures."""
         self.copied = 0
 
     @property
     def is_seeking(self) -> bool:
-        """It has given nothing yet."""
+        """Whether it has returned nothing yet."""
         return self._stage is _Stage.SEEKING
 
     @property
@@ -53,7 +54,7 @@ class PictureCut:
         return self._stage is _Stage.OVER
 
     def forget(self) -> None:
-        """Nothing that came until now is on show when the span begins."""
+        """Nothing so far is on display when the span begins."""
         self._group = []
 
     def take(self, packet: Packet) -> list[Packet]:
@@ -67,7 +68,7 @@ class PictureCut:
                 return []
 
     def finish(self) -> list[Packet]:
-        """No packet comes any more."""
+        """No more packets come."""
         made = self._head() if self._stage is _Stage.SEEKING else []
         if self._stage is _Stage.COPYING:
             made = self._rest()
@@ -119,7 +120,7 @@ class PictureCut:
         kept = [each for each in group if each.pts < self._end]
         if kept == group[: len(kept)]:
             return self._as_they_are(kept)
-        # What is left out may be what others are made of.
+        # Other pictures may depend on the ones left out.
         return self._anew(group, self._begin)
 
     def _as_they_are(self, packets: Sequence[Packet]) -> list[Packet]:
@@ -132,7 +133,7 @@ class PictureCut:
         return [given for each in made for given in self._given(each)]
 
     def _given(self, packet: Packet | None) -> list[Packet]:
-        """The one before, with how long it lasts: at the end up to the end of the span."""
+        """The previous packet with its duration: at the end, up to the end of the span."""
         last, self._last = self._last, self._moved(packet) if packet is not None else None
         if last is None:
             return []
@@ -140,7 +141,7 @@ class PictureCut:
         return [replace(last, duration=max(1, duration))]
 
     def _moved(self, packet: Packet) -> Packet:
-        """On the clip's own timeline. The first picture may have been on show before."""
+        """On the clip's own timeline. The first picture may have appeared earlier."""
         pts = max(0, packet.pts - self._begin)
         early = pts - (packet.pts - self._begin)
         return replace(packet, pts=pts, dts=packet.dts - self._begin + early)

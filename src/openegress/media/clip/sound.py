@@ -1,4 +1,4 @@
-"""Which packets of sound go into a clip. Pure."""
+"""Decides which packets of sound go into a clip. Pure."""
 
 from dataclasses import replace
 
@@ -9,16 +9,16 @@ from openegress.media import Packet
 PREROLL_NS: dict[AudioCodec, int] = {
     AudioCodec.AAC: 60 * MS,  # a frame and a bit of 22.05 kHz
     AudioCodec.OPUS: 80 * MS,  # RFC 7845 4.6
-    AudioCodec.MP3: 160 * MS,  # the reservoir of bits, and a frame
+    AudioCodec.MP3: 160 * MS,  # the bit reservoir, and a frame
 }
-"""What a decoder has to have heard before it is right."""
+"""How much sound a decoder needs before its output is right."""
 
 
 class SoundCut:
-    """Takes packets in the order of the recording, gives those of the clip, whose time begins with 0.
+    """Takes packets in the recording's order, and returns those of the clip, whose time begins at 0.
 
-    With `preroll_ns` those come too that a decoder needs before; their times are below 0. Else the first one
-    is the first that begins in the span.
+    With `preroll_ns` it includes the earlier packets that a decoder needs; their times are below 0. Otherwise
+    the first packet is the first that begins in the span.
     """
 
     def __init__(self, begin_ns: int, end_ns: int, preroll_ns: int = 0) -> None:

@@ -48,31 +48,31 @@ _FORMAT = {
     Container.TS: "mpegts",
 }
 CLIPPED = tuple(_FORMAT)
-"""Containers that a clip is cut from."""
+"""Containers that clips can be cut from."""
 _TS_WRAP = 1 << 33
-"""Of a time in an MPEG-TS, in 90 kHz (ISO/IEC 13818-1 2.4.3.7)."""
+"""Range of a time in an MPEG-TS, in 90 kHz (ISO/IEC 13818-1 2.4.3.7)."""
 _ADTS_HEADER, _ADTS_CRC = 7, 2
-"""Bytes (ISO/IEC 13818-7 6.2)."""
+"""In bytes (ISO/IEC 13818-7 6.2)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClipPart:
-    """Bytes that can be read as one file, which hold the span and what it needs."""
+    """Bytes that can be read as one file, and that hold the span and everything it needs."""
 
     container: Container
     file: Stitched
     late_ns: int = 0
-    """Its times less those of the recording."""
+    """Its times minus those of the recording."""
     is_indexed: bool = False
-    """A place in it is found without reading all that comes before."""
+    """Whether seeking works without reading everything before."""
     begin_ns: int = 0
-    """Where on the timeline it begins, roughly: a TS counts time in 26.5 hours."""
+    """Roughly where it begins on the timeline: TS time wraps after 26.5 hours."""
     tracks: ClippedTracks | None = None
-    """Of a recording of all tracks of a room."""
+    """For a recording of all tracks of a room."""
 
 
 class ClipSource:
-    """Close it. Methods raise EgressError for what cannot be read, and whatever the file raises."""
+    """Close it after use. Methods raise EgressError if it cannot be read, and anything the file raises."""
 
     def __init__(self, part: ClipPart) -> None:
         self._part = part
@@ -90,29 +90,29 @@ class ClipSource:
 
     @property
     def duration_ns(self) -> int:
-        """As its header says; 0: it does not."""
+        """From its header; 0 if that does not say."""
         return (self._container.duration or 0) * 1000
 
     @property
     def reorders(self) -> bool:
-        """Pictures do not come in the order in which they are shown."""
+        """Whether decoding order differs from display order."""
         return self._video is not None and bool(self._video.codec_context.reorder_depth)
 
     @property
     def stored_size(self) -> tuple[int, int]:
-        """Of its pictures, as its header says; zeros without."""
+        """Picture size from its header; zeros without."""
         if self._video is None:
             return 0, 0
         return self._video.codec_context.width, self._video.codec_context.height
 
     def audio_format(self) -> StreamFormat:
-        """Of the sound, as it goes into a container as it is."""
+        """The format in which sound goes into a container unchanged."""
         assert self._audio is not None and self.audio_codec is not None
         context = self._audio.codec_context
-        # FFmpeg's decoder of MP3 has a name that no encoder bears; nothing stands beside the stream.
+        # FFmpeg's MP3 decoder has a name that no encoder has; MP3 needs no parameters beside the stream.
         template: Stream | None = self._audio if self.audio_codec is not AudioCodec.MP3 else None
         if self._part.container is Container.TS:
-            # An ADTS stream has no parameters beside it; those that our encoder would have are its own.
+            # An ADTS stream has no parameters beside it; our encoder's would be different.
             encoding = AudioEncoding(AudioCodec.AAC, 128, context.sample_rate, context.channels)
             template = AudioEncoder(encoding).format.template
         return StreamFormat(
@@ -126,8 +126,8 @@ class ClipSource:
         )
 
     def packets(self, begin_ns: int) -> Iterator[Packet]:
-        """From the key frame before `begin_ns` on or earlier, in the order of the file. H264 and H265 with
-        start codes, and with their parameter sets before each key frame."""
+        """Packets from the key frame before `begin_ns` or earlier, in file order. H264 and H265 have start
+        codes, and parameter sets before each key frame."""
         if self._part.is_indexed and begin_ns > 0:
             with reading():
                 self._container.seek((begin_ns + self._part.late_ns) // 1000, backward=True)
@@ -142,7 +142,7 @@ class ClipSource:
             if self._audio is not None and block.stream_index == self._audio.index:
                 yield _packet(block, MediaKind.AUDIO, self._sound(block), shifts[block.stream_index])
                 continue
-            # A filter takes what it is given.
+            # A filter consumes its input.
             told = _packet(block, MediaKind.VIDEO, b"", shifts[block.stream_index])
             with reading():
                 made = convert(block)
@@ -174,7 +174,7 @@ class ClipSource:
         return data[_ADTS_HEADER + (0 if data[1] & 1 else _ADTS_CRC) :]
 
     def _shift(self, block: "FileBlock[Stream]") -> int:
-        """What is added to a stream's times, in its time base, to have the recording's."""
+        """The shift from a stream's times to the recording's, in the stream's time base."""
         shift = -_in_ticks(self._part.late_ns, block.time_base)
         if self._part.container is Container.TS and block.pts is not None:
             expected = _in_ticks(self._part.begin_ns, block.time_base)
@@ -197,7 +197,7 @@ def _packet(block: "FileBlock[Stream]", kind: MediaKind, data: bytes, shift: int
 
 
 def end_ns(source: ClipSource) -> int:
-    """Up to where all of it is there, by its packets. Reads the whole file."""
+    """Up to where all streams have packets. Reads the whole file."""
     ends: dict[MediaKind, int] = {}
     for packet in source.packets(0):
         ticks = packet.pts + packet.duration
@@ -222,7 +222,7 @@ def _in_ticks(ns: int, time_base: Fraction) -> int:
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Raises EgressError for what FFmpeg cannot read."""
+    """Raises EgressError if FFmpeg cannot read it."""
     try:
         yield
     except (FFmpegError, ValueError) as error:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from openegress.media.clip import Bytes
 
 _BLOCK_BYTES = 256 * 1024
-"""Read at once. Whoever takes a file apart reads it in pieces of some bytes, and a storage answers each time
-as slowly."""
+"""Size of a read. Demuxers read a few bytes at a time, and a storage takes as long to answer each."""
 _BLOCKS = 64
 
 
@@ -21,7 +20,7 @@ class Piece:
 
 
 class Stitched:
-    """What PyAV asks of a file that is read. Confined to one thread."""
+    """PyAV's interface of a readable file. Confined to one thread."""
 
     def __init__(self, pieces: Sequence[Piece]) -> None:
         self._pieces = [each for each in pieces if each.size > 0]
@@ -83,10 +82,10 @@ class Stitched:
 
 
 class LocalBytes:
-    """A file on this machine, held open: what becomes of its name does not matter any more."""
+    """A local file, held open: renaming or removing it no longer matters."""
 
     def __init__(self, fd: int) -> None:
-        """The descriptor stays the caller's."""
+        """The caller still owns the descriptor."""
         self._file = io.FileIO(fd, "r", closefd=False)
         self._fd = fd
 

@@ -1,4 +1,4 @@
-"""Cuts a span out of a recording of all tracks of a room into a file of the same kind, with all of them."""
+"""Cuts a span out of a recording of all tracks of a room into a file of the same type, with all tracks."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ from openegress.media.mp4_tracks import Mp4TracksWriter
 from openegress.media.passthrough import audio_format, reorder_depth, video_format
 
 _MOST_EDGE_BYTES = 256 * 1024 * 1024
-"""Of all pictures that are decoded for edges: they are in memory at once."""
+"""Total for all pictures decoded for edges, which are in memory at once."""
 
 Writer = MatroskaWriter | Mp4TracksWriter | McapWriter
 
@@ -58,7 +58,7 @@ def _writer(container: Container, sink: ClipSink, started_at_ns: int) -> Writer:
         case Container.MCAP:
             return McapWriter(sink.write, started_at_ns)
         case _:
-            raise internal(f"no clip of all tracks is a {container.value}")
+            raise internal(f"a clip of all tracks cannot be a {container.value}")
 
 
 def _at_ns(packet: Packet) -> int:
@@ -88,7 +88,8 @@ class _CutTrack:
         return isinstance(self.cut, PictureCut) and self.cut.is_seeking
 
     def is_stale(self, span: Span) -> bool:
-        """Nothing of it is on show when the clip begins: it was muted, or its publisher had left."""
+        """Whether nothing of it is on display when the clip begins: it was muted, or its publisher had
+        left."""
         return self._last_ns < span.begin_ns - GAP_NS
 
     def forget_stale(self, span: Span) -> None:
@@ -116,15 +117,15 @@ class _TracksCutting:
     span: Span
     _cut: dict[int, _CutTrack] = field(default_factory=dict)
     _taken: Counter[int] = field(default_factory=Counter)
-    """Packets of each track that its edge is made of, as they come first."""
+    """Packets of each track that make up its edge, which come first."""
 
     @property
     def tracks(self) -> list[_CutTrack]:
         return list(self._cut.values())
 
     def edges(self, is_stopped: Callable[[], bool]) -> list[Packet]:
-        """Of all tracks of pictures, up to where they are copied: these come late, as it takes all up to the
-        next key frame to make one. Raises EgressError."""
+        """The edges of all picture tracks, up to where copying starts. They come late, because making one
+        needs everything up to the next key frame. Raises EgressError."""
         found: list[Packet] = []
         for number, packet in self._packets():
             if is_stopped() or (self._is_behind(packet) and not self._has_edges()):
@@ -177,7 +178,7 @@ class _TracksCutting:
             yield each.number, each.packet
 
     def _of(self, number: int, packet: Packet) -> _CutTrack | None:
-        """None: of pictures, which begin with a key frame."""
+        """None for a picture track, which must begin with a key frame."""
         if number not in self._cut:
             if packet.kind is MediaKind.VIDEO and not packet.is_key:
                 return None

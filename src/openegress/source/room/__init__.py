@@ -1,4 +1,4 @@
-"""Rooms recorded without a browser: which tracks, for how long, and whether as they are or decoded.
+"""Records rooms without a browser: which tracks, for how long, and whether unchanged or decoded.
 
-`open` joins and decides; the source that it returns implements source.PacketSource or source.Source.
+`open` joins the room and decides; the source it returns implements source.PacketSource or source.Source.
 """

@@ -1,4 +1,5 @@
-"""Ends a recording whose room has been empty, or in which nobody has published, for too long. Pure."""
+"""Ends a recording whose room has been empty for too long, or where nobody has published for too long.
+Pure."""
 
 from openegress.core.end_rules import EndRules
 from openegress.room import Participant
@@ -8,7 +9,7 @@ from openegress.source.room.track_policy import LastRejoin, PolicyAround, RoomSt
 NOT_PEOPLE = frozenset({"agent", "egress"})
 """Kinds of participants who do not count as people."""
 _LOOK_AGAIN_S = 1.0
-"""When it is unknown when something is due."""
+"""Delay before looking again when the due time is unknown."""
 
 
 def is_person(participant: Participant) -> bool:
@@ -20,12 +21,12 @@ def is_empty(room: RoomState) -> bool:
 
 
 def is_idle(room: RoomState) -> bool:
-    """Whether nobody in the room publishes anything that is not muted."""
+    """Whether nobody in the room publishes an unmuted track."""
     return not any(is_person(track.participant) and not track.muted for track in room.tracks)
 
 
 class Attendance(PolicyAround):
-    """Implements TrackPolicy around another, which decides all else."""
+    """Implements TrackPolicy around another policy, which decides everything else."""
 
     def __init__(self, policy: TrackPolicy, rules: EndRules, *, is_of_room: bool) -> None:
         """`is_of_room`: the other policy ends with the last participant, which then waits for
@@ -57,7 +58,7 @@ class Attendance(PolicyAround):
         return Verdict.GO_ON if self._is_of_room and self._empty.limit_s else verdict
 
     def change_rules(self, rules: EndRules) -> None:
-        """Time that has passed counts for the new limits."""
+        """Time already passed counts towards the new limits."""
         self._empty.limit_s = rules.stop_when_empty_s
         self._idle.limit_s = rules.stop_when_idle_s
 
@@ -76,7 +77,7 @@ class _Absence:
             self._since_s = None
         elif self._since_s is None and room.last_rejoin is not LastRejoin.RECENT:
             self._since_s = room.now_s
-        # Otherwise the connection was lost, and they may be on their way back.
+        # Otherwise the connection was lost, and they may be coming back.
 
     def recheck_at_s(self, room: RoomState) -> float | None:
         if not self.limit_s or not self._is_away:

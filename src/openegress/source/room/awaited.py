@@ -1,4 +1,4 @@
-"""What a recording waits for before it starts, how long, and the error when it does not come. Pure."""
+"""What a recording waits for before it starts, how long, and the error if it does not come. Pure."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,21 +13,21 @@ class Patience:
     """How long a recording waits for others, in seconds."""
 
     track_s: float = 10.0
-    """For a track that the request names: it is published already, or about to be."""
+    """For a track that the request names, which is already or soon published."""
     participant_s: float = 30.0
-    """For a participant that the request names to join; upstream waits as long."""
+    """For a participant that the request names to join; upstream waits equally long."""
     absence_s: float = 5.0
-    """For a participant who left to come back: a browser that is reloaded takes about that."""
+    """For a participant who left to come back, which takes this long after reloading a browser."""
     rejoin_s: float = 20.0
-    """For publishers to come back after the server was restarted; their SDKs try for longer than that."""
+    """For publishers to come back after a restart of the server; their SDKs retry for longer than this."""
 
     def limit_s(self, what: Missing) -> float | None:
-        """None: there is no limit. A participant may join long before switching on the camera."""
+        """None: there is no limit. A participant may join long before turning the camera on."""
         return {Missing.TRACK: self.track_s, Missing.PARTICIPANT: self.participant_s}.get(what)
 
 
 def not_found(what: Missing, name: str) -> EgressError:
-    """The error when the wait for a track or a participant is over."""
+    """The error after waiting in vain for a track or a participant."""
     return EgressError(
         Code.NOT_FOUND,
         f"{'track' if what is Missing.TRACK else 'participant'} {name} not found",
@@ -38,7 +38,7 @@ def not_found(what: Missing, name: str) -> EgressError:
 def refuse_useless(
     what: Missing, name: str, tracks: Iterable[Track], why_useless: Callable[[Track, Missing], str]
 ) -> None:
-    """Raises EgressError if the awaited track is there, but cannot be recorded. `why_useless` ends a sentence
+    """Raises EgressError if the awaited track is there but cannot be recorded. `why_useless` ends a sentence
     that begins with the track; "": it can be recorded."""
     for track in tracks:
         named = {Missing.TRACK: track.sid, Missing.PUBLICATION: track.participant.identity}

@@ -1,4 +1,4 @@
-"""The codecs of a room's tracks, and whether a recording may store them as they are. Pure."""
+"""The codecs of a room's tracks, and whether a recording may store them unchanged. Pure."""
 
 from collections.abc import Sequence
 
@@ -21,22 +21,22 @@ Codec = AudioCodec | VideoCodec
 
 
 def codec_of(track: Track) -> Codec | None:
-    """As announced; None when the room does not say (an audio track may be announced without its codec)."""
+    """The announced codec; None if the room does not say (an audio track may be announced without one)."""
     codec = CODEC_OF_MIME.get(track.mime_type.lower())
     if codec is None and track.kind is MediaKind.AUDIO:
-        return AudioCodec.OPUS  # every LiveKit client's default, and for long its only one
+        return AudioCodec.OPUS  # every LiveKit client's default, and long the only one
     return codec
 
 
 def takes(container: Container | None, codecs: Sequence[Codec]) -> bool:
-    """None: the codecs decide."""
+    """None: the codecs alone decide."""
     if container is None:
         return container_for(codecs) is not None
     return all(codec in AUDIO_IN[container] or codec in VIDEO_IN[container] for codec in codecs)
 
 
 def container_for(codecs: Sequence[Codec]) -> Container | None:
-    """The container that holds these together without transcoding; None: none does."""
+    """The container that holds these together without transcoding; None if there is none."""
     if len(codecs) == 1:
         return TRACK_CONTAINER.get(codecs[0])
     for container in (Container.MP4, Container.WEBM, Container.OGG):
@@ -46,13 +46,13 @@ def container_for(codecs: Sequence[Codec]) -> Container | None:
 
 
 IN_BAND = frozenset({VideoCodec.VP8, VideoCodec.VP9})
-"""To begin a track of these, containers need only the picture's size."""
+"""Containers need only the picture's size to begin a track of these."""
 
 
 def passthrough_possible(plan: Plan, tracks: Sequence[Track]) -> bool:
-    """Whether all outputs of the plan can take `tracks` (the selection) as they are. That requires one track
-    of each kind, with codecs that all containers take; outputs that need decoded pictures or sound (images,
-    streams that must be AAC, websockets with PCM) rule it out."""
+    """Whether all outputs of the plan can take `tracks` (the selection) unchanged. That requires one
+    track of each wanted kind, with codecs that all containers support. Outputs that need decoded pictures or
+    sound (images, streams that must be AAC, websockets with PCM) rule it out."""
     codecs = [codec_of(track) for track in tracks]
     kinds = [track.kind for track in tracks]
     if not tracks or None in codecs or len(set(kinds)) != len(kinds):
@@ -69,7 +69,8 @@ def passthrough_possible(plan: Plan, tracks: Sequence[Track]) -> bool:
 
 
 def refuse_unsuitable(plan: Plan, tracks: Sequence[Track]) -> None:
-    """Raises EgressError (INVALID_ARGUMENT) if an output cannot take something that only the room knows."""
+    """Raises EgressError (INVALID_ARGUMENT) if an output does not support what the room turned out to
+    have."""
     only_sound = all(isinstance(output, WebsocketOutput) for output in plan.outputs)
     for track in tracks:
         if only_sound and track.kind is MediaKind.VIDEO:
@@ -77,11 +78,11 @@ def refuse_unsuitable(plan: Plan, tracks: Sequence[Track]) -> None:
 
 
 def wants_packets(plan: Plan, tracks: Sequence[Track]) -> bool:
-    """Whether a plan gets encoded frames, now that its tracks are known."""
+    """Whether a plan uses encoded frames, now that its tracks are known."""
     if any(isinstance(output, WebsocketOutput) for output in plan.outputs):
         return False
     if any(codec_of(track) in (AudioCodec.PCMU, AudioCodec.PCMA) for track in tracks):
-        return False  # FFmpeg's Ogg takes no PCM
+        return False  # FFmpeg's Ogg does not support PCM
     match plan.passthrough:
         case Passthrough.ALWAYS:
             return True
@@ -92,8 +93,8 @@ def wants_packets(plan: Plan, tracks: Sequence[Track]) -> bool:
 
 
 def _sound_would_wait(plan: Plan, tracks: Sequence[Track]) -> bool:
-    """A muted picture whose format only its first key frame shows would keep the file from starting, perhaps
-    for ever. If there is sound meanwhile, the recording is encoded instead."""
+    """A muted picture whose format only its first key frame shows could keep the file from starting for ever.
+    If there is sound meanwhile, the recording is encoded instead."""
     video = next((track for track in tracks if track.kind is MediaKind.VIDEO and track.muted), None)
     is_heard = any(track.kind is MediaKind.AUDIO for track in tracks)
     if video is None or not is_heard or plan.video is None:

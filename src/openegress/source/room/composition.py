@@ -1,5 +1,5 @@
-"""Composes a meeting after it has ended: the tracks of a file go through the compositor and the mixer of live
-recordings, as fast as possible, without leaving out a picture."""
+"""Composes a meeting after it has ended: the tracks of a file go through the compositor and mixer of live
+recordings, as fast as possible, and no picture is dropped."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -33,9 +33,9 @@ class View:
     """How the meeting is shown."""
 
     layout: str
-    """A name of request.layouts, or of `specs`."""
+    """A name from request.layouts or `specs`."""
     routes: tuple[AudioRoute, ...] = (AudioRoute("all"),)
-    """Which sound goes where; none: a picture without sound."""
+    """Which sound goes where; empty: a picture without sound."""
     looks: Looks = field(default_factory=Looks)
     pictures: PictureFiles = field(default_factory=PictureFiles)
     specs: tuple[LayoutSpec, ...] = ()
@@ -48,7 +48,7 @@ class View:
 
 
 class Composition:
-    """Runs once, in one thread."""
+    """Run it once, in one thread."""
 
     def __init__(
         self,
@@ -57,10 +57,10 @@ class Composition:
         view: View,
         video: VideoEncoding,
     ) -> None:
-        """`file`: None where nobody sent anything."""
+        """`file`: None if no participant sent anything."""
         self._moments = iter(moments)
         self._moment = next(self._moments, None)
-        """The next one."""
+        """The next moment."""
         self._tracks = {track.index: track for track in file.tracks} if file is not None else {}
         self._policy = LayoutPolicy(
             layouts.parse(view.layout, view.specs),
@@ -86,15 +86,15 @@ class Composition:
         self._state = RoomState((), ())
         self._file = file
         self._begins_ns: dict[int, int] = {}
-        """From where each track is decoded."""
+        """Where decoding of each track begins."""
         self._packets: Iterator[MeetingPacket] = iter(())
         self._packet: MeetingPacket | None = None
 
     def give(
         self, sink: FrameSink, from_s: int, to_ns: int, on_second: Callable[[int], None] = lambda at_s: None
     ) -> None:
-        """From `from_s` (whole seconds, where slots of pictures and blocks of sound begin together) to
-        `to_ns`. `on_second` is told each second of media once it is given, and may block."""
+        """Gives media from `from_s` (whole seconds, where picture slots and sound blocks begin together) to
+        `to_ns`. `on_second` is called after each second of media, and may block."""
         slots, blocks = Slots(self._framerate), Slots(SAMPLE_RATE // BLOCK_SAMPLES)
         zero_ns, done_s = from_s * S, 0
         first_s = self._seek(zero_ns)
@@ -104,7 +104,7 @@ class Composition:
             self._read_until(slot_ns + AHEAD_NS)
             while blocks.at_ns(blocks.next + 1) <= slot_ns:
                 self._give_sound(sink, blocks, zero_ns)
-            # What lies before the span is decoded as far as later pictures need it, and drawn now and then.
+            # Earlier media is decoded as far as later pictures need it, and drawn now and then.
             if slot_ns >= zero_ns or slots.next % self._framerate == 0:
                 picture = self._compositor.picture(slot_ns)
                 if slot_ns >= zero_ns:
@@ -117,11 +117,11 @@ class Composition:
             self._give_sound(sink, blocks, zero_ns)
 
     def stop(self) -> None:
-        """From any thread: give() returns soon, if it has not yet."""
+        """Any thread may call it: give() returns soon, or at once if it has not begun."""
         self._stopped.set()
 
     def _seek(self, to_ns: int) -> int:
-        """Where packets are read from, in whole seconds: each picture from a key frame on."""
+        """Where reading begins, in whole seconds: each picture needs its key frame."""
         tracks = self._tracks.values()
         self._begins_ns = {track.index: track.begin_for(to_ns) if to_ns else 0 for track in tracks}
         first_s = max(0, min(self._begins_ns.values(), default=0)) // S
@@ -137,8 +137,8 @@ class Composition:
         blocks.next += 1
 
     def _read_until(self, until_ns: int) -> None:
-        """Packets, and what changes in the room before each. The compositor shows a change when its time has
-        come, but takes nothing of a track before it knows of it."""
+        """Reads packets, and the changes in the room before each. The compositor shows a change at its time,
+        but takes no media of a track before it knows the track."""
         while self._packet is not None and self._packet.at_ns <= until_ns:
             self._change_until(self._packet.at_ns)
             self._put(self._packet)
@@ -163,6 +163,6 @@ class Composition:
     def _put(self, packet: MeetingPacket) -> None:
         known = next((each for each in self._state.tracks if each.sid == str(packet.index)), None)
         if known is None or packet.at_ns < self._begins_ns[packet.index]:
-            return  # of somebody who is not there, as far as events tell; or of no use
+            return  # the participant is absent according to the events, or the packet is useless
         frame = self._frames.of(self._tracks[packet.index], packet)
         self._compositor.put(known, packet.at_ns, frame)

@@ -1,6 +1,6 @@
-"""The picture and sound of a transcoded recording at a moment: tiles on a canvas, and all sound mixed.
+"""Makes the picture and sound of a transcoded recording at a moment: tiles on a canvas, and all sound mixed.
 
-Confined to the thread that decodes. Times are ns on the recording's timeline.
+Confined to the decoding thread. Times are ns on the recording's timeline.
 """
 
 import logging
@@ -25,22 +25,22 @@ from openegress.source.room.tile_view import Picture
 from openegress.source.room.track_decoder import AudioTrackDecoder, VideoTrackDecoder
 
 AUDIO_PATIENCE_NS = 900 * MS
-"""For sound that is on its way. What follows a packet that is lost for good waits for 0.7 s in the room
-client (room.rtp.nack.AUDIO), and another 0.1 s where packets are read in batches. It is held for a fifth of a
-second to find its place on the timeline. Sound that comes even later is heard late, but completely."""
+"""For sound on its way. Packets after one that is lost for good wait 0.7 s in the room client
+(room.rtp.nack.AUDIO), and another 0.1 s if packets are read in batches. They are then held for a fifth of a
+second to find their place on the timeline. Sound that comes even later is heard late, but completely."""
 VIDEO_PATIENCE_NS = 500 * MS
-"""For pictures. One that comes later is shown with the next slot, so nothing is lost by not waiting, and a
-screen that does not change sends none."""
+"""For pictures. A later one appears in the next slot, so not waiting loses nothing, and an unchanging screen
+sends none."""
 IN_STEP_NS = 20 * MS
-"""A picture is not moved for a smaller offset from its sound: half of what anybody notices."""
+"""A picture does not follow smaller offsets of its sound: half of what viewers notice."""
 DECODER_PICTURES = 6
-"""About how many pictures a decoder keeps: the references of VP9 and AV1, and the newest."""
+"""About how many pictures a decoder keeps: the references of VP9 and AV1, and the newest one."""
 
 _log = logging.getLogger(__name__)
 
 
 class Compositor:
-    """Confined to the thread of the source that owns it."""
+    """Confined to the thread of its source."""
 
     def __init__(
         self,
@@ -51,37 +51,37 @@ class Compositor:
         overlays: Overlays | None = None,
         decoding: Callable[[TokenBucket], DecodeBudget] = DecodeBudget,
     ) -> None:
-        """`decoding` makes the budget of each video, given what all share."""
+        """`decoding` makes the budget of each video from a shared one."""
         self._picture = ScenePicture(canvas, overlays) if canvas is not None else None
         self._framerate = framerate
         self._slot_ns = S // framerate if framerate else 0
         self._with_audio = with_audio
         self._selection = NOTHING
         self._scenes: deque[tuple[int, Scene]] = deque()
-        """Those whose time has not come yet."""
+        """Scenes whose time has not come yet."""
         self._video: dict[str, VideoTrackDecoder] = {}
         self._publishers: dict[str, str] = {}
-        """Of the pictures: identity by SID."""
+        """Publishers of pictures: identity by SID."""
         self._audio: dict[str, AudioTrackDecoder] = {}
         self._newest: dict[str, Picture] = {}
-        """Of each video decoder, by SID."""
+        """The newest picture of each video decoder, by SID."""
         self._make_budget = partial(decoding, TokenBucket(ROOM_DECODING))
         self._troubles: dict[str, Reason] = {}
         self.unique = 0
         """New pictures so far."""
 
     def begin(self, zero_ns: int) -> None:
-        """Media time zero is `zero_ns`, unix time."""
+        """Sets media time zero to `zero_ns`, unix time."""
         if self._picture is not None and self._picture.overlays is not None:
             self._picture.overlays.zero_ns = zero_ns
 
     @property
     def overlays(self) -> Overlays | None:
-        """None: there is no picture, or nothing is ever drawn over it."""
+        """None: there is no picture, or nothing ever lies over it."""
         return self._picture.overlays if self._picture is not None else None
 
     def select(self, selection: Selection, now_ns: int) -> None:
-        """The picture changes when the timeline gets there, and what was sent until then has been shown."""
+        """The picture changes when the timeline gets there; everything sent before has been shown by then."""
         self._selection = selection
         if self._picture is not None:
             for track in selection.scene.tracks:
@@ -89,7 +89,7 @@ class Compositor:
                 if track.sid not in self._video:
                     self._video[track.sid] = VideoTrackDecoder(self._framerate, now_ns, self._make_budget())
             if not self._scenes or self._scenes[-1][1] != selection.scene:
-                # A picture is shown up to one slot after its capture.
+                # A picture appears up to one slot after its capture.
                 self._scenes.append((now_ns + self._slot_ns if now_ns else 0, selection.scene))
         for routed in selection.audio if self._with_audio else ():
             decoder = self._audio.get(routed.track.sid)
@@ -99,7 +99,7 @@ class Compositor:
                 decoder.mixed.channel = routed.channel
 
     def put(self, track: Track, at_ns: int, frame: EncodedFrame) -> None:
-        """Drops frames of tracks that are not selected. Sound of one that left is still heard."""
+        """Drops frames of tracks that are not selected. Sound of a track that was removed is still heard."""
         if isinstance(frame.codec, AudioCodec):
             if (audio := self._audio.get(track.sid)) is not None:
                 try:
@@ -114,12 +114,12 @@ class Compositor:
                 self._contain(track.sid)
 
     def take_troubles(self) -> dict[str, Reason]:
-        """The SIDs of tracks that are to be left out, once."""
+        """The SIDs of tracks to leave out, reported once."""
         troubles, self._troubles = self._troubles, {}
         return troubles
 
     def shed(self, what: Shedding) -> None:
-        """Memory is short."""
+        """Drops media, because memory is short."""
         held = self._held_bytes()
         if what is Shedding.QUEUES:
             for decoder in self._video.values():
@@ -128,7 +128,7 @@ class Compositor:
             self._leave_out(max(held, key=lambda sid: held[sid]), Reason.MEMORY)
 
     def _held_bytes(self) -> dict[str, int]:
-        """What each video that runs takes, by SID: what waits, and what its decoder keeps."""
+        """Memory of each running video, by SID: waiting frames, and the decoder's pictures."""
         held = {sid: decoder.held_bytes for sid, decoder in self._video.items() if decoder.is_running}
         for sid in held.keys() & self._newest.keys():
             frame = self._newest[sid].frame
@@ -136,8 +136,8 @@ class Compositor:
         return held
 
     def complete_ns(self, now_ns: int) -> int:
-        """Up to where nothing is waited for any more: every track that should be sending has been heard of,
-        or has been waited for as long as its kind is."""
+        """Up to where nothing is awaited any more: every track that should be sending has been heard of, or
+        its kind's waiting time is over."""
         video_ns, audio_ns = now_ns - VIDEO_PATIENCE_NS, now_ns - AUDIO_PATIENCE_NS
         complete_ns = now_ns
         for track in self._selection.scene.tracks:
@@ -153,7 +153,8 @@ class Compositor:
         drawn = self._picture
         self._set_scene(drawn, slot_ns)
         late_ns = self._sounds_late_ns(slot_ns)
-        # Whoever has used least of its budget comes first: the others wait where there is not enough for all.
+        # The track that has used least of its budget comes first: the others wait if time does not suffice
+        # for all.
         decoders = sorted(self._video.items(), key=lambda each: each[1].left(slot_ns), reverse=True)
         for sid, decoder in decoders:
             try:
@@ -171,7 +172,7 @@ class Compositor:
         return drawn.picture(slot_ns)
 
     def _draw(self, drawn: ScenePicture, tile: Tile, slot_ns: int) -> bool:
-        """True when the tile shows a new picture."""
+        """Returns True if the tile shows a new picture."""
         view, canvas = drawn.view(tile), drawn.canvas
         if tile.track is None:
             return view.draw(canvas, slot_ns, None)
@@ -187,8 +188,8 @@ class Compositor:
             return False
 
     def _contain(self, sid: str) -> None:
-        """What went wrong with a track's media affects that track alone. Called where it is caught, as a
-        context manager for each packet and tile takes its time."""
+        """Limits a failure of a track's media to that track. Called in except clauses, because a context
+        manager for each packet and tile takes too long."""
         _log.exception("media of track %s could not be handled", sid)
         self._leave_out(sid, Reason.TROUBLE)
 
@@ -214,8 +215,8 @@ class Compositor:
         return samples
 
     def _sounds_late_ns(self, slot_ns: int) -> dict[str, int]:
-        """How late the sound of this slot is, by publisher, where the delay could be noticed: what a network
-        held up is heard late, and pictures follow it."""
+        """How late this slot's sound is, by publisher, if the delay is noticeable: sound that the network
+        delayed is heard late, and pictures follow it."""
         late_ns: dict[str, int] = {}
         for routed in self._selection.audio:
             audio = self._audio.get(routed.track.sid)
@@ -225,11 +226,11 @@ class Compositor:
         return late_ns
 
     def keys_wanted(self) -> list[str]:
-        """The SIDs of tracks that have to send a key frame."""
+        """The SIDs of tracks that must send a key frame."""
         return [sid for sid, decoder in self._video.items() if decoder.wants_key]
 
     def _set_scene(self, drawn: ScenePicture, slot_ns: int) -> None:
-        """The scene of this slot."""
+        """Shows the scene of this slot."""
         due: Scene | None = None
         while self._scenes and self._scenes[0][0] <= slot_ns:
             _, due = self._scenes.popleft()
@@ -238,7 +239,7 @@ class Compositor:
         drawn.show(due, slot_ns)
         for track in due.tracks:
             if track.muted:
-                self._newest.pop(track.sid, None)  # what comes once it is unmuted is new
+                self._newest.pop(track.sid, None)  # media after unmuting is new
         if not self._scenes:
             shown = {track.sid for track in due.tracks}
             for sid in [sid for sid in self._video if sid not in shown]:

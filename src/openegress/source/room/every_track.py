@@ -1,4 +1,4 @@
-"""Several tracks of a room in one file, each by itself: all of them, or chosen ones. Pure."""
+"""Records several tracks of a room separately into one file: all of them, or chosen ones. Pure."""
 
 from dataclasses import replace
 
@@ -34,8 +34,8 @@ class EveryTrack(WholeRoom):
 
 
 class WithEveryTrack(PolicyAround):
-    """Implements TrackPolicy around one that composes, for a recording that keeps the tracks beside it: all
-    are received in their best quality."""
+    """Implements TrackPolicy around a composing one, for a recording that also keeps the tracks: all are
+    received in their best quality."""
 
     def __init__(self, policy: TrackPolicy) -> None:
         super().__init__(policy)
@@ -52,8 +52,8 @@ class WithEveryTrack(PolicyAround):
 
 
 class ChosenTracks(WholeRoom):
-    """Implements source.room.track_policy.TrackPolicy by that of the request. If later tracks may match the
-    choice, it ends with the room's last participant; a choice of tracks by their ids ends with these."""
+    """Implements source.room.track_policy.TrackPolicy with the request's choice. If later tracks may match
+    it, the recording ends with the room's last participant; a choice of track ids ends with these tracks."""
 
     def __init__(self, chosen: MediaSource) -> None:
         super().__init__()

@@ -13,21 +13,20 @@ from openegress.media.file_track import DataTopic, FileTrack, codec_private
 from openegress.room import Track, TrackSource
 
 MOST_OF_ONE = 60
-"""Limit for one participant: a file has room for some hundreds, and nobody can use them up by publishing
-again and again."""
+"""Limit per participant: a file has room for some hundred tracks, and republishing must not use them up."""
 
 MOST_TOPICS = 60
-"""Limit for the topics of one participant; data with further topics goes to the topic ""."""
+"""Limit for one participant's topics; data with further topics goes to the topic ""."""
 
 MOST_PRIVATE_BYTES = 8 * 1024
-"""Of all that a participant's codecs need beside the media: some hundred bytes for each picture track.
-Parameter sets may be of any size, and all tracks share the head of the file."""
+"""Limit for codec parameters beside the media, per participant: a picture track needs some hundred bytes.
+Parameter sets may have any size, and all tracks share the head of the file."""
 
 _log = logging.getLogger(__name__)
 
 
 class FileTracks:
-    """Of one recording."""
+    """The tracks of one recording."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -36,7 +35,7 @@ class FileTracks:
         self._private_bytes: Counter[str] = Counter()
         """By identity."""
         self._over: set[str] = set()
-        """Who publishes more than that."""
+        """Participants who exceed the limit."""
         self._topics: dict[str, dict[str, DataTopic]] = {}
         """By identity and topic."""
 
@@ -72,7 +71,7 @@ class FileTracks:
 
 
 def title_of(track: Track) -> str:
-    """As in "Ada (camera)"."""
+    """A title such as "Ada (camera)"."""
     what = track.source.value.replace("_", " ")
     if track.source is TrackSource.UNKNOWN:
         what = track.name or ("picture" if track.kind is MediaKind.VIDEO else "sound")

@@ -1,7 +1,7 @@
-"""Decides with which picture a recording of simulcast or SVC layers begins. Pure.
+"""Decides which picture begins a recording of simulcast or SVC layers. Pure.
 
-An SFU forwards any layer for which it has a key frame, and the requested one a moment later. A file that
-began with the first of them would declare that layer's size.
+An SFU forwards any layer that has a key frame, and the requested one a moment later. A file that began with
+the former would declare that layer's size.
 """
 
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from enum import Enum, auto
 from typing import Generic, TypeVar
 
 WAIT_NS = 600_000_000
-"""For the layer that was announced: an SFU has it within one round trip to its sender. Less than the second
-within which media is on disk."""
+"""Wait for the announced layer, which an SFU has within one round trip to its sender. It is shorter than the
+second within which media is on disk."""
 
 _ALIKE = 0.9
-"""Of the announced area: senders round sizes to what their encoder takes."""
+"""Share of the announced area: senders round sizes to what their encoder supports."""
 
 T = TypeVar("T")
 
@@ -27,28 +27,28 @@ class _State(Enum):
 class _Held(Generic[T]):
     at_ns: int
     area: int
-    """Of a key frame; 0: any other picture."""
+    """Area of a key frame; 0 for other pictures."""
     item: T
 
 
 class FirstLayer(Generic[T]):
-    """Holds the first pictures back until one of the announced size comes, or the wait is over."""
+    """Holds back the first pictures until one of the announced size comes, or the wait is over."""
 
     def __init__(self, width: int, height: int) -> None:
-        """`width`, `height`: as announced; 0: unknown, and nothing is waited for."""
+        """`width`, `height`: as announced; 0: unknown, so that nothing is held back."""
         self._area = width * height
         self._state = _State.WAITING if self._area else _State.BEGUN
         self._held: list[_Held[T]] = []
         self.left_out = 0
-        """Pictures of smaller layers from before the beginning."""
+        """Pictures of smaller layers before the beginning."""
 
     @property
     def is_waiting(self) -> bool:
-        """With a picture."""
+        """Whether it holds a picture."""
         return bool(self._held)
 
     def take(self, at_ns: int, width: int, height: int, item: T) -> list[T]:
-        """Returns what to record now. Width and height are those of key frames, otherwise 0."""
+        """Returns what to record now. Width and height are a key frame's, otherwise 0."""
         if self._state is _State.BEGUN:
             return [item]
         self._held.append(_Held(at_ns, width * height, item))
@@ -57,7 +57,7 @@ class FirstLayer(Generic[T]):
         return []
 
     def begin(self) -> list[T]:
-        """The wait is over: returns all pictures from the first key frame of the largest layer on."""
+        """Ends the wait: returns all pictures from the largest layer's first key frame on."""
         self._state = _State.BEGUN
         held, self._held = self._held, []
         largest = max((each.area for each in held), default=0)

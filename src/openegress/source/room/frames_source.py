@@ -1,7 +1,7 @@
-"""Tracks of a room as raw frames: decoded, fitted, mixed, and given out evenly paced.
+"""Turns a room's tracks into raw frames: decoded, fitted, mixed, and evenly paced.
 
-The event loop queues encoded frames; one thread decodes all tracks and feeds the sink. A picture's time is
-that of its slot, never "now": a late tick does not make the recording late.
+The event loop queues encoded frames; one thread decodes all tracks and feeds the sink. A picture gets its
+slot's time, never "now": a late tick does not make the recording late.
 """
 
 import asyncio
@@ -34,9 +34,9 @@ from openegress.source.room.track_follower import TrackFollower
 from openegress.source.room.tracks_beside import TracksBeside
 
 AUDIO_TICK_S = 0.04
-"""Without pictures: two blocks at a time."""
+"""Tick without pictures: two blocks at a time."""
 RELAXED_AUDIO_TICK_S = 0.2
-"""Where nobody waits for the sound either: a thread that wakes up rarely costs half as much."""
+"""Tick if nobody waits for the sound either: a thread that wakes up rarely costs half as much."""
 
 
 class RoomFrameSource:
@@ -51,7 +51,7 @@ class RoomFrameSource:
         watched: bool = False,
         overlays: Overlays | None = None,
     ) -> None:
-        """`follower` has joined; it is closed with the source. `watched`: somebody waits for the output."""
+        """`follower` has joined; the source closes it. `watched`: somebody waits for the output."""
         self._follower = follower
         self._compositor = Compositor(
             Canvas(video.width, video.height) if video else None,
@@ -78,7 +78,7 @@ class RoomFrameSource:
         self._keys = KeyRequests()
 
     def keep_tracks(self, kinds: Collection[MediaKind]) -> TracksBeside:
-        """Before prepare(): what is received of these kinds goes there too."""
+        """Call it before prepare(): received media of these kinds also goes there."""
         beside = TracksBeside(self._follower, kinds)
         self._follower.listen_too(beside)
         return beside
@@ -88,7 +88,7 @@ class RoomFrameSource:
         await self._follower.wait_for_media(FIRST_MEDIA_S)
 
     def name_values(self) -> dict[str, str]:
-        """The filename placeholders that only the room can fill. Known once the room is joined."""
+        """The filename placeholders that only the room knows. Available once the room is joined."""
         return name_values(self._follower.selection.tracks)
 
     async def start(self, sink: FrameSink) -> int:
@@ -98,11 +98,11 @@ class RoomFrameSource:
         return self._timeline.zero_ns
 
     def start_since(self, sink: FrameSink, since_ns: int) -> None:
-        """Instead of start(): media time zero was this long ago."""
+        """Call it instead of start() if media time zero was this long ago."""
         self._begin(sink, self._follower.now_ns() - since_ns)
 
     def delay(self, by_ns: int) -> None:
-        """What arrives from now on lies this much later on the timeline. Call it in the event loop."""
+        """Media that arrives from now on lies this much later on the timeline. Call it in the event loop."""
         self._timeline.delay(by_ns)
 
     def _begin(self, sink: FrameSink, zero_ns: int) -> None:
@@ -112,14 +112,13 @@ class RoomFrameSource:
             self._follower.batch_reads()
         self._sink = sink
         self._drain.begin()
-        self._take(0)  # tracks are waited for from media time zero
+        self._take(0)  # waiting for tracks begins at media time zero
         self._thread = threading.Thread(target=self._run, name="room frames")
         self._thread.start()
 
     async def pause(self, mode: PauseMode) -> int:
-        """What arrives from now on is not received, and left out of the recording or covered by a card.
-        Returns since when, in unix ns. Raises EgressError if the tracks cannot be unsubscribed; the recording
-        then continues."""
+        """Stops receiving: the recording leaves the time out or shows a card. Returns when the pause began,
+        in unix ns. Raises EgressError if the tracks cannot be unsubscribed; the recording then continues."""
         now_ns = self._follower.now_ns()
         if mode is PauseMode.HOLD:
             paused_ns = self._timeline.hold(now_ns)
@@ -129,14 +128,14 @@ class RoomFrameSource:
         try:
             await self._follower.pause()
         except BaseException:
-            # What is asked for in vain is not to be left out for ever.
+            # A failed pause must not leave media out for ever.
             self._go_on(self._follower.now_ns())
             raise
         return paused_ns
 
     async def resume(self) -> int:
-        """The recording continues as soon as media arrives. Returns when, in unix ns. Raises EgressError if
-        the room closed meanwhile."""
+        """The recording continues as soon as media arrives. Returns when it continued, in unix ns. Raises
+        EgressError if the room closed meanwhile."""
         if self._timeline.held_ns is not None:
             # Their tiles are there at once, and wait for their pictures.
             resumed_ns = self._go_on(self._follower.now_ns())
@@ -145,7 +144,7 @@ class RoomFrameSource:
         return self._go_on(await self._follower.resume(FIRST_MEDIA_S))
 
     def _go_on(self, at_ns: int) -> int:
-        """Returns when, in unix ns."""
+        """Returns when it continued, in unix ns."""
         was_held = self._timeline.held_ns is not None
         resumed_ns = self._timeline.resume(at_ns)
         if was_held:
@@ -157,7 +156,7 @@ class RoomFrameSource:
 
     @property
     def overlays(self) -> Overlays | None:
-        """None: it gives no picture."""
+        """None: it has no picture."""
         return self._compositor.overlays
 
     async def change_layout(self, metadata: str) -> None:
@@ -188,7 +187,7 @@ class RoomFrameSource:
 
     def on_frame(self, track: Track, frame: EncodedFrame) -> None:
         if (held_ns := self._timeline.held_ns) is not None and frame.at_ns >= held_ns:
-            return  # it was on its way
+            return  # it was already on its way
         self._inbox.put((track, frame))
         if self._sink is None and not self._output.has_pictures:
             self._inbox.forget_early(frame.at_ns)
@@ -210,7 +209,7 @@ class RoomFrameSource:
                 tick += 1
                 wait_ns = began_ns + round(tick * self._tick_s * S) - self._follower.now_ns()
                 if wait_ns < 0:
-                    tick -= wait_ns // round(self._tick_s * S)  # ticks that were missed are not made up for
+                    tick -= wait_ns // round(self._tick_s * S)  # missed ticks are not made up for
                 elif self._stopping.wait(wait_ns / S):
                     break
                 if self._stopping.is_set():
@@ -224,7 +223,7 @@ class RoomFrameSource:
             self._loop.call_soon_threadsafe(self._follower.fail, failure)
 
     def _take(self, now_ns: int) -> None:
-        """What has come in; `now_ns` is media time."""
+        """Takes everything that has arrived; `now_ns` is media time."""
         for item in self._inbox.take_all():
             match item:
                 case int(at_ns), Selection() as selection:
@@ -239,7 +238,7 @@ class RoomFrameSource:
             self._loop.call_soon_threadsafe(self._follower.leave_out, sid, reason)
 
     def _give(self, now_ns: int) -> None:
-        """All that is due at `now_ns`, unix ns."""
+        """Gives everything due at `now_ns`, unix ns."""
         timeline = self._timeline
         known_ns = self._drain.known_ns(now_ns)
         until_ns = self._output.until_ns(timeline.ns(now_ns), timeline.ns(known_ns), timeline.cuts)
@@ -258,7 +257,7 @@ class RoomFrameSource:
 
 
 def _tick_s(video: VideoEncoding | None, watched: bool) -> float:
-    """Between two times at which something is given out."""
+    """Interval between two outputs."""
     if video is None:
         return AUDIO_TICK_S if watched else RELAXED_AUDIO_TICK_S
     return (1 if watched else slots_at_once(video.framerate)) / video.framerate

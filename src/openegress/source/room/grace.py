@@ -8,9 +8,9 @@ from openegress.source.room.track_policy import LastRejoin
 
 
 class Grace:
-    """Ends the recording some time after begin(), unless revoke() is called before.
+    """Ends the recording some time after begin(), unless revoke() comes first.
 
-    After a lost connection to the room other participants may have lost theirs too, so they get longer.
+    After a lost connection to the room, other participants may have lost theirs too, so they get longer.
     """
 
     def __init__(self, patience: Patience, on_end: Callable[[], None]) -> None:

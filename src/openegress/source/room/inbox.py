@@ -1,4 +1,4 @@
-"""What the event loop hands to the decoding thread: frames, selections, and what to drop."""
+"""Passes frames, selections and drop requests from the event loop to the decoding thread."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -9,15 +9,14 @@ from openegress.source.memory import Shedding
 from openegress.source.room.selection import Selection
 
 HELD_FRAMES, HELD_NS = 1024, S
-"""Of sound that comes before the start, this much is kept once there are more frames than this: the
-newest."""
+"""How much sound is kept before the start, once there are more frames than this: the newest."""
 
 Item = tuple[Track, EncodedFrame] | tuple[int, Selection] | Shedding
-"""Selections come with the unix ns of when they were made."""
+"""Selections carry the unix ns of their making."""
 
 
 class Inbox:
-    """Filled by the event loop and emptied by the thread, in order; a deque needs no lock for that."""
+    """The event loop fills it and the thread empties it, in order; a deque needs no lock for that."""
 
     def __init__(self) -> None:
         self._items: deque[Item] = deque()
@@ -26,13 +25,13 @@ class Inbox:
         self._items.append(item)
 
     def take_all(self) -> Iterator[Item]:
-        """What comes in meanwhile too."""
+        """Includes items that come in meanwhile."""
         while self._items:
             yield self._items.popleft()
 
     def forget_early(self, last_at_ns: int) -> None:
-        """Drops frames that are too old, before the start, when nobody takes anything out: a page that is
-        waited for may begin in an hour. Called with each frame, so it looks at the oldest ones only."""
+        """Drops frames that are too old, before the start, when nothing is taken out: an awaited page may
+        take an hour to begin. It is called with each frame, so it looks only at the oldest ones."""
         if len(self._items) <= HELD_FRAMES:
             return
         before_ns = last_at_ns - HELD_NS

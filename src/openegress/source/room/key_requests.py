@@ -1,5 +1,4 @@
-"""When to request key frames for pictures that cannot be decoded: repeatedly, but less and less often.
-Pure."""
+"""When to request key frames for undecodable pictures: repeatedly, but less and less often. Pure."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -7,9 +6,9 @@ from dataclasses import dataclass
 from openegress.core.units import S
 
 KEY_PAUSE_NS = S // 2
-"""After the first request for a key frame; twice as long after each one that did not help."""
+"""After the first request for a key frame; it doubles with each one that did not help."""
 LONGEST_KEY_PAUSE_NS = 30 * S
-"""A key frame costs everybody in the room: what cannot be decoded is not asked for again and again."""
+"""A key frame costs everybody in the room, so undecodable pictures do not request them endlessly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +18,14 @@ class _Asked:
 
 
 class KeyRequests:
-    """Of all tracks of a room. Times are media time."""
+    """Covers all tracks of a room. Times are media time."""
 
     def __init__(self) -> None:
         self._asked: dict[str, _Asked] = {}
         """By SID, while a key frame is wanted."""
 
     def due(self, wanted: Collection[str], now_ns: int) -> list[str]:
-        """The SIDs to ask a key frame for now, of those that need one."""
+        """The SIDs to request a key frame from now, among those that need one."""
         if self._asked:
             self._asked = {sid: each for sid, each in self._asked.items() if sid in wanted}
         return [sid for sid in wanted if self._is_due(sid, now_ns)]

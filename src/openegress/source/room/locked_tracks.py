@@ -1,4 +1,5 @@
-"""Encrypted tracks that a recording wants but cannot decrypt: reported once, and counted as left out."""
+"""Encrypted tracks that a recording wants but cannot decrypt: each is reported once, and counted as left
+out."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -18,11 +19,11 @@ class _Locked:
     lock: Lock
     out_ns: int = 0
     since_ns: int | None = None
-    """Monotonic; None: it sends nothing, or can be decrypted by now."""
+    """Monotonic; None: it sends nothing, or can now be decrypted."""
 
 
 class LockedTracks:
-    """Of one recording."""
+    """The locked tracks of one recording."""
 
     def __init__(
         self,
@@ -35,22 +36,21 @@ class LockedTracks:
         self._now_ns = now_ns
         self._known: dict[str, _Locked] = {}
         self._problem = ""
-        """Why the key service has not answered, the last time."""
+        """Why the key service did not answer the last time."""
 
     def answered(self, problem: str) -> None:
-        """By the key service."""
+        """Reports whether the key service answered."""
         if problem and problem != self._problem:
             self._notice("no answer from the key service", reason=problem)
         self._problem = problem
 
     def why(self, track: Track) -> str:
-        """What to report about a track that is waited for; "": it can be recorded, or that may soon turn
-        out."""
+        """The problem to report about an awaited track; "": it can be recorded, or that may turn out soon."""
         lock = self._lock_of(track)
         return f"is end-to-end encrypted, and {self._text(lock)}" if lock and lock is not Lock.AWAITED else ""
 
     def look(self, tracks: Iterable[Track], is_wanted: Callable[[Track], bool]) -> None:
-        """After any change in the room. `is_wanted`: a track is recorded, or would be."""
+        """Call it after any change in the room. `is_wanted`: a track is recorded, or would be."""
         now_ns = self._now_ns()
         locked = {
             track.sid: (track, lock)
@@ -79,7 +79,7 @@ class LockedTracks:
             known.since_ns = now_ns
 
     def losses(self) -> list[TrackLosses]:
-        """Of tracks that were locked, for as long as they were."""
+        """The locked tracks, with how long they were locked."""
         now_ns = self._now_ns()
         told = []
         for sid, known in self._known.items():

@@ -1,8 +1,6 @@
-"""The state of a room at each moment of a recording of its tracks: who was there, what they sent, who spoke.
-Pure.
+"""The state of a room at each moment of a recorded meeting: participants, their tracks, and speakers. Pure.
 
-It comes from the events beside the recording, if there are any, and otherwise from the times of packets and
-their loudness.
+It comes from the events beside the recording, if any, and otherwise from packet times and loudness.
 """
 
 import json
@@ -20,18 +18,18 @@ from openegress.room import Participant, Track, TrackSource
 from openegress.source.room.track_policy import RoomState
 
 Key = tuple[str, str, str]
-"""Identity, kind and source: what the tracks of a file and the events of a room have in common."""
+"""Identity, kind and source: they match the tracks of a file with the events of a room."""
 
 
 LATEST_S = 1e9
-"""No recording is longer: 31 years."""
+"""The longest recording: 31 years."""
 LINGER_NS = S // 2
-"""A last picture is seen for so long, and what comes a little out of order is not lost."""
+"""A last picture stays this long, so that packets slightly out of order are not lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class RoomMoment:
-    """From `at_ns` on, ns since media time zero."""
+    """Valid from `at_ns` on, ns since media time zero."""
 
     at_ns: int
     state: RoomState
@@ -39,31 +37,31 @@ class RoomMoment:
 
 @dataclass(frozen=True, slots=True)
 class RoomChange:
-    """What one line of events says, or what packets do."""
+    """A change from one line of events, or from packets."""
 
     at_ns: int
     what: str
-    """The event's name, as in sidecars."""
+    """The event's name in sidecars."""
     fields: Mapping[str, Any]
 
 
 def of_events(lines: Iterable[Mapping[str, Any]]) -> list[RoomChange]:
-    """`lines` of a sidecar; what they leave out stays so. Raises EgressError for a time that is none."""
+    """`lines` of a sidecar; what they leave out stays out. Raises EgressError for an invalid time."""
     changes = []
     for line in lines:
         media_s, event = line.get("media_s"), line.get("event")
         if isinstance(media_s, int | float) and isinstance(event, str):
             if not abs(media_s) <= LATEST_S:
                 raise invalid(
-                    f'media_s of "{shown(event, 64)}" is {shown(str(media_s), 20)}, which is no time'
+                    f'media_s of "{shown(event, 64)}" is {shown(str(media_s), 20)}, which is not a time'
                 )
             changes.append(RoomChange(round(media_s * S), event, line))
     return changes
 
 
 def of_packets(tracks: Sequence[MeetingTrack]) -> list[RoomChange]:
-    """Participants are there from their first packet to their last. A screen that does not change sends
-    nothing: no gap shows that it was muted."""
+    """Participants are present from their first packet to their last. An unchanging screen sends nothing, so
+    a gap does not mean that it was muted."""
     changes: list[RoomChange] = []
     for identity in dict.fromkeys(track.identity for track in tracks):
         own = [track for track in tracks if track.identity == identity]
@@ -91,20 +89,20 @@ def of_packets(tracks: Sequence[MeetingTrack]) -> list[RoomChange]:
 
 
 class MeetingHistory:
-    """Goes through the changes once."""
+    """Iterates over the changes once."""
 
     def __init__(self, tracks: Sequence[MeetingTrack]) -> None:
         self._tracks = tracks
         self._people: dict[str, Participant] = {}
         self._published: dict[Key, bool] = {}
-        """Whether it is muted."""
+        """Whether each track is muted."""
         self._speakers: tuple[str, ...] = ()
         self._metadata = ""
-        """Of the recorder's participant."""
+        """Metadata of the recorder's participant."""
 
     def moments(self, changes: Iterable[RoomChange]) -> Iterator[RoomMoment]:
-        """In order, each made when it is asked for: hours of a large room have many. A file track begins
-        where its own packets do, whatever was published before."""
+        """Yields moments in order, each made on demand: hours of a large room have many. A file track begins
+        with its own packets, whatever was published before."""
         begins = {track.spans_ns[0][0] for track in self._tracks}
         pending = deque(sorted(changes, key=lambda each: each.at_ns))
         times = sorted({*(each.at_ns for each in pending), *begins})
@@ -144,7 +142,7 @@ class MeetingHistory:
 
     def _state(self, at_ns: int) -> RoomState:
         tracks: dict[Key, Track] = {}
-        # Another codec of the same camera is another track of the file: the last that has begun counts.
+        # Another codec of the same camera is a separate file track: the one that began last counts.
         for each in sorted(self._tracks, key=lambda track: track.spans_ns[0][0]):
             key = (each.identity, each.kind.value, each.source)
             if each.spans_ns[0][0] <= at_ns and key in self._published and each.identity in self._people:

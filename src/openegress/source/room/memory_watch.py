@@ -7,7 +7,7 @@ from typing import Protocol
 from openegress.source.memory import Ceiling, Shedding, give_back, own_bytes
 
 MEMORY_EVERY_S = 1.0
-"""Between two looks at the memory: what is shed needs a moment to be given back."""
+"""Between two checks of the memory: it takes a moment to be freed."""
 
 
 class NoticeOf(Protocol):
@@ -15,7 +15,7 @@ class NoticeOf(Protocol):
 
 
 async def watch_memory(most_bytes: int, shed: Callable[[Shedding], None], notice: NoticeOf) -> None:
-    """Until it is cancelled. `most_bytes`: what this process may take; 0: as much as there is."""
+    """Runs until it is cancelled. `most_bytes`: limit of this process; 0: all there is."""
     ceiling = Ceiling(most_bytes)
     while True:
         await asyncio.sleep(MEMORY_EVERY_S)

@@ -1,5 +1,4 @@
-"""What sidecars may tell about a room: everything that happens in it, except about people who are left out.
-Pure."""
+"""What sidecars may report about a room: everything, except about people who are left out. Pure."""
 
 from dataclasses import replace
 
@@ -27,30 +26,30 @@ from openegress.source.room.recorded_people import is_seen, why_track
 TRANSCRIBED_TRACK = "lk.transcribed_track_id"
 """An attribute of agents' text streams."""
 MOST_STREAMS = 256
-"""That are open: the oldest makes room."""
+"""Limit for open streams: the oldest makes room."""
 
 
 class ObservedRoom:
-    """To the outside, participants who opt out leave, and those who opt in again join."""
+    """Reports participants who opt out as leaving, and those who opt in again as joining."""
 
     def __init__(self, recorded: Recorded) -> None:
         self._recorded = recorded
         self._people: dict[str, Participant] = {}
-        """By identity, whoever is in the room."""
+        """Everyone in the room, by identity."""
         self._tracks: dict[str, Track] = {}
-        """By SID, whatever they publish."""
+        """All their tracks, by SID."""
         self._published: dict[str, dict[str, Track]] = {}
         """The same by identity."""
         self._told: set[str] = set()
-        """Identities of those who are there, as far as anybody is told."""
+        """Identities of participants reported as present."""
         self._told_tracks: dict[str, Track] = {}
-        """By SID."""
+        """Reported tracks, by SID."""
         self._speakers: tuple[str, ...] = ()
         self._streams: dict[tuple[str, str], frozenset[str]] = {}
-        """By sender and id, of whom it is, as far as their beginning was told."""
+        """The people each open stream concerns, by sender and id, if its beginning was reported."""
 
     def seen(self, event: RoomEvent) -> list[RoomEvent]:
-        """The part of `event` that may be told."""
+        """The part of `event` that may be reported."""
         match event:
             case ParticipantJoined(participant) | ParticipantChanged(participant):
                 self._people[participant.identity] = participant
@@ -74,7 +73,7 @@ class ObservedRoom:
             case DataLocked(identity):
                 return [event] if identity in self._told else []
             case ConnectionLost():
-                self._speakers = ()  # who speaks meanwhile nobody knows, and the server tells it anew
+                self._speakers = ()  # speakers are unknown meanwhile, and the server sends them again
                 return [event]
             case Reconnected() | OwnMetadataChanged():
                 return [event]
@@ -85,10 +84,11 @@ class ObservedRoom:
         return identity in self._told
 
     def _is_told_of(self, data: DataArrived) -> bool:
-        """The sender, and the person who is transcribed. A server's data has no sender. Pieces of a stream
-        belong to its beginning: a text continues while it is spoken, and somebody may opt out meanwhile."""
+        """Whether it may be reported: that depends on the sender, and on the person who is transcribed. Data
+        from the server has no sender. Pieces of a stream belong to its beginning, because a text grows while
+        it is spoken, and the person may opt out meanwhile."""
         packet = data.packet
-        # An agent sends a stream in the name of whom it transcribes, and its pieces in its own.
+        # An agent sends a stream's beginning under the transcribed identity, and its pieces under its own.
         sender = packet.participant_sid or data.identity
         match packet.WhichOneof("value"):
             case "stream_chunk":
@@ -117,8 +117,7 @@ class ObservedRoom:
         return True
 
     def _goes_on(self, stream: tuple[str, str]) -> bool:
-        """What belongs to somebody who has left may still be finished; what belongs to somebody who is left
-        out may not."""
+        """A stream about a person who has left may finish; one about a person who is left out may not."""
         whom = self._streams.get(stream)
         return whom is not None and not (whom - self._told) & self._people.keys()
 
@@ -139,7 +138,7 @@ class ObservedRoom:
             del self._published[track.participant.identity]
 
     def _about(self, identity: str, event: RoomEvent | None) -> list[RoomEvent]:
-        """`event`, unless it makes somebody join or leave."""
+        """Returns `event`, unless it makes somebody join or leave."""
         own = self._published.get(identity, {}).values()
         person = self._people.get(identity)
         publishing = {identity} if any(map(self._is_recorded, own)) else set()

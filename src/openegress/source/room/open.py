@@ -1,5 +1,5 @@
-"""Opens the source for a plan that records a room: joins it, and decides whether its tracks are stored as
-they are."""
+"""Opens the source for a plan that records a room: joins it, and decides whether to store its tracks
+unchanged."""
 
 from openegress.core.codecs import MediaKind
 from openegress.core.errors import invalid
@@ -41,12 +41,12 @@ async def open_source(
     memory_bytes: int = 0,
     room_keys: KeySupply = NO_KEYS,
 ) -> RoomPacketSource | RoomTracksSource | RoomFrameSource:
-    """Joins the room, waits for what the request names, and decides whether that goes as it is. This process
+    """Joins the room, waits for what the request names, and decides whether to pass it through. This process
     sheds media once it uses `memory_bytes` (0: never).
 
-    Close what comes back with stop(), prepared or not. Raises EgressError naming its phase: the connection,
-    a track or participant that is not there (NOT_FOUND), or tracks that the outputs cannot take
-    (INVALID_ARGUMENT); nothing is left open then.
+    Close the result with stop(), prepared or not. Raises EgressError with its phase: the connection, a
+    missing track or participant (NOT_FOUND), or tracks that the outputs do not support (INVALID_ARGUMENT).
+    Nothing stays open then.
     """
     source = plan.source
     if not isinstance(source, MediaSource | LayoutSource | TracksSource):
@@ -89,15 +89,15 @@ async def open_source(
 
 
 def is_observed(plan: Plan) -> bool:
-    """All that happens in the room is wanted: by sidecars, by a file that has data in it, or by whoever goes
-    on with it, who has to know what layout was asked for."""
+    """Whether all events of the room are needed: by sidecars, by a file with data, or by a handler that
+    continues the recording and must know the requested layout."""
     source = plan.source
     into_file = isinstance(source, TracksSource) and bool(source.data)
     return bool(plan.sidecars) or into_file or (plan.resumes and isinstance(source, LayoutSource))
 
 
 def kept_kinds(plan: Plan) -> frozenset[MediaKind]:
-    """Of tracks that are kept as they come, beside what is composed of them."""
+    """The kinds of tracks that are kept as they come, beside the composed picture."""
     if _keeps_tracks(plan):
         return frozenset(MediaKind)
     return frozenset({MediaKind.AUDIO}) if plan.stems is not None else frozenset()
@@ -108,7 +108,7 @@ def _keeps_tracks(plan: Plan) -> bool:
 
 
 def _overlays(plan: Plan) -> Overlays | None:
-    """None where there is no picture. Also where nothing lies over it: something may while it runs."""
+    """None without a picture. Otherwise made even if nothing lies over it yet, because that may change."""
     if plan.video is None:
         return None
     return Overlays(plan.video.width, plan.video.height, plan.looks, plan.pictures)
@@ -116,7 +116,7 @@ def _overlays(plan: Plan) -> Overlays | None:
 
 def _policy(plan: Plan, source: MediaSource | LayoutSource | TracksSource) -> TrackPolicy:
     policy = RecordedPeople(_selecting(plan, source), plan.recorded)
-    # Also where nothing of the kind is asked for: it may be while the recording runs.
+    # Needed even if nothing of the kind is requested yet: it may be while the recording runs.
     return Attendance(policy, plan.end_rules, is_of_room=not isinstance(source, MediaSource))
 
 

@@ -1,4 +1,4 @@
-"""Gives out the pictures and the sound of a room in order, each in its slot, at the pace of the sink."""
+"""Gives out a room's pictures and sound in order, each in its slot, at the sink's pace."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from openegress.source.room.compositor import Compositor
 
 @dataclass(frozen=True, slots=True)
 class TimeSpent:
-    """While media is given out, which may take long. By a clock in ns that never goes back."""
+    """Measures the time spent on giving out media, which may take long. Uses a monotonic clock in ns."""
 
     clock: Callable[[], int]
     began_ns: int
-    """When it was asked for."""
+    """When giving out began."""
     stop_ns: int = 0
-    """When the recording was stopped; 0: it goes on."""
+    """When the recording was stopped; 0: it continues."""
 
     @property
     def giving_ns(self) -> int:
@@ -29,24 +29,24 @@ class TimeSpent:
 
     @property
     def waiting_ns(self) -> int:
-        """For the end of the recording."""
+        """How long somebody has waited for the end of the recording."""
         return self.clock() - self.stop_ns if self.stop_ns else 0
 
 
 class PacedOutput:
-    """Used by the thread that draws alone."""
+    """Only the drawing thread uses it."""
 
     def __init__(
         self, compositor: Compositor, framerate: int | None, *, with_audio: bool, tick_ns: int
     ) -> None:
-        """`framerate`: None without pictures. `tick_ns`: how often it is asked to give."""
+        """`framerate`: None without pictures. `tick_ns`: interval between calls."""
         self._compositor = compositor
         self._pictures = Slots(framerate) if framerate is not None else None
         self._blocks = Slots(SAMPLE_RATE // BLOCK_SAMPLES) if with_audio else None
         self._horizon = Horizon(tick_ns)
         self._told_cuts = 0
         self.left_out = 0
-        """Pictures so far."""
+        """Pictures dropped so far."""
         self._left_out = LeftOutPictures()
 
     @property
@@ -58,18 +58,18 @@ class PacedOutput:
         return self._pictures.next if self._pictures is not None else 0
 
     def until_ns(self, now_ns: int, known_ns: int, cuts: Cuts) -> int:
-        """Up to where the recording can be given out, in its own time. `known_ns`: up to when all is known
-        that has come in."""
+        """Up to where the recording can be given out, in its own time. `known_ns`: everything that arrived
+        before this is known."""
         complete_ns = self._compositor.complete_ns(known_ns)
         return self._horizon.advance(cuts.recorded_ns(now_ns), cuts.recorded_ns(complete_ns))
 
     def give(self, sink: FrameSink, until_ns: int, cuts: Cuts, holds: Cuts, spent: TimeSpent) -> None:
-        """All that lies before `until_ns`."""
+        """Gives everything before `until_ns`."""
         while self._give_one(sink, until_ns, cuts, holds, spent):
             pass
 
     def _give_one(self, sink: FrameSink, until_ns: int, cuts: Cuts, holds: Cuts, spent: TimeSpent) -> bool:
-        """Sound up to the next picture, and that; False when there is none to give."""
+        """Gives sound up to the next picture, and the picture. Returns False if there is none to give."""
         picture_ns = until_ns if self._pictures is None else min(self._pictures.next_ns, until_ns)
         if self._blocks is not None:
             while self._blocks.at_ns(self._blocks.next + 1) <= picture_ns:
@@ -78,14 +78,14 @@ class PacedOutput:
                 source_ns = cuts.source_ns(self._blocks.next_ns)
                 samples = self._compositor.sound(source_ns // BLOCK_NS)
                 if holds.covers(source_ns):
-                    # The rest of what was said before, which is heard late.
+                    # The rest of earlier sound, which is heard late.
                     samples = bytes(len(samples))
                 sink.audio(samples, self._blocks.next_ns, SAMPLE_RATE)
                 self._blocks.next += 1
         if self._pictures is None or self._pictures.next_ns >= until_ns:
             return False
         picture_ns = self._pictures.next_ns
-        # By the horizon: what was waited for is not behind. Giving itself may take long.
+        # Compared with the horizon, because awaited media is not behind. Giving itself may take long.
         behind_ns = self._horizon.ns - picture_ns + spent.giving_ns
         if self._is_too_late(spent.waiting_ns, picture_ns) or is_left_out(self._pictures.next, behind_ns):
             self.left_out += 1
@@ -97,11 +97,11 @@ class PacedOutput:
         return True
 
     def _is_too_late(self, waited_ns: int, picture_ns: int) -> bool:
-        """Whether the end has been waited for so long that this picture is given up."""
+        """Whether somebody has waited for the end so long that this picture is dropped."""
         return waited_ns > (0 if self._left_out.are_many(picture_ns / S) else LAST_PICTURES_S * S)
 
     def _tell_cuts(self, sink: FrameSink, cuts: Cuts, next_ns: int) -> None:
-        """Those that are over before what comes at `next_ns`."""
+        """Reports the cuts that end before the media at `next_ns`."""
         while self._told_cuts < len(cuts.over) and cuts.resumed_ns(self._told_cuts) <= next_ns:
             sink.resumed(cuts.resumed_ns(self._told_cuts), cuts.length_ns(self._told_cuts))
             self._told_cuts += 1

@@ -1,4 +1,4 @@
-"""Packets of a recorded track as frames of a room, with RTP timestamps as set by their senders."""
+"""Turns packets of a recorded track into frames of a room, with their senders' RTP timestamps."""
 
 from openegress.core.codecs import AudioCodec, VideoCodec
 from openegress.core.units import S
@@ -8,7 +8,7 @@ from openegress.room import EncodedFrame
 from openegress.room.sound_length import duration_of
 
 AHEAD_NS = 2 * S
-"""How far packets are read before what is made of them: they lie in the order in which they came."""
+"""How far ahead packets are read: they lie in order of arrival."""
 _CLOCK: dict[AudioCodec | VideoCodec, int] = {
     AudioCodec.OPUS: 48_000,
     AudioCodec.PCMU: 8_000,
@@ -16,18 +16,18 @@ _CLOCK: dict[AudioCodec | VideoCodec, int] = {
     **dict.fromkeys(VideoCodec, 90_000),
 }
 _JITTER_S = 0.005
-"""Matroska keeps milliseconds: sound that follows within less has no gap."""
+"""Matroska stores milliseconds: sound that follows within less has no gap."""
 
 
 class PacketFrames:
-    """Of the tracks of one file."""
+    """For the tracks of one file."""
 
     def __init__(self) -> None:
         self._sound_ends: dict[int, int] = {}
         """Where the sound of each track ended so far."""
 
     def of(self, track: MeetingTrack, packet: MeetingPacket) -> EncodedFrame:
-        """Call it for each packet of a track of sound, in order."""
+        """Call it for each packet of a sound track, in order."""
         return EncodedFrame(
             track_sid=str(track.index),
             codec=track.codec,

@@ -1,5 +1,4 @@
-"""The sound of a recording that stores tracks as they are: packets on the timeline, with silence between
-them."""
+"""Records passed-through sound: packets on the timeline, with silence between them."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -12,17 +11,17 @@ from openegress.room import EncodedFrame
 from openegress.source.room.pts import AudioPts, Placed
 
 MUTED_AFTER_NS = 1 * S
-"""Silence for a track that is muted, or has sent nothing yet, is written this long after it is due, so that a
-player, and whoever follows the file, always have both tracks. Longer than the room client waits for lost
-packets (0.7 s) and holds frames (0.2 s)."""
+"""Silence for a track that is muted, or has sent nothing yet, is written this long after it is due, so that
+players and readers of a growing file always have both tracks. It exceeds the room client's wait for lost
+packets (0.7 s) and for frames it holds (0.2 s)."""
 STALLED_AFTER_NS = 8 * S
-"""The same for a track that stopped sending without a word. It is later, because after a cut of five seconds
-all of its sound is sent again, and would be late if silence had taken its place."""
+"""The same for a track that stopped sending without notice. It is longer, because after a network cut of five
+seconds all of its sound is sent again, and would be late if silence had replaced it."""
 SILENCE_EVERY_S = 0.5
 
 
 class PassthroughAudio:
-    """Packets of one audio track. On the event loop."""
+    """Packets of one audio track. Runs on the event loop."""
 
     def __init__(
         self,
@@ -31,7 +30,7 @@ class PassthroughAudio:
         now_ns: Callable[[], int],
         is_muted: Callable[[], bool],
     ) -> None:
-        """`now_ns`: up to where sound is recorded, unix ns on the clock of the frames."""
+        """`now_ns`: up to where sound is recorded, in unix ns on the frames' clock."""
         assert isinstance(stream.codec, AudioCodec)
         self._emit = emit
         self._base = stream.time_base
@@ -40,7 +39,7 @@ class PassthroughAudio:
         self._zero_ns = 0
         self._pts = AudioPts(stream.codec, PauseProbe(stream.codec).is_pause)
         self._lag_ns = 0
-        """How late the last packet came. What is still on its way at the end is not silence."""
+        """How late the last packet came. Media still on its way at the end is not silence."""
         self._silencer: asyncio.TimerHandle | None = None
         self.frames = 0
         self.dropped = 0
@@ -51,8 +50,8 @@ class PassthroughAudio:
         return self._pts.late_ns
 
     def begin(self, zero_ns: int) -> None:
-        """`zero_ns`: media time zero as unix ns, later by what pauses leave out. Before take(), and again at
-        the end of a pause."""
+        """`zero_ns`: media time zero in unix ns, plus the length of pauses. Call it before take(), and again
+        at the end of a pause."""
         self._zero_ns = zero_ns
 
     def take(self, frame: EncodedFrame) -> None:
@@ -65,7 +64,7 @@ class PassthroughAudio:
         self._give(placed)
 
     def keep_filling(self) -> None:
-        """With silence, where nothing comes, until cancel_wait()."""
+        """Fills gaps with silence until cancel_wait()."""
         self._silencer = asyncio.get_running_loop().call_later(SILENCE_EVERY_S, self.keep_filling)
         is_muted = self._is_muted() or self._pts.end_ns is None
         self._fill(MUTED_AFTER_NS if is_muted else STALLED_AFTER_NS)

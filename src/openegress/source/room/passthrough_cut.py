@@ -1,4 +1,4 @@
-"""Which parts of tracks that are stored as they are go into the recording, around pauses. On the event
+"""Decides which parts of passed-through tracks go into the recording, around pauses. Runs on the event
 loop."""
 
 import asyncio
@@ -14,48 +14,48 @@ class _Phase(Enum):
     RECORDING = auto()
     PAUSED = auto()
     RESUMING = auto()
-    """Frames are held until it is known where the recording goes on."""
+    """Frames are held until it is known where the recording continues."""
 
 
 class PassthroughCut:
-    """Times are unix ns on the clock of the frames."""
+    """Times are unix ns on the frames' clock."""
 
     def __init__(self) -> None:
         self._phase = _Phase.RECORDING
         self.mode = PauseMode.CUT
-        """Of the pause that is open, or was last."""
+        """Mode of the current or last pause."""
         self._since_ns = 0
-        """When it begins, or began."""
+        """Start of the current or last pause."""
         self._from_ns = 0
-        """Before which nothing is recorded any more."""
+        """Earlier frames are not recorded any more."""
         self._held: deque[tuple[Track, EncodedFrame]] = deque()
         self._came = asyncio.Event()
         self.total_ns = 0
-        """Of all cuts that are over."""
+        """Length of all finished cuts."""
 
     @property
     def open_since_ns(self) -> int | None:
-        """None: something is recorded."""
+        """None: the recording is not paused."""
         return None if self._phase is _Phase.RECORDING else self._since_ns
 
     def begin(self, at_ns: int, mode: PauseMode = PauseMode.CUT) -> None:
         self._phase, self._since_ns, self.mode = _Phase.PAUSED, at_ns, mode
 
     def abandon(self) -> None:
-        """As if it had not begun."""
+        """Undoes begin()."""
         self._phase = _Phase.RECORDING
 
     def await_media(self) -> None:
-        """The tracks are asked for again."""
+        """The tracks have been requested again."""
         self._phase = _Phase.RESUMING
 
     def wait_on(self) -> None:
-        """They did not come."""
+        """The tracks did not come."""
         self._phase = _Phase.PAUSED
         self._held.clear()
 
     def takes(self, track: Track, frame: EncodedFrame) -> bool:
-        """Whether it is to be recorded now. What was sent before the cut is, however late it comes."""
+        """Whether to record it now. Media sent before the cut is recorded, however late it comes."""
         match self._phase:
             case _Phase.RECORDING:
                 return frame.at_ns >= self._from_ns
@@ -67,8 +67,8 @@ class PassthroughCut:
                 return self._from_ns <= frame.at_ns < self._since_ns
 
     async def first_ns(self, *, with_video: bool, timeout_s: float) -> int | None:
-        """When the first frame was there that the recording can go on with: a key frame, of whichever track,
-        where pictures are waited for. None: none came in time."""
+        """When the first frame arrived that the recording can continue with: a key frame of any track, if
+        pictures are expected. None: none came in time."""
         try:
             async with asyncio.timeout(timeout_s):
                 while (at_ns := self._first(with_video)) is None:
@@ -79,7 +79,7 @@ class PassthroughCut:
             return self._first(False)
 
     def end(self, at_ns: int) -> list[tuple[Track, EncodedFrame]]:
-        """The recording goes on with what was there at that time. Returns what has come of it."""
+        """The recording continues with media from that time on. Returns the frames held since then."""
         if self.mode is PauseMode.CUT:
             self.total_ns += at_ns - self._since_ns
         self._phase, self._from_ns = _Phase.RECORDING, at_ns

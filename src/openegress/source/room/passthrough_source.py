@@ -1,6 +1,6 @@
-"""Tracks of a room as they are: encoded frames on the recording's timeline, with nothing decoded.
+"""Passes a room's tracks through: encoded frames on the recording's timeline, without decoding.
 
-Everything runs on the event loop: the work is a few numbers a frame.
+Everything runs on the event loop: the work is a few numbers per frame.
 """
 
 import asyncio
@@ -27,25 +27,25 @@ from openegress.source.room.selection import Selection
 from openegress.source.room.track_follower import TrackFollower
 
 FIRST_MEDIA_S = 2.0
-"""For the first packet of a track that is subscribed; it takes a tenth of that."""
+"""For the first packet of a subscribed track, which takes a tenth of that."""
 FIRST_KEY_FRAME_S = 20.0
-"""For parameters that only a key frame holds. One comes with the subscription, or is asked for at once."""
+"""For parameters that only a key frame has. One comes with the subscription, or is requested at once."""
 FIRST_SOUND_S = 0.3
-"""From the first packet to the first frame of sound, which is held for 0.12 s (room.sync.arrival)."""
+"""From the first packet to the first sound frame, which is held for 0.12 s (room.sync.arrival)."""
 
 
 class RoomPacketSource:
     """Implements source.PacketSource for one video track, one audio track, or both."""
 
     def __init__(self, follower: TrackFollower, *, watched: bool = False) -> None:
-        """`follower` has joined; it is closed with the source. `watched`: somebody waits for each packet."""
+        """`follower` has joined; the source closes it. `watched`: somebody waits for each packet."""
         self._follower = follower
         self._watched = watched
         self._tracks: dict[MediaKind, Track] = {}
         self._formats: dict[MediaKind, StreamFormat] = {}
         self._held: deque[EncodedFrame] = deque()
         self._came = asyncio.Event()
-        """A frame, before the start."""
+        """Set by a frame before the start."""
         self._sink: PacketSink | None = None
         self._video: PassthroughVideo | None = None
         self._audio: PassthroughAudio | None = None
@@ -95,10 +95,10 @@ class RoomPacketSource:
         return zero_ns
 
     async def pause(self, mode: PauseMode) -> int:
-        """What arrives from now on is left out of the recording, and not received. Returns since when, in
-        unix ns. Raises EgressError if the tracks cannot be unsubscribed, or a card is wanted."""
+        """Stops receiving, and leaves the time out of the recording. Returns when the pause began, in unix
+        ns. Raises EgressError if the tracks cannot be unsubscribed, or a card is requested."""
         if mode is not PauseMode.CUT:
-            text = "a card in tracks that are stored as they come is not supported; on_pause=cut is"
+            text = "passed-through tracks cannot show a card: use on_pause=cut"
             raise EgressError(Code.UNIMPLEMENTED, text)
         now_ns = self._follower.now_ns()
         self._cut.begin(now_ns)
@@ -112,8 +112,8 @@ class RoomPacketSource:
         return now_ns
 
     async def resume(self) -> int:
-        """The recording continues with the first key frame, or with sound where no picture is sent. Returns
-        when, in unix ns. Raises EgressError if the room closed meanwhile."""
+        """The recording continues with the first key frame, or with sound if there is no picture. Returns
+        when it continued, in unix ns. Raises EgressError if the room closed meanwhile."""
         self._cut.await_media()
         try:
             await self._follower.resume(FIRST_MEDIA_S)
@@ -182,7 +182,7 @@ class RoomPacketSource:
             self._video.await_key()
 
     def shed(self, what: Shedding) -> None:
-        """Nothing waits here. The memory is in the outputs, which get fewer pictures."""
+        """Nothing waits here. The outputs use the memory, and get fewer pictures."""
         video = self._tracks.get(MediaKind.VIDEO)
         if what is Shedding.TRACK and video is not None:
             self._follower.leave_out(video.sid, Reason.MEMORY)
@@ -202,15 +202,15 @@ class RoomPacketSource:
             )
 
     def _awaits_sound(self) -> bool:
-        """Whether sound has arrived whose place on the timeline is not known yet: the first frames tell that
-        together. If it lay before media time zero, all sound from there on would be written late."""
+        """Whether sound has arrived whose place on the timeline is not known yet: the first frames determine
+        it together. If it lay before media time zero, all later sound would be written late."""
         sound = self._tracks.get(MediaKind.AUDIO)
         if sound is None or sound.sid not in self._follower.arrived:
             return False
         return not any(isinstance(frame.codec, AudioCodec) for frame in self._held)
 
     def _take_tracks(self, selection: Selection) -> None:
-        """The first track of each kind: a container gets one of each."""
+        """Takes the first track of each kind: a container gets one of each."""
         for track in reversed(selection.tracks):
             self._tracks[track.kind] = track
 
@@ -227,7 +227,7 @@ class RoomPacketSource:
                 raise EgressError(
                     Code.UNAVAILABLE,
                     f"track {track.sid} ({track.mime_type}) sent no key frame within"
-                    f" {FIRST_KEY_FRAME_S:.0f} s: look at its publisher",
+                    f" {FIRST_KEY_FRAME_S:.0f} s: check its publisher",
                     fault=Fault.SERVICE,
                     phase=Phase.FIRST_FRAME,
                 ) from None
@@ -242,7 +242,7 @@ class RoomPacketSource:
                 EgressError(
                     Code.FAILED_PRECONDITION,
                     f"track {frame.track_sid} changed from {codec.value} to {frame.codec.value}; "
-                    "to record over such a change, ask for an encoding instead of passing the track through",
+                    "to record across such a change, request an encoding instead of passing it through",
                     phase=Phase.RECORDING,
                 )
             )
@@ -250,7 +250,7 @@ class RoomPacketSource:
             part.take(frame)
 
     def _sound_late_ns(self) -> int:
-        """By how much sound of the picture's publisher had to be written late."""
+        """By how much sound of the picture's publisher was written late."""
         sound, video = self._tracks.get(MediaKind.AUDIO), self._tracks[MediaKind.VIDEO]
         if self._audio is None or sound is None or sound.participant.identity != video.participant.identity:
             return 0
@@ -272,24 +272,24 @@ class RoomPacketSource:
 
     def _emit(self, packet: Packet) -> None:
         if self._sink is not None:
-            # What fills the last moment before a pause comes only after it.
+            # The filler for the last moment before a pause comes only after it.
             self._sink.write(self._resumptions.stamped_one(packet))
 
 
 async def wait_for_sound(awaits_sound: Callable[[], bool], came: asyncio.Event) -> None:
-    """`came`: a frame, which may be what is waited for."""
+    """`came`: set by each frame, perhaps an awaited one."""
     try:
         async with asyncio.timeout(FIRST_SOUND_S):
             while awaits_sound():
                 came.clear()
                 await came.wait()
     except TimeoutError:
-        pass  # its packets cannot be used, or it has paused again
+        pass  # its packets are unusable, or it has paused again
 
 
 def name_values(tracks: Sequence[Track]) -> dict[str, str]:
-    """The filename placeholders that only the room can fill. Those of a track are known where it is the only
-    one. The publisher is that of the picture if the sound is another's."""
+    """The filename placeholders that only the room knows. A track's values are available only if it is the
+    only track. The publisher is the picture's if the sound has another."""
     values: dict[str, str] = {}
     videos = [track for track in tracks if track.kind is MediaKind.VIDEO]
     identities = {track.participant.identity for track in (videos if len(videos) == 1 else tracks)}

@@ -1,4 +1,4 @@
-"""The video of a recording that stores tracks as they are: its frames on the recording's timeline."""
+"""Records passed-through video: its frames on the recording's timeline."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from openegress.source.room.pts import VideoPts
 
 
 class PassthroughVideo:
-    """Frames of one video track, from its first key frame on. On the event loop."""
+    """Frames of one video track, from its first key frame on. Runs on the event loop."""
 
     def __init__(
         self,
@@ -25,7 +25,7 @@ class PassthroughVideo:
         request_key_frame: Callable[[str], None],
         sound_late_ns: Callable[[], int],
     ) -> None:
-        """`request_key_frame` takes a SID. `sound_late_ns` tells by how much the publisher's sound had to be
+        """`request_key_frame` takes a SID. `sound_late_ns` returns by how much the publisher's sound was
         written late."""
         self._emit = emit
         self._request_key_frame = request_key_frame
@@ -42,8 +42,8 @@ class PassthroughVideo:
         self.dropped = 0
 
     def begin(self, zero_ns: int) -> None:
-        """`zero_ns`: media time zero as unix ns, later by what pauses leave out. Before take(), and again at
-        the end of a pause."""
+        """`zero_ns`: media time zero in unix ns, plus the length of pauses. Call it before take(), and again
+        at the end of a pause."""
         self._zero_ns = zero_ns
 
     def await_key(self) -> None:
@@ -51,8 +51,8 @@ class PassthroughVideo:
         self._awaits_key = True
 
     def take(self, frame: EncodedFrame) -> None:
-        """Writes what is to be recorded now: no picture before the first key frame, nor of a layer that is
-        not the one to be recorded."""
+        """Writes what is to be recorded now: no picture before the first key frame, and none of an unwanted
+        layer."""
         if self._awaits_key and not frame.is_key:
             self.dropped += 1
             self._request_key_frame(frame.track_sid)
@@ -61,7 +61,7 @@ class PassthroughVideo:
         for each in self._layer.take(frame.at_ns, frame.width, frame.height, frame):
             self._write(each)
         if self._layer.is_waiting and self._layer_timer is None:
-            # By the clock too: a picture that stands still is not followed by one that ends the wait.
+            # A clock ends the wait too: an unchanging picture has no successor that could.
             self._layer_timer = asyncio.get_running_loop().call_later(WAIT_NS / S, self._end_layer_wait)
 
     def cancel_wait(self) -> None:
@@ -69,12 +69,12 @@ class PassthroughVideo:
             self._layer_timer.cancel()
 
     def end_sequence(self) -> None:
-        """Writes what is held back. A key frame follows."""
+        """Writes held frames. A key frame follows."""
         self.flush()
         self._awaits_key = True
 
     def flush(self) -> None:
-        """Writes what is held back. No frame of the same sequence follows."""
+        """Writes held frames. No frame of the same sequence follows."""
         self._end_layer_wait()
         self._give(self._decoded.flush())
 
@@ -83,8 +83,8 @@ class PassthroughVideo:
             self._write(frame)
 
     def _write(self, frame: EncodedFrame) -> None:
-        # Pictures keep to the sound of their publisher where that had to be written late: it cannot be
-        # hurried as it is, and a picture can wait.
+        # Pictures stay in step with their publisher's sound if that was written late: passed-through sound
+        # cannot be sped up, but a picture can wait.
         at_ns = self._lips.place(frame.at_ns - self._zero_ns, self._sound_late_ns())
         wall = self._pts.place(at_ns)
         self.frames += 1

@@ -1,4 +1,4 @@
-"""What is shown during a held pause: a card, with silence. Pure."""
+"""What a held pause shows: a card, with silence. Pure."""
 
 from openegress.source.room.composite.layout_policy import DARK
 from openegress.source.room.scene import Scene, Tile

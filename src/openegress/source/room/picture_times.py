@@ -1,9 +1,9 @@
-"""Presentation and decode times of pictures that come in decode order with presentation times only. Pure.
+"""Computes decode times for pictures in decode order that have presentation times only. Pure.
 
-RTP tells when a picture is shown (RFC 6184 section 5.1). A sender with B frames, such as a WHIP publisher,
-sends each after the picture that it precedes. Containers also want to know when each is decoded: in the order
-of sending, and before it is shown (ISO/IEC 14496-12 8.6.1). In a stream that reorders by N pictures that is
-known N pictures later, so N are held back; in other streams none.
+RTP states when a picture is shown (RFC 6184 section 5.1). A sender with B frames, such as a WHIP publisher,
+sends each after the picture that it precedes. Containers also need decode times: in sending order, and never
+after the presentation time (ISO/IEC 14496-12 8.6.1). In a stream that reorders by N pictures these are known
+N pictures later, so N are held back; other streams hold back none.
 """
 
 from collections import deque
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 MOST_REORDERED = 4
-"""Encoders for calls and broadcasts use one or two; H.264 allows 16, which nobody can hold back live."""
+"""Encoders for calls and broadcasts use one or two; H.264 allows 16, too many to hold back live."""
 _MOST_BACK = 90_000
-"""If a picture lies more than a second before the one sent ahead of it, the sender's clock began anew."""
+"""If a picture lies more than a second before the one sent ahead of it, the sender's clock has restarted."""
 
 T = TypeVar("T")
 
@@ -26,32 +26,32 @@ class Timed(Generic[T]):
 
 
 class PresentationTimes:
-    """For RTP pictures whose wall-clock times only rise. A picture that is shown before one sent ahead of it
-    is placed by the distance of their RTP times. In ticks of 90 kHz, as RTP's are for video (RFC 3551)."""
+    """For RTP pictures whose wall-clock times only rise. A picture shown before one sent ahead of it is
+    placed by the distance of their RTP times. Times are 90 kHz ticks, like RTP's for video (RFC 3551)."""
 
     def __init__(self) -> None:
         self._newest: tuple[int, int] | None = None
         """(RTP time, pts) of the picture shown last."""
         self._before: tuple[int, int] | None = None
-        """Of the one that was that before it."""
+        """The same for the picture shown last before that."""
 
     def place(self, wall: int, rtp_timestamp: int, *, is_key: bool) -> int:
-        """`wall`: where its capture lies, rising strictly."""
+        """`wall`: capture time, strictly rising."""
         if self._newest is not None and not is_key:
             newest_rtp, newest_pts = self._newest
             back = newest_rtp - rtp_timestamp
             if 0 < back < _MOST_BACK:
                 return self._between(rtp_timestamp, newest_rtp, newest_pts)
             if -_MOST_BACK < back < 0:
-                # The first picture is placed by its arrival, and a large one comes late: those after it are
-                # drawn together for a while, and no two are shown at a time.
+                # The first picture is placed by its arrival, and a large one comes late: the pictures after
+                # it move closer together for a while, without sharing a time.
                 wall = max(wall, newest_pts - back // 2)
         self._before, self._newest = self._newest, (rtp_timestamp, wall)
         return wall
 
     def _between(self, rtp_timestamp: int, newest_rtp: int, newest_pts: int) -> int:
-        """Of a picture that is shown before the newest. Where that was drawn together with the one before it,
-        those in between are too: none is shown before that one."""
+        """Places a picture shown before the newest. If the newest moved closer to its predecessor, pictures
+        in between do too: none is shown before that predecessor."""
         apart = newest_pts - (newest_rtp - rtp_timestamp)
         if self._before is None:
             return apart
@@ -63,28 +63,28 @@ class PresentationTimes:
 
 
 class DecodeTimes(Generic[T]):
-    """For one stream. Holds back as many pictures as it reorders."""
+    """For one stream. Holds back as many pictures as the stream reorders."""
 
     def __init__(self, depth: int) -> None:
-        """`depth`: by how many pictures the stream reorders, as far as its parameters say."""
+        """`depth`: by how many pictures the stream reorders, according to its parameters."""
         self._depth = min(depth, MOST_REORDERED)
         self._held: deque[tuple[int, T]] = deque()
         self._last_dts: int | None = None
         self._newest_pts: list[int] = []
-        """Of pictures given out, newest last, as many as can be overtaken."""
+        """PTS of pictures given out, newest last, as many as can be overtaken."""
 
     def put(self, pts: int, item: T) -> list[Timed[T]]:
-        """Returns the pictures whose turn it is."""
+        """Returns the pictures that are due."""
         self._learn(pts)
         self._held.append((pts, item))
         return self._release(self._depth)
 
     def flush(self) -> list[Timed[T]]:
-        """Returns what is held back."""
+        """Returns the held pictures."""
         return self._release(0)
 
     def _learn(self, pts: int) -> None:
-        """A picture overtakes more of those given out than the parameters allow: they were wrong."""
+        """Raises the depth if a picture overtakes more pictures than the parameters allow."""
         overtaken = sum(each > pts for each in (*self._newest_pts, *(each for each, _ in self._held)))
         if overtaken > self._depth:
             self._depth = min(overtaken, MOST_REORDERED)
@@ -100,7 +100,7 @@ class DecodeTimes(Generic[T]):
         return released
 
     def _next_dts(self) -> int:
-        """Evenly up to the earliest picture that is known to come: none is decoded after it is shown."""
+        """Spaced evenly up to the earliest known picture, so that none is decoded after it is shown."""
         earliest, count = min((pts, n) for n, (pts, _) in enumerate(self._held, 1))
         if self._last_dts is None:
             return earliest - (count - 1)

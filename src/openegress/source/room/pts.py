@@ -1,8 +1,8 @@
-"""Where encoded frames go on the recording's timeline when nothing is decoded. Pure.
+"""Places encoded frames on the recording's timeline without decoding. Pure.
 
-Sound is placed by its sample count, which follows the timeline by a thousandth at most; holes are filled
-with packets that a decoder plays as silence, because some players count packets rather than read time stamps.
-Sound that comes late is written all the same, and made up for by leaving out packets in which nobody speaks.
+Sound is placed by its sample count, which follows the timeline by at most a thousandth. Gaps are filled with
+packets that a decoder plays as silence, because some players count packets instead of reading time stamps.
+Late sound is still written; dropping packets without speech makes up for it.
 """
 
 from collections.abc import Callable
@@ -13,18 +13,18 @@ from openegress.core.units import S
 from openegress.room.sound_length import duration_of
 
 SLACK_MS = 1
-"""How far the count and the timeline may part before the count is corrected."""
+"""How far the count may deviate from the timeline before it is corrected."""
 SLEW = 1000
-"""It is corrected by one sample of so many: an Ogg page states its position once a second, and must not seem
-to have a gap."""
+"""The count is corrected by one sample in this many: an Ogg page states its position once a second, and must
+not seem to have a gap."""
 MAX_DRIFT_MS = 60
-"""How far the timeline may run ahead of the sample count before silence is put in."""
+"""How far the timeline may run ahead of the sample count before silence is inserted."""
 CONCEALED_MS = 60
-"""A hole this short is a loss, which a decoder bridges better than silence does."""
+"""A gap this short is a loss, which a decoder conceals better than silence does."""
 _OPUS_SILENCE = b"\xff\xfe"
-"""After a CELT-only table of contents: a frame without sound (as encoders send for digital silence)."""
+"""Follows a CELT-only table of contents: a frame without sound (as encoders send for digital silence)."""
 _OPUS_SILENT_CONFIGS = ((31, 960), (30, 480), (29, 240), (28, 120))
-"""CELT, full band (RFC 6716 table 2), with samples at 48 kHz: a hole is filled to 2.5 ms."""
+"""CELT, full band (RFC 6716 table 2), with samples at 48 kHz: fills a gap to within 2.5 ms."""
 _G711_SILENCE = {AudioCodec.PCMU: b"\xff", AudioCodec.PCMA: b"\xd5"}
 
 
@@ -38,11 +38,11 @@ class Placed:
 
 
 class AudioPts:
-    """For one stream of packets, of one codec. `is_pause` tells whether nobody speaks in a packet; it is
-    asked only while packets come early or late.
+    """For one packet stream of one codec. `is_pause` tells whether a packet lacks speech; it is asked only
+    while packets come early or late.
 
-    `sparse`: for containers whose players go by time stamps. Holes stay holes, and every packet is written:
-    one in which nobody speaks begins before the last has ended, where another stream would leave it out.
+    `sparse`: for containers whose players use time stamps. Gaps stay gaps, and every packet is written: one
+    without speech begins before the last has ended, where a dense stream would drop it.
     """
 
     def __init__(self, codec: AudioCodec, is_pause: Callable[[bytes], bool], *, sparse: bool = False) -> None:
@@ -52,25 +52,25 @@ class AudioPts:
         self._is_pause = is_pause
         self._next: int | None = None
         self._rtp_end = 0
-        """RTP time at which the last packet ended."""
+        """RTP time of the last packet's end."""
         self._late = 0
         self._slewed = 0
-        """Samples of slewed packets that have not yet moved the count by one."""
+        """Slewed samples that have not yet moved the count by one."""
         self._stereo = False
 
     @property
     def end_ns(self) -> int | None:
-        """Up to where the stream is placed; None before its first packet."""
+        """Up to where packets are placed; None before the first."""
         return None if self._next is None else self._next * S // self._rate
 
     @property
     def late_ns(self) -> int:
-        """How far the last packet lies behind its time; negative: ahead of it."""
+        """How late the last packet is; negative: early."""
         return self._late * S // self._rate
 
     def place(self, at_ns: int, rtp_timestamp: int, data: bytes) -> list[Placed]:
-        """The packet heard at `at_ns`, after what fills the hole before it; nothing when it is malformed, or
-        a pause that is left out to make up for what was late."""
+        """The packet heard at `at_ns`, after the filler for a gap before it. Empty if the packet is
+        malformed, or is a pause dropped to make up for late sound."""
         duration = duration_of(self._codec, data)
         if not duration:
             return []
@@ -87,7 +87,7 @@ class AudioPts:
         is_early = early > self._rate * MAX_DRIFT_MS // 1000
         if is_hole or is_early or (early > duration // 2 and self._is_pause(data)):
             filled = self._fill(wanted, data)
-            early = 0  # a fraction of a packet is no hole; the count goes on from here
+            early = 0  # a fraction of a packet is not a gap; the count continues from here
         elif -early > duration // 2 and self._is_pause(data):
             if not self._sparse:
                 self._late = -early - duration
@@ -100,7 +100,7 @@ class AudioPts:
         return [*filled, Placed(pts, duration, data)]
 
     def silence_until(self, at_ns: int) -> list[Placed]:
-        """Fills up to a time, whole packets only: for a track that sends nothing, or at the end."""
+        """Fills up to a time, whole packets only, for a track that sends nothing, or at the end."""
         if self._next is None:
             self._next = 0
         filled = self._fill(at_ns * self._rate // S, None)
@@ -117,7 +117,7 @@ class AudioPts:
         return max(-whole, min(whole, early))
 
     def _fill(self, until: int, after: bytes | None) -> list[Placed]:
-        """What fills the hole up to a position, except for less than the shortest packet."""
+        """Fills the gap up to a position, except for less than the shortest packet."""
         assert self._next is not None
         if self._sparse:
             self._next = until
@@ -135,13 +135,13 @@ class AudioPts:
             self._next += duration
 
     def _concealment(self, like: bytes) -> bytes:
-        """RFC 7845 section 4.1: a table of contents alone asks an Opus decoder to bridge one frame."""
+        """RFC 7845 section 4.1: a table of contents alone asks an Opus decoder to conceal one frame."""
         if self._codec is not AudioCodec.OPUS:
             return self._silence(duration_of(self._codec, like))
         return bytes([like[0] & 0xFC])
 
     def _silence(self, samples: int) -> bytes:
-        """One packet of at most so many samples; b"" where none is as short."""
+        """One packet of at most `samples` samples; b"" if none is that short."""
         if self._codec is AudioCodec.OPUS:
             for config, duration in _OPUS_SILENT_CONFIGS:
                 if duration <= samples:
@@ -151,7 +151,7 @@ class AudioPts:
 
 
 class VideoPts:
-    """Times in media.passthrough.VIDEO_TIME_BASE, rising strictly from 0."""
+    """Times in media.passthrough.VIDEO_TIME_BASE, strictly rising from 0."""
 
     def __init__(self) -> None:
         self._last = -1

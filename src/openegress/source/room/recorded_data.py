@@ -1,4 +1,4 @@
-"""Data from data channels, on its way into a file of tracks: whole packets, unchanged."""
+"""Converts data channel packets for a file of tracks: whole packets, unchanged."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -13,32 +13,32 @@ from openegress.room import DataArrived
 from openegress.source.room.file_tracks import FileTracks
 
 MOST_STREAMS = 256
-"""That are open: the oldest makes room."""
+"""Limit for open streams: the oldest makes room."""
 _TIME_BASE = Fraction(1, S)
 _WITHOUT_TOPIC = {"chat_message": "lk.chat", "transcription": "lk.transcription"}
-"""Packets of older SDKs, by the topics of those that took their place."""
+"""Packets of older SDKs, with the topics that replaced them."""
 
 
 class RecordedData:
-    """Of one recording."""
+    """The data of one recording."""
 
     def __init__(self, routes: Sequence[DataRoute], tracks: FileTracks) -> None:
         self._routes = routes
         self._tracks = tracks
         self._streams: dict[tuple[str, str], str] = {}
-        """Topics of those that are open, by sender and id."""
+        """Topics of open streams, by sender and id."""
         self._held: list[DataArrived] = []
-        """From before the beginning."""
+        """Data from before the beginning."""
         self._zero_ns: int | None = None
 
     def begin(self, zero_ns: int) -> list[Packet]:
-        """`zero_ns`: unix ns of media time zero. Gives what came before."""
+        """`zero_ns`: unix ns of media time zero. Returns earlier data."""
         self._zero_ns = zero_ns
         held, self._held = self._held, []
         return [packet for each in held for packet in self.take(each)]
 
     def take(self, arrived: DataArrived) -> list[Packet]:
-        """One packet, or none where it is not recorded."""
+        """One packet, or none if it is not recorded."""
         if self._zero_ns is None:
             self._held.append(arrived)
             return []
@@ -51,8 +51,9 @@ class RecordedData:
         return [Packet(MediaKind.DATA, data, at_ns, at_ns, 0, _TIME_BASE, True, topic=of)]
 
     def _topic_of(self, packet: DataPacket, identity: str) -> str | None:
-        """None: of no topic, such as a call (RPC), or of a stream whose beginning is not known."""
-        # An agent sends a stream in the name of whom it transcribes, and its pieces in its own.
+        """None: it has no topic, such as a call (RPC), or belongs to a stream whose beginning is not
+        known."""
+        # An agent sends a stream's beginning under the transcribed identity, and its pieces under its own.
         sender = packet.participant_sid or identity
         match packet.WhichOneof("value"):
             case "user":

@@ -1,4 +1,4 @@
-"""Leaves people and tracks of a room out of its recording: they are not even subscribed to. Pure."""
+"""Leaves people and tracks out of a room's recording: they are not even subscribed to. Pure."""
 
 import logging
 from collections.abc import Container
@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 
 class RecordedPeople(PolicyAround):
-    """Implements TrackPolicy around another one, which sees only the recorded part of the room. The whole
+    """Implements TrackPolicy around another policy, which sees only the recorded part of the room. The whole
     room decides when a recording ends: people who are left out are still in it."""
 
     def __init__(self, policy: TrackPolicy, recorded: Recorded) -> None:
@@ -31,11 +31,11 @@ class RecordedPeople(PolicyAround):
     def missing(self, room: RoomState, selection: Selection) -> tuple[Missing, str]:
         what, name = super().missing(self._seen_of(room), selection)
         if what is Missing.PARTICIPANT and any(each.identity == name for each in room.participants):
-            return Missing.PUBLICATION, name  # there, and left out
+            return Missing.PUBLICATION, name  # present, but left out
         return what, name
 
     def refusal(self, track: Track, what: Missing) -> str:
-        # Of a participant another track may come that is not left out; of a person nothing will.
+        # A participant may publish another track that is not left out; a left-out person will not.
         whole = what is Missing.PUBLICATION
         why = why_person(self._recorded, track.participant) if whole else why_track(self._recorded, track)
         return why or super().refusal(track, what)
@@ -72,8 +72,8 @@ class RecordedPeople(PolicyAround):
 
 
 def is_seen(recorded: Recorded, participant: Participant, publishing: Container[str]) -> bool:
-    """Whether a recording knows of a participant. `publishing`: the identities of those of whom a track is
-    recorded."""
+    """Whether a recording knows of a participant. `publishing`: the identities of participants with a
+    recorded track."""
     if why_person(recorded, participant):
         return False
     only = [each for each in recorded.only if each.by in OF_PARTICIPANTS]
@@ -81,23 +81,23 @@ def is_seen(recorded: Recorded, participant: Participant, publishing: Container[
 
 
 def why_track(recorded: Recorded, track: Track) -> str:
-    """Why a track is not recorded; "": it is."""
+    """Why a track is not recorded; "" if it is."""
     if why := why_person(recorded, track.participant):
         return why
     if fits_any(recorded.left_out, track.participant, track):
         return "is left out (leave_out)"
     if recorded.only and not fits_any(recorded.only, track.participant, track):
-        return "is not among what is recorded (record_only)"
+        return "is not among the recorded tracks (record_only)"
     return ""
 
 
 def why_person(recorded: Recorded, participant: Participant) -> str:
-    """Why nothing of a participant is recorded, whatever it publishes; "": something may be."""
+    """Why nothing of a participant can be recorded, whatever they publish; "" if something can."""
     if recorded.may_opt_out and participant.opts_out:
         return "is left out: its participant has opted out of being recorded"
     if fits_any(recorded.left_out, participant, None):
         return "is left out with its participant (leave_out)"
     is_of_people = all(each.by in OF_PARTICIPANTS for each in recorded.only)
     if recorded.only and is_of_people and not fits_any(recorded.only, participant, None):
-        return "is of a participant who is not among those recorded (record_only)"
+        return "belongs to a participant who is not recorded (record_only)"
     return ""

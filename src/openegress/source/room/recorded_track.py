@@ -1,7 +1,7 @@
-"""One of many published tracks, on its way into a file: its frames become packets, unchanged.
+"""Turns the frames of one of many published tracks into packets of a file, unchanged.
 
-A publisher who publishes the same source again continues in the same track of the file. Another codec, or
-other parameters that are stored outside the media (H.264, H.265, AV1), make another track of the file.
+A publisher who publishes the same source again continues the same file track. Another codec, or other
+parameters that are stored outside the media (H.264, H.265, AV1), start another file track.
 """
 
 from collections.abc import Sequence
@@ -21,11 +21,11 @@ from openegress.source.room.picture_times import PresentationTimes
 from openegress.source.room.pts import AudioPts, VideoPts
 
 MOST_FORMATS = 12
-"""Of one track: a sender that changes more often goes on in the last, and says what it is in its media."""
+"""Per track: a sender that changes more often continues in the last one, and its media states the format."""
 
 
 class SoundTrack:
-    """Each packet at its time, and nothing where there is none."""
+    """Writes each packet at its time, and nothing where there is none."""
 
     def __init__(self, track: Track, tracks: FileTracks, zero_ns: int) -> None:
         """`zero_ns`: unix ns of media time zero."""
@@ -34,15 +34,15 @@ class SoundTrack:
         self._zero_ns = zero_ns
         self._places: dict[AudioCodec, tuple[AudioPts, FileTrack | None]] = {}
         self.late_ns = 0
-        """How far its last packet lies behind its time."""
+        """How late its last packet is."""
 
     def renew(self, track: Track) -> list[Packet]:
-        """It was published anew; nothing is ever held of it."""
+        """It was published again. Returns held packets: none, for sound."""
         self._track = track
         return []
 
     def go_on(self, zero_ns: int) -> None:
-        """`zero_ns`: that of media time zero, later by what pauses leave out."""
+        """`zero_ns`: unix ns of media time zero, plus the length of pauses."""
         self._zero_ns = zero_ns
 
     def take(self, frame: EncodedFrame) -> list[Packet]:
@@ -70,7 +70,7 @@ class _Held:
 
 
 class PictureTrack:
-    """From a key frame on, of the layer that was announced; in decode order, each at its time."""
+    """Writes pictures of the announced layer from a key frame on, in decode order, each at its time."""
 
     def __init__(self, track: Track, tracks: FileTracks, zero_ns: int) -> None:
         """`zero_ns`: unix ns of media time zero."""
@@ -78,32 +78,32 @@ class PictureTrack:
         self._tracks = tracks
         self._zero_ns = zero_ns
         self._formats: dict[tuple[VideoCodec, bytes], FileTrack | None] = {}
-        """By codec and what stands beside its media."""
+        """By codec and the parameters beside its media."""
         self._file_track: FileTrack | None = None
         self._layer: FirstLayer[_Held] = FirstLayer(track.width, track.height)
         self._lips = PictureLine()
         self._video = VideoPts()
         self._shown = PresentationTimes()
         self._codec: VideoCodec | None = None
-        """None: a key frame is waited for."""
+        """None: it waits for a key frame."""
         self.written_bytes = 0
 
     @property
     def is_waiting(self) -> bool:
-        """For a layer, with pictures."""
+        """Whether it waits for a layer, and holds pictures."""
         return self._layer.is_waiting
 
     def renew(self, track: Track) -> list[Packet]:
-        """It was published anew; gives what was still held of it."""
+        """It was published again. Returns the packets still held."""
         self._track = track
         return self.end_sequence()
 
     def go_on(self, zero_ns: int) -> None:
-        """`zero_ns`: that of media time zero, later by what pauses leave out."""
+        """`zero_ns`: unix ns of media time zero, plus the length of pauses."""
         self._zero_ns = zero_ns
 
     def end_sequence(self) -> list[Packet]:
-        """Whatever comes next begins with a key frame; gives what was still held."""
+        """The next picture is a key frame. Returns the packets still held."""
         held = self.begin()
         self._layer = FirstLayer(self._track.width, self._track.height)
         self._shown = PresentationTimes()
@@ -111,19 +111,18 @@ class PictureTrack:
         return held
 
     def needs_key(self, frame: EncodedFrame) -> bool:
-        """Whether nothing can be done with a frame but to ask for a key frame."""
+        """Whether a frame is useless without a new key frame."""
         return not frame.is_key and frame.codec is not self._codec
 
     def take(self, frame: EncodedFrame, sound_late_ns: int) -> list[Packet]:
-        """`sound_late_ns`: by how much the sound of its publisher is written late, which a picture keeps
-        to."""
+        """`sound_late_ns`: by how much its publisher's sound is written late. Pictures follow that."""
         assert isinstance(frame.codec, VideoCodec)
         self._codec = frame.codec
         held = _Held(frame, sound_late_ns)
         return self._packets(self._layer.take(frame.at_ns, frame.width, frame.height, held))
 
     def begin(self) -> list[Packet]:
-        """No larger layer is waited for any more; gives what was held."""
+        """Stops waiting for a larger layer. Returns the packets held."""
         return self._packets(self._layer.begin()) if self._layer.is_waiting else []
 
     def _packets(self, pictures: Sequence[_Held]) -> list[Packet]:
@@ -156,5 +155,5 @@ class PictureTrack:
         try:
             form = video_format(codec, key_frame.data, key_frame.width, key_frame.height)
         except EgressError:
-            return None  # FFmpeg finds no parameters in it: no player would
+            return None  # FFmpeg finds no parameters in it; nor would a player
         return self._tracks.make(self._track, form)

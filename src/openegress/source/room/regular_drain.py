@@ -1,4 +1,4 @@
-"""Takes what the network delivers at regular times, and knows up to when everything has been taken."""
+"""Reads the network at regular times, and knows up to when everything has been read."""
 
 import asyncio
 
@@ -9,8 +9,8 @@ LOOK_S = 0.1
 RELAXED_LOOK_S = 0.5
 """Between two looks of the event loop at the network, whether anything comes or not."""
 HELD_UP_NS = S // 4
-"""If a look is overdue by this, the event loop is held up. Nobody knows what has come in since the last one,
-so nothing is given up. Together with RELAXED_LOOK_S this is less than how long sound is waited for."""
+"""If a look is overdue by this, the event loop is held up. What came in since the last look is then unknown,
+so nothing is given up. Together with RELAXED_LOOK_S this is less than the wait for sound."""
 
 
 class RegularDrain:
@@ -35,6 +35,6 @@ class RegularDrain:
             self._timer.cancel()
 
     def known_ns(self, now_ns: int) -> int:
-        """Up to when all is known that has come in: now, unless the event loop is held up. Unix ns."""
+        """Everything that came in before this is known: now, unless the event loop is held up. Unix ns."""
         is_held_up = now_ns - self._looked_ns > round(self._every_s * S) + HELD_UP_NS
         return self._looked_ns if is_held_up else now_ns

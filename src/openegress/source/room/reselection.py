@@ -1,4 +1,4 @@
-"""When a recording selects its tracks again: at once, together with other changes, or at a given time."""
+"""Decides when a recording selects its tracks again: at once, after more changes, or at a given time."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ from openegress.room.budget import CHANGES, TokenBucket
 
 
 class Reselection:
-    """Limits how often a room whose participants change all the time is selected again."""
+    """Limits how often the tracks of a room with constant changes are selected again."""
 
     def __init__(
         self, select: Callable[[], Awaitable[None]], on_error: Callable[[EgressError], None]
@@ -19,13 +19,13 @@ class Reselection:
         self._on_error = on_error
         self._changes = TokenBucket(CHANGES)
         self._deferred: asyncio.TimerHandle | None = None
-        """While changes wait to be looked at together."""
+        """Set while changes wait to be handled together."""
         self._recheck: asyncio.TimerHandle | None = None
         self._selecting: asyncio.Task[None] | None = None
 
     async def change(self) -> None:
-        """Something has changed in the room. Selects now, or soon, together with other changes. Raises what
-        `select` raises."""
+        """Something has changed in the room. Selects now, or soon together with other changes. Raises
+        whatever `select` raises."""
         now_ns = time.monotonic_ns()
         if self._deferred is not None:
             return
@@ -36,7 +36,7 @@ class Reselection:
             self._defer()
 
     def at(self, at_s: float | None) -> None:
-        """Selects at that time, even if nothing has happened; loop time. Replaces the time given before."""
+        """Selects at that loop time, even if nothing has happened. Replaces the previous time."""
         if self._recheck is not None:
             self._recheck.cancel()
             self._recheck = None

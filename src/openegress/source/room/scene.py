@@ -13,16 +13,17 @@ Rgb = tuple[int, int, int]
 @dataclass(frozen=True, slots=True)
 class Tile:
     key: str
-    """Stays the same while the tile stands for the same thing, whatever track is in it."""
+    """Stays the same while the tile stands for the same thing, whatever its track."""
     track: Track | None
-    """None: nothing is published that could be shown."""
+    """None: no track is published that could be shown."""
     rect: Rect | None = None
     """None: the whole picture."""
     fit: Fit = Fit.CONTAIN
     name: str = ""
-    """What covers the tile while there is no picture; "": nothing, and the last picture stays a moment."""
+    """The name on the cover while there is no picture; "": no cover, and the last picture stays for a
+    moment."""
     label: str = ""
-    """What is written on the picture."""
+    """Text on the picture."""
     border: str = ""
     """#rrggbb, around the tile; "": none."""
 
@@ -37,7 +38,7 @@ class Look:
     initial: Rgb = (0, 0, 0)
     name: Rgb = (0, 0, 0)
     background_picture: str = ""
-    """Path; in place of the background's colour."""
+    """Path of a picture that replaces the background's colour."""
 
 
 PLAIN = Look((0, 0, 0), (0, 0, 0))
@@ -46,12 +47,12 @@ PLAIN = Look((0, 0, 0), (0, 0, 0))
 @dataclass(frozen=True, slots=True)
 class Scene:
     tiles: tuple[Tile, ...] = ()
-    """From below to above, where they overlap."""
+    """From bottom to top, where they overlap."""
     hidden: tuple[Track, ...] = ()
-    """Kept running, so that they are ready when they are shown."""
+    """Tracks that keep running, so that they can be shown at once."""
     look: Look = PLAIN
     looks: Looks | None = None
-    """What lies over the picture; None: what the plan says."""
+    """What lies over the picture; None: as in the plan."""
 
     @property
     def tracks(self) -> Iterator[Track]:
@@ -65,5 +66,5 @@ NO_PICTURE = Scene()
 
 
 def whole(track: Track | None) -> Scene:
-    """One picture and nothing else, whichever track it comes from."""
+    """A single picture and nothing else, whichever track it comes from."""
     return Scene((Tile("video", track),))

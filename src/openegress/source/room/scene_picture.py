@@ -1,6 +1,6 @@
-"""Draws the picture of a scene: background, tiles, and what lies over them.
+"""Draws the picture of a scene: background, tiles, and everything over them.
 
-Confined to the thread that draws. Times are ns on the recording's timeline.
+Confined to the drawing thread. Times are ns on the recording's timeline.
 """
 
 import logging
@@ -27,14 +27,14 @@ class ScenePicture:
         self._above: dict[str, list[str]] = {}
         """Keys of the tiles that lie over a tile, by its key."""
         self._background: tuple[str, VideoFrame | None] = ("", None)
-        """Of the last path: the picture; None: it cannot be read."""
+        """The last path and its picture; None: it cannot be read."""
 
     @property
     def tiles(self) -> Iterator[Tile]:
         yield from self.scene.tiles if self.scene is not None else ()
 
     def show(self, scene: Scene, slot_ns: int) -> None:
-        """From now on. Where it has other tiles, everything is drawn anew."""
+        """Shows `scene` from now on. If its tiles differ, everything is drawn again."""
         cleared = self.scene is None or _outline(scene) != _outline(self.scene)
         if cleared:
             self._clear(scene.look)
@@ -49,13 +49,13 @@ class ScenePicture:
         return self._views[tile.key]
 
     def forget(self, sid: str) -> None:
-        """The last picture of a track is not shown again."""
+        """Does not show the last picture of a track again."""
         for tile in self.tiles:
             if tile.track is not None and tile.track.sid == sid:
                 self._views[tile.key].forget()
 
     def draw(self, draw_tile: Callable[[Tile], bool]) -> bool:
-        """All tiles by `draw_tile`, which is true for a new picture. True when any is."""
+        """Draws all tiles with `draw_tile`, which returns True for a new picture. Returns True if any did."""
         news = False
         for tile in self.tiles:
             news |= draw_tile(tile)
@@ -93,7 +93,7 @@ class ScenePicture:
             whole: Rect = self.canvas.whole
             try:
                 self._background = path, to_yuv(covering(read_picture(path), whole.width, whole.height))
-            except Exception:  # a recording does not end for its background
+            except Exception:  # a background must not end a recording
                 _log.exception("the background could not be drawn: %s", shown(path))
                 self._background = path, None
         return self._background[1]

@@ -8,7 +8,7 @@ from openegress.room import Participant, Track
 
 
 def fits_any(selectors: Iterable[Selector], of: Participant, track: Track | None) -> bool:
-    """Of a participant as such where no track is given."""
+    """Without a track, it matches the participant as such."""
     return any(_fits(each, of, track) for each in selectors)
 
 

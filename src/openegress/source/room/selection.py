@@ -1,4 +1,4 @@
-"""Which tracks of a room an egress takes, as tracks come and go. Pure."""
+"""Selects the tracks of a room that an egress records, as tracks come and go. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from openegress.source.room.scene import NO_PICTURE, Scene, Tile, whole
 
 @dataclass(frozen=True, slots=True)
 class Routed:
-    """An audio track and where it is heard."""
+    """An audio track, and the side it is heard on."""
 
     track: Track
     channel: Channel
@@ -25,13 +25,13 @@ class Selection:
     scene: Scene = NO_PICTURE
     audio: tuple[Routed, ...] = ()
     qualities: Mapping[str, VideoQuality] = field(default_factory=dict)
-    """What is needed of a video by SID; without an entry it is the best there is."""
+    """The needed quality of videos, by SID; without an entry, the best available."""
     sides: Mapping[TrackKey, Channel] = field(default_factory=dict)
-    """Where alternating tracks have been put, in order of appearance; a track that returns finds its side."""
+    """The sides of alternating tracks, in order of appearance; a track that returns finds its side."""
     named: Mapping[str, TrackKey] = field(default_factory=dict)
-    """What the track ids of the request turned out to be."""
+    """The tracks that the request's track ids turned out to mean."""
     beside: tuple[Track, ...] = ()
-    """Received too, and neither shown nor heard."""
+    """Tracks that are received too, but neither shown nor heard."""
 
     @property
     def tracks(self) -> tuple[Track, ...]:
@@ -50,8 +50,8 @@ def select(
     quality: VideoQuality | None = None,
 ) -> Selection:
     """The selection among `tracks` (in order of publishing), given the previous one. `rejoined`: the
-    connection was lost meanwhile, so a track that is named by an id may have another one. `quality`: what is
-    needed of a picture; None takes the best."""
+    connection was lost meanwhile, so a track named by an id may have another one. `quality`: needed for a
+    picture; None takes the best."""
     named = dict(before.named)
     by_sid = {track.sid: track for track in tracks}
     ids = (*track_ids(source), *excluded_ids(source))
@@ -89,7 +89,7 @@ def select(
 
 
 def track_ids(source: MediaSource) -> tuple[str, ...]:
-    """The tracks a request names."""
+    """The track ids in a request."""
     ids = [source.single_track_id]
     if isinstance(source.video, TrackVideo):
         ids.append(source.video.track_id)
@@ -98,7 +98,7 @@ def track_ids(source: MediaSource) -> tuple[str, ...]:
 
 
 def participant_of(source: MediaSource) -> str:
-    """The participant that a request names; "": none."""
+    """The participant in a request; "" if none."""
     if not source.participant_identity and isinstance(source.video, ParticipantVideo):
         return source.video.identity
     return source.participant_identity
@@ -130,7 +130,8 @@ def _video(source: MediaSource, tracks: Sequence[Track], by_id: Mapping[str, Tra
                 and track.participant.identity == identity
                 and track.source in order
             ]
-            # Live before muted, the preferred source before the other, the newest publication before older.
+            # Live before muted, the preferred source before the other, the newest publication before older
+            # ones.
             return min(offered, key=lambda offer: offer[:3])[3] if offered else None
         case None:
             return None
@@ -142,7 +143,8 @@ def route(
     by_id: Mapping[str, Track],
     sides: dict[TrackKey, Channel],
 ) -> tuple[Routed, ...]:
-    """Where each of `tracks` (audio) is heard; new ones of an alternating route are added to `sides`."""
+    """The side on which each of `tracks` (audio) is heard; adds new ones of an alternating route to
+    `sides`."""
     routed = []
     wanted = [route for route in routes if not route.exclude]
     unwanted = [route for route in routes if route.exclude]
@@ -158,7 +160,7 @@ def route(
 
 
 def picked(routes: Sequence[VideoRoute], tracks: Sequence[Track], by_id: Mapping[str, Track]) -> list[Track]:
-    """The recorded ones among `tracks` (video)."""
+    """The tracks to record among `tracks` (video)."""
     wanted = [route for route in routes if not route.exclude]
     unwanted = [route for route in routes if route.exclude]
     return [
@@ -187,7 +189,7 @@ def _takes(route: AudioRoute | VideoRoute, track: Track, by_id: Mapping[str, Tra
         case "alternate":
             return True
         case "all":
-            return False  # only what no other route took
+            return False  # only if no other route took it
 
 
 def _channel(route: AudioRoute, track: Track, sides: dict[TrackKey, Channel]) -> Channel:
@@ -199,18 +201,18 @@ def _channel(route: AudioRoute, track: Track, sides: dict[TrackKey, Channel]) ->
     return sides[key]
 
 
-# --- what to wait for, and what ends it
+# --- what the recording waits for, and what ends it
 
 
 class Rule(Enum):
     """What a recording depends on: it ends when that is gone."""
 
     TRACKS = auto()
-    """The tracks that it names, down to the last of them."""
+    """The tracks that it names: it ends with the last of them."""
     PARTICIPANT = auto()
-    """A participant, until they have left for good."""
+    """A participant: it ends when they have left for good."""
     ROOM = auto()
-    """The room, until it is closed."""
+    """The room: it ends when the room closes."""
 
 
 def rule_of(source: MediaSource) -> Rule:
@@ -232,7 +234,7 @@ class Missing(Enum):
     PARTICIPANT = auto()
     """A participant that the request names."""
     PUBLICATION = auto()
-    """The participant is there, and has published nothing to record yet."""
+    """The participant is there, but has published nothing to record yet."""
 
 
 def missing(
@@ -256,17 +258,17 @@ class Verdict(Enum):
     END = auto()
     """Now."""
     END_UNLESS_BACK = auto()
-    """After a grace, in which what is gone may return."""
+    """After a grace period, in which it may return."""
     END_EMPTY = auto()
-    """Nobody has been in the room for long enough."""
+    """The room has been empty for long enough."""
     END_IDLE = auto()
-    """Nobody has published anything for long enough."""
+    """Nobody has published for long enough."""
 
 
 def verdict(
     source: MediaSource, selection: Selection, participants: Sequence[Participant], *, rejoined: bool
 ) -> Verdict:
-    """Whether a recording that has begun continues. `rejoined`: the server was only just joined again, and
+    """Whether a recording that has begun continues. `rejoined`: the recorder has only just joined again, and
     others are still on their way back."""
     match rule_of(source):
         case Rule.TRACKS if not selection.tracks:
@@ -277,8 +279,8 @@ def verdict(
 
 
 def wrong_kind(source: MediaSource, tracks: Sequence[Track]) -> str:
-    """The id of a track that is audio where the request asks for video, or the other way round; "" if there
-    is none."""
+    """The id of a track that is audio where the request asks for video, or vice versa; "" if there is
+    none."""
     kinds = {track.sid: track.kind for track in tracks}
     if isinstance(source.video, TrackVideo):
         video_id = source.video.track_id

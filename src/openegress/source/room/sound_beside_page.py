@@ -1,5 +1,5 @@
-"""A page's picture with the room's own sound, because the sound that a page has mixed cannot be separated
-into channels."""
+"""Combines a page's picture with the room's own sound, because a page's mixed sound cannot be separated into
+channels."""
 
 import asyncio
 import time
@@ -16,32 +16,32 @@ from openegress.source.room.frames_source import RoomFrameSource
 
 LOOK_S = 1.0
 SETTLING_S = (0.4, 0.3)
-"""A page that has just begun still fills its buffer. Sound is given out later by this, but lies right from
-its beginning: a track that is under way is moved by no more than 4 ms a second."""
+"""A page that has just begun still fills its buffer. Sound is given out this much later, but is right from
+its start: a running track moves by at most 4 ms a second."""
 STEADY_NS = 10 * MS
-"""A change of the buffer by less than this is not followed, because each step can be heard."""
+"""Smaller changes of the buffer are ignored, because each step is audible."""
 
 
 class PictureSource(Source, Pausable, Protocol):
     pauses: PauseTimeline
-    """Of its media."""
+    """Pauses in its media."""
 
     async def waits(self) -> PlayoutWaits:
-        """How long what it plays has waited in it."""
+        """How long media has waited in it before it played."""
 
 
 class SoundBesidePage:
     """Implements source.Source. Owns both parts, which are in the same room as two participants."""
 
     def __init__(self, page: PictureSource, sound: RoomFrameSource) -> None:
-        """`page` captures sound too, which is dropped: a page whose sound nobody takes shows its pictures 0.3
-        s late, and ever later. `sound` has joined and gives no picture."""
+        """`page` captures sound too, which is dropped: a page without a taker of its sound shows pictures 0.3
+        s late, and increasingly so. `sound` has joined and gives no picture."""
         self._page = page
         self._sound = sound
         self._delays = PlayoutDelays()
         self._delay_ns = 0
         self._begin_sound: Callable[[], None] | None = None
-        """From start() on, until it has begun."""
+        """Set by start() until sound has begun."""
         self._following: asyncio.Task[None] | None = None
         self._events: asyncio.Queue[SourceEvent | None] = asyncio.Queue()
 
@@ -138,11 +138,11 @@ class _PicturesTo:
         self.resumed = sink.resumed
 
     def audio(self, samples: bytes, pts_ns: int, sample_rate: int) -> None:
-        """The room's is taken instead."""
+        """Dropped: the room's sound replaces it."""
 
 
 async def _both(first: Coroutine[Any, Any, None], second: Coroutine[Any, Any, None]) -> None:
-    """Sees both through to their end, whatever happens to one of them. Raises the first failure."""
+    """Awaits both, whatever happens to one of them. Raises the first failure."""
     for result in await asyncio.gather(first, second, return_exceptions=True):
         if result is not None:
             raise result

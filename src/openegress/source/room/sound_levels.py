@@ -1,4 +1,4 @@
-"""Who speaks in a recording of tracks, judged by loudness: for recordings without events beside them."""
+"""Finds speakers in a recording of tracks by loudness, for recordings without events beside them."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -12,13 +12,13 @@ from openegress.media.meeting_file import MeetingFile
 from openegress.source.room.meeting_history import RoomChange
 
 WINDOW_NS = 2 * S // 5
-"""As often as LiveKit looks."""
+"""LiveKit's own interval."""
 LOUD = 32_768 * 10 ** (-35 / 20)
 """35 dB below full scale, LiveKit's own threshold of a speaker."""
 
 
 def speaking(file: MeetingFile) -> Iterator[RoomChange]:
-    """A change for each window in which others speak than in the one before; decodes all sound."""
+    """A change for each window whose speakers differ from those of the window before. Decodes all sound."""
     decoders = {
         track.index: (track.identity, AudioDecoder(track.codec))
         for track in file.tracks

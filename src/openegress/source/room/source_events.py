@@ -12,7 +12,8 @@ from openegress.source.room.observed_room import ObservedRoom
 from openegress.source.room.selection import Verdict
 
 MOST_WAITING_BYTES = 8 * 1024 * 1024
-"""Of what people send before anybody reads events: a recorder may wait for hours for somebody to publish."""
+"""Limit for data received before anyone reads events: a recorder may wait for hours until somebody
+publishes."""
 
 
 ENDS = {
@@ -20,14 +21,14 @@ ENDS = {
     Verdict.END_EMPTY: Closed(EndReason.EMPTY),
     Verdict.END_IDLE: Closed(EndReason.IDLE),
 }
-"""What is over for good, and why."""
+"""What has ended for good, and why."""
 
 
 class SourceEvents:
-    """One Closed or Failed at most. Whoever waits for something is woken by wake(), and by the end."""
+    """Emits at most one Closed or Failed. wake() and the end wake all waiting tasks."""
 
     def __init__(self, room_name: str, *, has_layout: bool = True) -> None:
-        """`has_layout`: as asked_in_room()'s."""
+        """`has_layout`: as in asked_in_room()."""
         self._room_name = room_name
         self._has_layout = has_layout
         self._queue: asyncio.Queue[SourceEvent | None] = asyncio.Queue()
@@ -36,14 +37,14 @@ class SourceEvents:
         self._waiting_bytes = 0
         self._has_dropped = False
         self.observer: ObservedRoom | None = None
-        """Of whoever wants to know all that happens in the room."""
+        """Set if all events of the room are needed."""
 
     @property
     def is_over(self) -> bool:
         return self._over is not None
 
     async def stream(self) -> AsyncIterator[SourceEvent]:
-        """Until close()."""
+        """Runs until close()."""
         while (event := await self._queue.get()) is not None:
             if isinstance(event, Observed):
                 self._waiting_bytes -= _size_of(event.event)
@@ -72,7 +73,8 @@ class SourceEvents:
         self._queue.put_nowait(Notice(text, fields))
 
     def take_orders(self, told: Told) -> bool:
-        """What the recorder's metadata or attributes order; whether they change the picture too."""
+        """Takes orders from the recorder's metadata or attributes. Returns whether they change the picture
+        too."""
         asked = asked_in_room(told, has_layout=self._has_layout)
         for event in asked.events:
             self.put(event)
@@ -89,22 +91,22 @@ class SourceEvents:
         self._queue.put_nowait(None)
 
     def wake(self) -> None:
-        """What somebody waits for may be there now."""
+        """An awaited thing may be there now."""
         self._changed.set()
 
     async def wait_until(self, is_there: Callable[[], bool]) -> None:
-        """Looks again at each wake(). Raises EgressError when the room closed meanwhile."""
+        """Checks again at each wake(). Raises EgressError if the room closed meanwhile."""
         while not is_there():
             await self.next_change()
 
     async def next_change(self) -> None:
-        """Until the next wake(). Raises EgressError when the room closed meanwhile."""
+        """Waits for the next wake(). Raises EgressError if the room closed meanwhile."""
         self._changed.clear()
         self.refuse_if_over()
         await self._changed.wait()
 
     def refuse_if_over(self) -> None:
-        """Raises EgressError when the room was closed, or the recording failed."""
+        """Raises EgressError if the room was closed, or the recording failed."""
         if isinstance(self._over, Failed):
             raise self._over.error
         if self._over is not None:
@@ -116,5 +118,5 @@ class SourceEvents:
 
 
 def _size_of(event: RoomEvent) -> int:
-    """What it takes, roughly; 0 for what only the server tells."""
+    """Its approximate size; 0 for events that only the server sends."""
     return 1000 + event.packet.ByteSize() if isinstance(event, DataArrived) else 0

@@ -1,4 +1,4 @@
-"""From a recording of tracks to a file for each voice: as long as the recording, and in step with it."""
+"""Makes a file for each voice from a recording of tracks: as long as the recording, and in step with it."""
 
 import math
 from collections.abc import Mapping
@@ -20,8 +20,8 @@ def write_stems(
     length_ns: int,
     gains_db: Mapping[str, float],
 ) -> None:
-    """`paths` has a file for each voice, by identity; what is there is written over. Who is not in `gains_db`
-    stays as loud as they were. Blocking. Raises EgressError."""
+    """`paths`: a file for each voice, by identity, which is overwritten. Voices missing from `gains_db` keep
+    their loudness. Blocking. Raises EgressError."""
     try:
         written = {
             identity: StemFile(path, form, gains_db.get(identity, 0.0)) for identity, path in paths.items()
@@ -31,12 +31,12 @@ def write_stems(
                 written[identity].write(samples)
         for each in written.values():
             each.close()
-    except OSError as error:  # FFmpeg's errors of a disk are among them
+    except OSError as error:  # this includes FFmpeg's disk errors
         raise disk_error(error, next(iter(paths.values()))) from error
 
 
 def measured_lufs(file: MeetingFile, length_ns: int) -> dict[str, float]:
-    """How loud each voice is, by identity; minus infinity for one who says nothing. Blocking. Raises
+    """The loudness of each voice, by identity; minus infinity for silent ones. Blocking. Raises
     EgressError."""
     meters = {identity: LoudnessMeter() for identity in voices(file)}
     for blocks in stems(file, length_ns):
@@ -50,7 +50,7 @@ def measured_lufs(file: MeetingFile, length_ns: int) -> dict[str, float]:
 
 
 def gains_db(measured: Mapping[str, float], target_lufs: float) -> dict[str, float]:
-    """What brings each voice to `target_lufs`, as far as a live gain would go; silence stays silent."""
+    """The gain that brings each voice to `target_lufs`, within a live gain's limits; silence stays silent."""
     return {
         identity: min(max(target_lufs - lufs, LEAST_DB), MOST_DB)
         for identity, lufs in measured.items()

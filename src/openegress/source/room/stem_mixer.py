@@ -1,4 +1,4 @@
-"""Each participant's sound for itself, from a recording of all tracks: as they were heard, with silence
+"""Separates each participant's sound in a recording of all tracks: as it was heard, with silence in
 between."""
 
 from collections.abc import Iterator
@@ -13,13 +13,13 @@ from openegress.source.room.track_decoder import AudioTrackDecoder
 
 
 def voices(file: MeetingFile) -> list[str]:
-    """The identities of those who have sound, in the order of the file."""
+    """The identities of participants with sound, in file order."""
     return list(dict.fromkeys(each.identity for each in file.tracks if isinstance(each.codec, AudioCodec)))
 
 
 def stems(file: MeetingFile, length_ns: int) -> Iterator[dict[str, bytes]]:
-    """Blocks of 20 ms, the last of what is left, from media time zero on, by identity: interleaved s16
-    stereo. All that lies within `length_ns`."""
+    """Blocks of 20 ms (the last may be shorter) from media time zero to `length_ns`, by identity: interleaved
+    s16 stereo."""
     tracks = {each.index: each for each in file.tracks if isinstance(each.codec, AudioCodec)}
     decoders = {index: AudioTrackDecoder(Channel.BOTH, 0) for index in tracks}
     of_voice = {

@@ -1,4 +1,4 @@
-"""The tracks that a recording receives: what is selected is subscribed to, and nothing else."""
+"""The tracks that a recording receives: subscribes to what is selected, and to nothing else."""
 
 import asyncio
 from collections.abc import Iterable
@@ -16,25 +16,25 @@ class Listener(Protocol):
     """A source that takes frames, on the event loop."""
 
     def on_frame(self, track: Track, frame: EncodedFrame) -> None:
-        """`track` as it was when it was subscribed; `frame.track_sid` may be newer."""
+        """`track` as it was when subscribed; `frame.track_sid` may be newer."""
 
     def on_selection(self, selection: Selection) -> None:
-        """Tracks were added, taken away, muted or unmuted."""
+        """Tracks were added, removed, muted or unmuted."""
 
     def shed(self, what: Shedding) -> None:
-        """Memory is short."""
+        """Drops media, because memory is short."""
 
 
 class Intake(Enum):
-    """What is subscribed to."""
+    """Which tracks to subscribe to."""
 
     SELECTED = auto()
     NOTHING = auto()
-    """The recording is paused. Who is there, and what they publish, is followed all the same."""
+    """The recording is paused, but still follows participants and publications."""
 
 
 class SubscribedTracks:
-    """Nothing is subscribed to before listen()."""
+    """Subscribes to nothing before listen()."""
 
     def __init__(self, room: Room) -> None:
         self._room = room
@@ -42,7 +42,7 @@ class SubscribedTracks:
         self._beside: Listener | None = None
         self._subscribed: dict[str, Track] = {}
         self._asked: dict[str, VideoQuality] = {}
-        """The quality that has been asked for, by SID."""
+        """The requested quality, by SID."""
         self._takes_best = False
         self._intake = Intake.SELECTED
         self._applying = asyncio.Lock()
@@ -53,48 +53,48 @@ class SubscribedTracks:
         """The first key frame of each video track, by SID."""
 
     def take_best(self) -> None:
-        """Before listen(): every video comes in the best quality there is."""
+        """Call it before listen(): every video comes in the best available quality."""
         self._takes_best = True
 
     def listen(self, listener: Listener) -> None:
         self._listener = listener
 
     def listen_too(self, listener: Listener) -> None:
-        """To all that the other one hears, after it."""
+        """`listener` gets everything the other one gets, after it."""
         self._beside = listener
 
     def stop_listening(self) -> None:
         self._listener = self._beside = None
 
     def takes(self, sid: str) -> bool:
-        """It is subscribed to and still selected."""
+        """Whether it is subscribed to and still selected."""
         return sid in self._subscribed and any(track.sid == sid for track in self.selection.tracks)
 
     @property
     def have_arrived(self) -> bool:
-        """Each selected track that is not muted has sent its first packet."""
+        """Whether each selected, unmuted track has sent its first packet."""
         return all(track.sid in self.arrived or track.muted for track in self.selection.tracks)
 
     def last_arrival_ns(self) -> int | None:
-        """Unix ns at which the last of the selected tracks was there; None: none is."""
+        """Unix ns at which the last of the selected tracks arrived; None: none has."""
         selected = {track.sid for track in self.selection.tracks}
         return max((at for sid, at in self.arrived.items() if sid in selected), default=None)
 
     def take_in(self, intake: Intake) -> None:
-        """From the next apply() on."""
+        """Applies from the next apply() on."""
         self._intake = intake
         if intake is Intake.SELECTED:
             self.arrived.clear()
 
     async def release(self) -> None:
-        """Unsubscribes; what the room client still holds of the tracks reaches the listener first."""
+        """Unsubscribes; media that the room client still holds reaches the listener first."""
         sids = {*self._subscribed, *self._room.subscribed()}
         self._subscribed = {}
         if sids:
             await self._room.unsubscribe(sids)
 
     async def apply(self) -> None:
-        """Subscribes to what is selected and to nothing else."""
+        """Subscribes to selected tracks and to nothing else."""
         if self._listener is None:
             return
         self._listener.on_selection(self.selection)
@@ -104,7 +104,7 @@ class SubscribedTracks:
             selection = self.selection
             taken = selection.tracks if self._intake is Intake.SELECTED else ()
             wanted = {track.sid: track for track in taken}
-            # The room may hold a track under a SID by which nobody here has asked for it.
+            # The room may hold a track under a SID that was not requested here.
             gone = [sid for sid in {*self._subscribed, *self._room.subscribed()} if sid not in wanted]
             new = [track for sid, track in wanted.items() if sid not in self._subscribed]
             self._subscribed = {**wanted}
@@ -117,8 +117,8 @@ class SubscribedTracks:
                 await self._ask(selection)
 
     def _forget(self, gone: Iterable[str]) -> None:
-        """What is known of tracks that are given up, and of those that are not published any more: news of a
-        track may come after its end, and people may publish without end."""
+        """Forgets tracks that are unsubscribed or no longer published: news of a track may come after its
+        end, and people may publish without end."""
         published = {track.sid for track in self._room.tracks()}
         for known in (self._asked, self.arrived, self.key_frames):
             for sid in {*gone, *(known.keys() - published)}:
@@ -130,7 +130,7 @@ class SubscribedTracks:
         except EgressError as error:
             if error.code is not Code.NOT_FOUND:
                 raise
-            # Unpublished just now: its event is on the way.
+            # It was just unpublished: its event is on the way.
             self._subscribed.pop(track.sid, None)
 
     async def _ask(self, selection: Selection) -> None:

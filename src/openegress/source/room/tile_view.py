@@ -1,6 +1,6 @@
-"""One tile while it is shown: the last picture of its track, or its cover, drawn when either changes.
+"""Shows one tile: the last picture of its track, or its cover, drawn when either changes.
 
-Confined to the thread that decodes. Times are ns on the recording's timeline.
+Confined to the decoding thread. Times are ns on the recording's timeline.
 """
 
 import logging
@@ -17,16 +17,16 @@ from openegress.room import Track, TrackSource
 from openegress.source.room.scene import Look, Tile
 
 GONE_HOLD_NS = 1 * S
-"""The last picture of a track that was muted or taken away stays this long where nothing covers the tile:
-the next may be on its way."""
+"""How long the last picture of a muted or removed track stays if nothing covers the tile: the next may be on
+its way."""
 STALLED_HOLD_NS = 10 * S
-"""The last picture of a camera that stopped sending without a word."""
+"""How long the last picture of a camera stays that stopped sending without notice."""
 NEVER_NS = 1 << 62
-"""A shared screen that does not change sends nothing, and neither does a canvas, which does not say what it
-is: the last picture is still right."""
+"""An unchanging shared screen sends nothing, and neither does a canvas, which does not identify itself: the
+last picture is still right."""
 STILL = frozenset({TrackSource.SCREEN_SHARE, TrackSource.UNKNOWN})
 PENDING_NS = 1 * S
-"""Before a cover is drawn: a picture that is about to come needs none."""
+"""Before a cover is drawn: a picture about to come makes it unnecessary."""
 COVER_PAUSE_NS = 1 * S
 """Between two covers of a tile whose name changes."""
 
@@ -39,7 +39,7 @@ class Picture:
 
     frame: VideoFrame
     at_ns: int
-    """Of the slot that it was first seen in."""
+    """Time of the slot in which it first appeared."""
 
 
 class _Content(Enum):
@@ -49,7 +49,7 @@ class _Content(Enum):
 
 
 def hold_ns(tile: Tile) -> int:
-    """How long the last picture is shown when no other comes."""
+    """How long the last picture stays when no other comes."""
     if tile.track is None or tile.track.muted:
         return 0 if tile.name else GONE_HOLD_NS
     return NEVER_NS if tile.track.source in STILL else STALLED_HOLD_NS
@@ -58,24 +58,24 @@ def hold_ns(tile: Tile) -> int:
 class TileView:
     def __init__(self) -> None:
         self.wrote = False
-        """When last drawn: the canvas was changed."""
+        """Whether the last draw() changed the canvas."""
         self._tile: Tile | None = None
         self._look: Look | None = None
         self._rect = Rect(0, 0, 0, 0)
         self._awaited_from_ns = 0
         self._picture: Picture | None = None
         self._content: _Content | None = None
-        """What lies on the canvas; None: whatever was there before."""
+        """What lies on the canvas; None: unknown, to be drawn again."""
         self._drawn: VideoFrame | None = None
         self._fitting: Fitting | None = None
         self._fitter = Fitter()
         self._cover: VideoFrame | None = None
         self._cover_name = ""
         self._cover_ns = 0
-        """Of the slot that it was drawn for."""
+        """Time of the slot that the cover was drawn for."""
 
     def place(self, tile: Tile, rect: Rect, look: Look, at_ns: int, *, cleared: bool) -> None:
-        """`cleared`: nothing lies on the canvas any more, and all is drawn anew."""
+        """`cleared`: the canvas is empty, and everything is drawn again."""
         before = self._tile
         if before is None or _is_live(tile.track) != _is_live(before.track):
             self._awaited_from_ns = at_ns
@@ -88,11 +88,11 @@ class TileView:
             self._content, self._drawn = None, None
 
     def spoil(self) -> None:
-        """Something was drawn over it: it is drawn anew."""
+        """Something was drawn over it, so that it must be drawn again."""
         self._content, self._drawn = None, None
 
     def draw(self, canvas: Canvas, slot_ns: int, newest: Picture | None) -> bool:
-        """`newest` of the tile's track. True when the tile shows a picture that it did not show before."""
+        """`newest`: of the tile's track. Returns True if the tile shows a new picture."""
         assert self._tile is not None
         self.wrote = False
         if newest is not None and (self._picture is None or newest.frame is not self._picture.frame):
@@ -114,8 +114,8 @@ class TileView:
         return False
 
     def is_costly(self, canvas: Canvas, newest: Picture) -> bool:
-        """Drawing it takes longer than the recording's own size explains: it is far larger, or of another
-        size than the one before, for which everything is set up anew."""
+        """Whether drawing takes longer than the recording's own size explains: the picture is far larger, or
+        differs in size from the one before, which needs a new setup."""
         frame, drawn, whole = newest.frame, self._drawn, canvas.whole
         if drawn is not None and (drawn.width, drawn.height) != (frame.width, frame.height):
             return True
@@ -123,11 +123,11 @@ class TileView:
 
     @property
     def has_picture(self) -> bool:
-        """As last drawn."""
+        """As of the last draw()."""
         return self._content is _Content.PICTURE
 
     def forget(self) -> None:
-        """The last picture is not shown again, nor is anything kept that was set up for it."""
+        """Does not show the last picture again, and frees everything set up for it."""
         self._picture, self._content, self._drawn = None, None, None
         self._fitter = Fitter()
 
@@ -152,7 +152,7 @@ class TileView:
         self.wrote = True
 
     def _is_stale(self, slot_ns: int) -> bool:
-        """The cover shows a name that has changed, and was drawn long enough ago."""
+        """Whether the cover's name has changed, and the cover was drawn long enough ago."""
         assert self._tile is not None
         return self._cover_name != self._tile.name and slot_ns - self._cover_ns >= COVER_PAUSE_NS
 

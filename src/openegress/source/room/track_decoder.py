@@ -1,6 +1,6 @@
-"""A room's tracks while they are decoded: encoded frames in, the picture or the sound of a moment out.
+"""Decodes a room's tracks: encoded frames in, the picture or sound of a moment out.
 
-Confined to the thread that decodes. Times are ns on the recording's timeline.
+Confined to the decoding thread. Times are ns on the recording's timeline.
 """
 
 import time
@@ -23,46 +23,46 @@ from openegress.source.room.picture_times import MOST_REORDERED, PresentationTim
 
 
 class VideoTrackDecoder:
-    """Decodes as late as possible, so that what waits for its slot waits encoded. With B frames, as WHIP
+    """Decodes as late as possible, so that frames wait for their slots encoded. With B frames, as WHIP
     senders use them, a picture may leave the decoder only after others that were sent later."""
 
     def __init__(self, framerate: int, begun_ns: int, budget: DecodeBudget) -> None:
-        """`framerate` of the slots it will be asked for; `begun_ns`: since when frames may come."""
+        """`framerate`: of the slots; `begun_ns`: since when frames may come."""
         self._phase = SlotPhase(framerate)
         self._times = PresentationTimes()
         self._newest_ns = [begun_ns]
-        """Of the pictures that came, as many as can be reordered, rising."""
+        """Times of the latest pictures, as many as can be reordered, rising."""
         self._pending: deque[tuple[int, EncodedFrame]] = deque()
-        """In the order of decoding, with the times at which they are shown."""
+        """In decoding order, with their presentation times."""
         self._pending_bytes = 0
         self._inside: list[int] = []
-        """The times of those that the decoder has not given out yet."""
+        """Times of pictures that the decoder has not given out yet."""
         self._ready: deque[tuple[int, VideoFrame]] = deque()
         self._decoder: VideoDecoder | None = None
         self._has_begun = False
         self._budget = budget
         self._waits_since_ns: int | None = None
         self.wants_key = False
-        """A key frame has to be asked for."""
+        """Whether a key frame must be requested."""
 
     @property
     def newest_ns(self) -> int:
-        """Up to which slot the track has been heard of: later pictures may still come before others."""
+        """Up to which slot the track has been heard: pictures after it may still come out of order."""
         newest = self._newest_ns[max(0, len(self._newest_ns) - 1 - self._depth)]
         return newest - (self._phase.bias_ns or 0)
 
     @property
     def is_running(self) -> bool:
-        """It holds pictures, decoded or not."""
+        """Whether it holds pictures, decoded or not."""
         return self._decoder is not None or bool(self._pending)
 
     @property
     def held_bytes(self) -> int:
-        """What waits to be decoded."""
+        """Bytes that wait to be decoded."""
         return self._pending_bytes
 
     def left(self, slot_ns: int) -> float:
-        """Of its budget."""
+        """The rest of its budget."""
         return self._budget.left(slot_ns)
 
     @property
@@ -71,7 +71,7 @@ class VideoTrackDecoder:
         return self._budget.is_greedy()
 
     def put(self, at_ns: int, frame: EncodedFrame) -> Reason | None:
-        """A reason to leave the track out, or None."""
+        """Returns a reason to leave the track out, or None."""
         if frame.width * frame.height > MOST_PIXELS:
             return Reason.PIXELS
         wall = at_ns * VIDEO_TIME_BASE.denominator // S
@@ -83,14 +83,14 @@ class VideoTrackDecoder:
             self._pending_bytes += len(frame.data)
         else:
             self._has_begun = True
-            self._decode(at_ns, frame)  # the first one tells by how much the stream reorders
+            self._decode(at_ns, frame)  # the first one states by how much the stream reorders
         self._newest_ns = sorted([*self._newest_ns, at_ns])[-1 - MOST_REORDERED :]
         self._phase.observe(at_ns)
         return Reason.DECODING if self._pending_bytes > MOST_WAITING_BYTES else None
 
     def picture(self, slot_ns: int, late_ns: int, tracks: int) -> VideoFrame | None:
         """The newest picture up to `slot_ns` (by its phase) that there was time to decode. `tracks`: how many
-        are decoded; `late_ns`: how late pictures are shown. None: the same picture as at the last slot."""
+        are decoded; `late_ns`: how late pictures are shown. None: the same picture as in the last slot."""
         until_ns = slot_ns - late_ns + (self._phase.bias_ns or 0)
         while self._pending and self._is_due(until_ns):
             if not self._budget.allows(slot_ns, tracks):
@@ -109,19 +109,19 @@ class VideoTrackDecoder:
         return None
 
     def _forget_before_newest(self, until_ns: int) -> None:
-        """A picture may take 25 MB: of those that are due only the newest is kept."""
+        """Keeps only the newest picture that is due: one may take 25 MB."""
         while len(self._ready) > 1 and self._ready[1][0] <= until_ns:
             self._ready.popleft()
 
     def late_ns(self, slot_ns: int) -> int:
-        """How late pictures are because there has been no time for them."""
+        """How late pictures are because there was no time for them."""
         if self._waits_since_ns is None or not self._pending:
             return 0
         return slot_ns - max(self._waits_since_ns, self._pending[0][0])
 
     @contextmanager
     def measured(self, slot_ns: int) -> Iterator[None]:
-        """Time spent meanwhile counts for this track."""
+        """Charges the time spent meanwhile to this track."""
         began_ns = time.monotonic_ns()
         try:
             yield
@@ -129,7 +129,7 @@ class VideoTrackDecoder:
             self._budget.spend((time.monotonic_ns() - began_ns) / S, slot_ns)
 
     def drop(self) -> None:
-        """Forgets what waits; the next picture has to be a key frame."""
+        """Drops waiting frames; the next picture must be a key frame."""
         self._pending.clear()
         self._pending_bytes = 0
         self._inside = []
@@ -143,7 +143,7 @@ class VideoTrackDecoder:
         return min(self._decoder.depth, MOST_REORDERED) if self._decoder is not None else 0
 
     def _is_due(self, until_ns: int) -> bool:
-        """Whether a picture up to then is in the decoder, or waits for it."""
+        """Whether the decoder, or its queue, has a picture up to then."""
         waiting = (at_ns for at_ns, _ in self._pending)
         return any(at_ns <= until_ns for at_ns in (*self._inside, *waiting))
 
@@ -161,12 +161,12 @@ class VideoTrackDecoder:
             shown_ns = at_ns if picture.pts is None else picture.pts
             self._ready.append((shown_ns, picture))
             self._inside = [each for each in self._inside if each > shown_ns]
-        # A unit may show nothing, or be left out: no more are awaited than the stream reorders.
+        # A unit may show nothing, or be dropped: awaits no more pictures than the stream reorders.
         self._inside = sorted(self._inside)[-self._depth :] if self._depth else []
 
 
 class AudioTrackDecoder:
-    """Decodes at once: sound is small."""
+    """Decodes at once, because sound is small."""
 
     def __init__(self, channel: Channel, begun_ns: int) -> None:
         """`begun_ns`: since when frames may come."""
@@ -174,10 +174,10 @@ class AudioTrackDecoder:
         self._begun_ns = begun_ns
         self._decoder: AudioDecoder | None = None
         self._rtp_end: int | None = None
-        """RTP time at which the last packet heard ended; None where the next one's cannot be compared."""
+        """RTP time at which the last packet heard ended; None if the next one's cannot be compared."""
 
     def late_ns(self, at_ns: int) -> int:
-        """How far the sound around `at_ns`, which is given out next, lies behind its time."""
+        """How late the sound around `at_ns` is, which is given out next."""
         return self.mixed.late_at(at_ns * SAMPLE_RATE // S + BLOCK_SAMPLES) * S // SAMPLE_RATE
 
     @property
@@ -191,19 +191,19 @@ class AudioTrackDecoder:
             self._decoder = AudioDecoder(frame.codec)
             self._rtp_end = None
         samples = self._decoder.decode(frame.data)
-        if len(samples):  # a damaged packet is as good as lost: it is skipped
+        if len(samples):  # a damaged packet counts as lost
             self.mixed.write(at_ns, samples, self._skipped(frame))
-            # Of what was sent, not of what was decoded: a resampler keeps some of that back.
+            # The sent length, not the decoded one: a resampler keeps some samples back.
             duration = duration_of(frame.codec, frame.data)
             self._rtp_end = frame.rtp_timestamp + duration if duration else None
 
     def drop(self) -> None:
-        """Forgets the decoder, which may be at fault."""
+        """Discards the decoder, which may be at fault."""
         self._decoder = None
 
     def _skipped(self, frame: EncodedFrame) -> int | None:
-        """See MixerInput.write. A sender that starts its RTP clock anew seems to have skipped much, or less
-        than nothing, which comes to the same."""
+        """See MixerInput.write. A sender that restarts its RTP clock seems to have skipped much, or a
+        negative amount, which has the same effect."""
         if self._rtp_end is None:
             return None
         return (frame.rtp_timestamp - self._rtp_end) * SAMPLE_RATE // frame.clock_rate

@@ -1,7 +1,7 @@
-"""A room joined for one egress: it keeps the selection subscribed as tracks come and go, and knows the end.
+"""Joins a room for one egress, keeps the selection subscribed as tracks come and go, and detects the end.
 
-The room is the client's; what to record is selection's; what to do with frames is the listener's.
-Everything here runs on the event loop.
+The client owns the room, `selection` decides what to record, and the listener handles frames. Everything here
+runs on the event loop.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ from openegress.source.room.track_policy import RoomState, TrackPolicy
 
 
 class TrackFollower:
-    """Join, wait for what the request names, follow it, and end."""
+    """Joins, waits for what the request names, follows it, and ends."""
 
     def __init__(
         self,
@@ -68,8 +68,8 @@ class TrackFollower:
         *,
         has_layout: bool = True,
     ) -> None:
-        """`memory_bytes`: what this process may take before it sheds; 0: as much as there is. `has_layout`:
-        the policy lays out the room."""
+        """`memory_bytes`: what this process may use before it sheds media; 0: all there is. `has_layout`: the
+        policy lays out the room."""
         self._room = room
         self._policy = policy
         self._patience = patience or Patience()
@@ -101,10 +101,10 @@ class TrackFollower:
         return self._tracks.key_frames
 
     async def join(self) -> None:
-        """Joins and waits until what the request names is there.
+        """Joins, and waits until everything that the request names is there.
 
-        Raises EgressError: NOT_FOUND for a track or participant that does not appear, or what the room
-        client has to say about the connection.
+        Raises EgressError: NOT_FOUND for a track or participant that does not appear, or the room client's
+        error about the connection.
         """
         self.joined = await self._room.join()
         self._connecting = asyncio.create_task(self._connect(), name="room media path")
@@ -113,25 +113,25 @@ class TrackFollower:
         await self._wait_for_requested()
         wrong = self._policy.wrong_kind(self._state())
         if wrong:
-            raise invalid(f"track {wrong} is not of the kind that the request takes it for: audio or video")
+            raise invalid(f"track {wrong} is not of the requested kind: audio or video")
         self._began = True
 
     def observe(self, observer: ObservedRoom) -> None:
-        """Before join(): what it sees of the room are events of ours too."""
+        """Call it before join(): what it sees of the room becomes part of our events."""
         self._events.observer = observer
 
     def take_best(self) -> None:
-        """Before subscribe(): every video in the best quality there is."""
+        """Call it before subscribe(): every video comes in the best available quality."""
         self._tracks.take_best()
 
     def listen_too(self, listener: Listener) -> None:
-        """Before subscribe(): to all that its listener hears."""
+        """Call it before subscribe(): `listener` gets everything the other one gets."""
         self._tracks.listen_too(listener)
 
     async def subscribe(self, listener: Listener) -> None:
-        """Frames and changes go to `listener` from here on. Returns when the media path is up.
+        """Sends frames and changes to `listener` from here on. Returns when the media path is up.
 
-        Raises EgressError when it does not come up, or the room closed meanwhile.
+        Raises EgressError if it does not come up, or the room closed meanwhile.
         """
         self._tracks.listen(listener)
         watching = watch_memory(self._memory_bytes, listener.shed, self._events.notice)
@@ -142,9 +142,9 @@ class TrackFollower:
         self._events.refuse_if_over()
 
     async def wait_for_media(self, timeout_s: float) -> None:
-        """Until each selected track that is not muted has sent its first packet, or time is up.
+        """Waits until each selected, unmuted track has sent its first packet, or time is up.
 
-        Raises EgressError when the room closed meanwhile.
+        Raises EgressError if the room closed meanwhile.
         """
         try:
             async with asyncio.timeout(timeout_s):
@@ -153,22 +153,22 @@ class TrackFollower:
             self.notice("no media from some tracks yet", after_s=timeout_s)
 
     async def first_key_frame(self, sid: str) -> KeyFrameArrived:
-        """Raises EgressError when the room closed meanwhile."""
+        """Raises EgressError if the room closed meanwhile."""
         await self._events.wait_until(lambda: sid in self.key_frames)
         return self.key_frames[sid]
 
     async def release(self) -> None:
-        """Unsubscribes; what the room client still holds of the tracks reaches the listener first."""
+        """Unsubscribes; media that the room client still holds reaches the listener first."""
         await self._tracks.release()
 
     async def pause(self) -> None:
-        """Unsubscribes; what the room client still holds of the tracks reaches the listener first."""
+        """Unsubscribes; media that the room client still holds reaches the listener first."""
         self._tracks.take_in(Intake.NOTHING)
         await self._apply()
 
     async def resume(self, timeout_s: float) -> int:
-        """Subscribes again; returns the unix ns at which the last of the tracks was there, or now where none
-        is. Raises as wait_for_media() does."""
+        """Subscribes again. Returns the unix ns at which the last of the tracks arrived, or now if there are
+        none. Raises like wait_for_media()."""
         self._tracks.take_in(Intake.SELECTED)
         await self._apply()
         await self.wait_for_media(timeout_s)
@@ -176,17 +176,17 @@ class TrackFollower:
         return self.now_ns() if arrived_ns is None else arrived_ns
 
     async def change_rules(self, rules: EndRules) -> None:
-        """What ends the recording by itself, from now on."""
+        """Replaces the rules that end the recording by itself."""
         self._policy.change_rules(rules)
         await self._reselection.change()
 
     async def change_layout(self, metadata: str) -> None:
-        """As these metadata of the recorder ask for it."""
+        """Applies the layout in the recorder's metadata."""
         self._metadata = metadata
         await self._reselection.change()
 
     def now_ns(self) -> int:
-        """Unix time on the clock of the frames."""
+        """Unix time on the frames' clock."""
         return self._room.now_ns()
 
     def batch_reads(self) -> None:
@@ -209,14 +209,14 @@ class TrackFollower:
         return (*self._room.losses(), *self._locked.losses())
 
     def fail(self, error: EgressError) -> None:
-        """The source has found out that it cannot go on."""
+        """The source cannot continue."""
         self._events.end(Failed(error))
 
     def notice(self, text: str, **fields: str | int | float | bool | None) -> None:
         self._events.notice(text, **fields)
 
     def events(self) -> AsyncIterator[SourceEvent]:
-        """Until close(). One Closed or Failed at most."""
+        """Runs until close(). Has at most one Closed or Failed."""
         return self._events.stream()
 
     async def close(self) -> None:
@@ -245,7 +245,7 @@ class TrackFollower:
                 raise not_found(*missing) from None
 
     def _missing(self) -> tuple[Missing, str]:
-        """What is waited for. Raises EgressError where that is of no use, or the room is closed."""
+        """What the recording waits for. Raises EgressError if waiting is useless, or the room is closed."""
         self._events.refuse_if_over()
         what, name = self._policy.missing(self._state(), self.selection)
         refuse_useless(what, name, self._room.tracks(), self._why_useless)
@@ -313,7 +313,7 @@ class TrackFollower:
                 await self._reselection.change()
             case ConnectionLost(reason):
                 self.notice("connection to room lost", reason=reason)
-                # Nobody has left: we only cannot see them.
+                # Nobody has left: the recorder just cannot see them.
                 self._grace.mark_rejoin()
                 self._grace.revoke()
             case Reconnected(after_s):
@@ -330,13 +330,13 @@ class TrackFollower:
                 self.notice("data left out: it is end-to-end encrypted", identity=identity, reason=reason)
 
     def _refuse_named(self, sid: str, identity: str) -> None:
-        """Fails the recording if it is for this track, of which nothing could be decrypted so far."""
+        """Fails the recording if it is for this track, none of which could be decrypted so far."""
         track = next((each for each in self.selection.tracks if each.sid == sid), None)
         if track is not None and self._policy.names(track, self.selection):
             self.fail(room_failures.undecipherable(sid, identity))
 
     def _is_single(self, track: Track) -> bool:
-        """The one track that is recorded, whatever SID it has by now."""
+        """Whether it is the only recorded track, whatever its current SID."""
         return bool(self._policy.single_track_id) and any(t.sid == track.sid for t in self.selection.tracks)
 
     def _on_subscription_failed(self, sid: str, reason: str) -> None:
@@ -357,7 +357,7 @@ class TrackFollower:
         out = self._room.left_out()
         tracks = [track for track in self._room.tracks() if self._room.lock(track) is None]
         return RoomState(
-            # A track that is left out sends nothing: it counts as muted.
+            # A track that is left out sends nothing, so it counts as muted.
             [replace(track, muted=True) if track.sid in out else track for track in tracks],
             self._room.participants(),
             self._speakers,

@@ -1,4 +1,4 @@
-"""Which of a room's tracks a recording takes as they come and go, and which of them it depends on."""
+"""Decides which tracks of a room a recording takes as they come and go, and which it depends on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ class LastRejoin(Enum):
 
     NEVER = auto()
     EARLIER = auto()
-    """A track that the request names may have another id since."""
+    """A track that the request names may have another id since then."""
     RECENT = auto()
-    """The same, and other participants may not be back yet."""
+    """Recently: other participants may not be back yet either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,57 +30,57 @@ class RoomState:
     """In order of publishing."""
     participants: Sequence[Participant]
     speakers: Sequence[str] = ()
-    """Identities of those who speak, the loudest first."""
+    """Identities of current speakers, the loudest first."""
     metadata: str = ""
     """The recorder's own metadata, which sets its layout."""
     last_rejoin: LastRejoin = LastRejoin.NEVER
     now_s: float = 0.0
     """Monotonic."""
     name_only: frozenset[str] = frozenset()
-    """Identities of those who are shown by their names, and by nothing else."""
+    """Identities of participants who appear only by name."""
 
 
 class TrackPolicy(Protocol):
-    """What a follower asks about its request. Each follower has its own, which may remember what happened."""
+    """What a follower asks about its request. Each follower has its own policy, which may keep state."""
 
     @property
     def single_track_id(self) -> str:
-        """The only track, whose muting is news; "": none."""
+        """The only track, whose muting is reported; "": none."""
 
     @property
     def recheck_at_s(self) -> float | None:
-        """When to select anew though nothing has happened, as of the last selection."""
+        """When to select again even if nothing has happened, as of the last selection."""
 
     def select(self, room: RoomState, before: Selection) -> Selection: ...
 
     def missing(self, room: RoomState, selection: Selection) -> tuple[Missing, str]:
-        """What is waited for before the recording can start: (what, its id or identity)."""
+        """What the recording still waits for before it can start: (what, its id or identity)."""
 
     def refusal(self, track: Track, what: Missing) -> str:
-        """Why `track` is not recorded, though `what` is missing: the end of a sentence that begins with it.
-        "": it may be."""
+        """Why `track` is not recorded, though `what` is missing: the end of a sentence that begins with the
+        track. "": it can be recorded."""
 
     def wrong_kind(self, room: RoomState) -> str:
-        """The id of a track that is not of the kind it is asked for; "" when none."""
+        """The id of a track whose kind differs from the requested one; "" if none."""
 
     def verdict(self, room: RoomState, selection: Selection) -> Verdict:
-        """Whether a recording that has begun goes on."""
+        """Whether a recording that has begun continues."""
 
     def needs(self, sid: str, selection: Selection) -> bool:
-        """Without this track there is nothing to record."""
+        """Whether there is nothing to record without this track."""
 
     def names(self, track: Track, selection: Selection) -> bool:
-        """The request is for this track, or for its participant."""
+        """Whether the request is for this track, or for its participant."""
 
     def wants(self, track: Track, selection: Selection) -> bool:
-        """The track would be recorded, were it not encrypted."""
+        """Whether the track would be recorded if it were not encrypted."""
 
     def change_rules(self, rules: EndRules) -> None:
-        """What ends the recording by itself, for policies that see to it."""
+        """Replaces the rules that end the recording by itself, for policies that apply them."""
 
 
 class PolicyAround:
-    """Implements TrackPolicy by another one, for those that decide some of it themselves."""
+    """Implements TrackPolicy by delegation, for policies that decide only part of it."""
 
     def __init__(self, policy: TrackPolicy) -> None:
         self._policy = policy
@@ -122,10 +122,10 @@ class PolicyAround:
 
 
 class RequestedTracks:
-    """Tracks that a request names one by one, or by their participant. Implements TrackPolicy."""
+    """Tracks that a request names individually, or by participant. Implements TrackPolicy."""
 
     def __init__(self, source: MediaSource, quality: VideoQuality | None) -> None:
-        """`quality`: what the output needs of a picture; None takes the best there is."""
+        """`quality`: needed for a picture; None takes the best available."""
         self._source = source
         self._quality = quality
 
@@ -167,4 +167,4 @@ class RequestedTracks:
         return track in alone.tracks
 
     def change_rules(self, rules: EndRules) -> None:
-        """It has none."""
+        """It has no such rules."""

@@ -1,6 +1,6 @@
-"""The tracks of a room as they come, beside what is composed of the same frames.
+"""Keeps a room's tracks as they come, beside the picture composed from the same frames.
 
-On the event loop, and on the timeline of what is composed: what that leaves out, its tracks do.
+Runs on the event loop, on the composed picture's timeline, and leaves out the same pauses.
 """
 
 from collections import deque
@@ -19,23 +19,23 @@ from openegress.source.room.tracks_source import RoomTracksSource
 
 
 class TracksBeside:
-    """Implements source.room.subscribed_tracks.Listener. start(), then connect(), then stop()."""
+    """Implements source.room.subscribed_tracks.Listener. Call start(), then connect(), then stop()."""
 
     def __init__(self, follower: TrackFollower, kinds: Collection[MediaKind] = frozenset(MediaKind)) -> None:
-        """`follower` is somebody else's, who joins, subscribes, pauses and closes it. `kinds`: of tracks that
-        are kept."""
+        """The caller owns `follower`: it joins, subscribes, pauses and closes it. `kinds`: of tracks to
+        keep."""
         self._kinds = kinds
         self._shared = _SharedRoom(follower)
         self._tracks = RoomTracksSource(cast(TrackFollower, self._shared))
         self._packets = HeldPackets()
         self._held: deque[tuple[Track, EncodedFrame]] | None = deque()
-        """From before the start, or since a pause; None: frames are taken at once."""
+        """Frames from before the start, or since a pause; None: frames are taken at once."""
         self._from_ns = 0
-        """What was sent before is left out."""
+        """Frames sent earlier are dropped."""
         self._until_ns: int | None = None
-        """So is what was sent since then. None: nothing."""
+        """Frames sent later are dropped, too. None: none are."""
         self._cut_ns = 0
-        """How much of the time until now is left out."""
+        """Total time left out so far."""
 
     async def start(self, zero_ns: int) -> None:
         """`zero_ns`: unix ns of media time zero."""
@@ -44,29 +44,29 @@ class TracksBeside:
         self._take_held()
 
     def connect(self, sinks: Sequence[PacketSink]) -> None:
-        """None: no output opened that takes them."""
+        """Empty `sinks`: no output that takes the tracks has opened."""
         self._packets.open(sinks)
 
     def pause(self, mode: PauseMode, paused_ns: int) -> None:
-        """What was sent from then on, unix ns, is left out. Of a pause that is held, nothing comes."""
+        """Drops media sent from that unix ns on. During a hold, no media comes."""
         if mode is PauseMode.HOLD:
             self._tracks.end_sequences()
         elif self._until_ns is None:
             self._until_ns, self._held = paused_ns, deque()
 
     def resume(self, resumed_ns: int) -> None:
-        """It goes on with what was sent at this unix ns or later."""
+        """Continues with media sent at this unix ns or later."""
         if self._until_ns is None:
             return
-        # What was sent before the pause has come by now. Key frames may lie in what is left out: others are
-        # asked for.
+        # Media sent before the pause has arrived by now. The dropped media may contain key frames: new ones
+        # are requested.
         self._tracks.end_sequences()
         self._cut_ns += resumed_ns - self._until_ns
         self._until_ns, self._from_ns = None, resumed_ns
         self._take_held()
 
     async def stop(self) -> None:
-        """Gives out what is still held."""
+        """Writes held packets."""
         await self._tracks.stop()
 
     # --- Listener
@@ -85,7 +85,7 @@ class TracksBeside:
         self._tracks.on_selection(selection)
 
     def shed(self, what: Shedding) -> None:
-        """Whoever composes sees to it."""
+        """The composing source does that."""
 
     # --- inside
 
@@ -101,7 +101,7 @@ class TracksBeside:
 
 
 class _SharedRoom:
-    """The part of a TrackFollower that a RoomTracksSource asks, without what is somebody else's to do."""
+    """The part of a TrackFollower that a RoomTracksSource uses, without what the other source does."""
 
     def __init__(self, follower: TrackFollower) -> None:
         self._follower = follower
@@ -115,7 +115,7 @@ class _SharedRoom:
         self._follower.request_key_frame(sid)
 
     def batch_reads(self) -> None:
-        """Whoever composes knows whether it may wait."""
+        """The composing source knows whether it may wait."""
 
     async def release(self) -> None:
         """Nothing is subscribed to for the tracks alone."""

@@ -1,6 +1,6 @@
-"""All tracks of a room as they are, each for itself, as people come and go: nothing decoded.
+"""Passes all tracks of a room through separately, as people come and go, without decoding.
 
-Everything runs on the event loop: the work is a few numbers a frame.
+Everything runs on the event loop: the work is a few numbers per frame.
 """
 
 import asyncio
@@ -31,27 +31,27 @@ from openegress.source.room.track_follower import TrackFollower
 L = TypeVar("L", SoundTrack, PictureTrack)
 
 _SOUND_OF = {TrackSource.SCREEN_SHARE: TrackSource.SCREEN_SHARE_AUDIO}
-"""What a picture is in step with; all others are with the microphone."""
+"""The sound that a picture is in step with; otherwise the microphone."""
 
 
 @dataclass(slots=True)
 class Counted:
-    """Frames of all tracks."""
+    """Counts frames of all tracks."""
 
     frames: int = 0
-    """That were recorded."""
+    """Recorded frames."""
     dropped: int = 0
 
 
 class RoomTracksSource:
-    """Implements source.PacketSource for any number of tracks. Its packets say which they are of."""
+    """Implements source.PacketSource for any number of tracks. Its packets name their tracks."""
 
     def __init__(self, follower: TrackFollower, data: Sequence[DataRoute] = ()) -> None:
-        """`follower` has joined; it is closed with the source. `data`: what of it is recorded too."""
+        """`follower` has joined; the source closes it. `data`: which data is recorded too."""
         self._follower = follower
         self._selection = follower.selection
         self._held: deque[tuple[Track, EncodedFrame]] = deque()
-        """From before the start."""
+        """Frames from before the start."""
         self._came = asyncio.Event()
         self._sink: PacketSink | None = None
         self._cut = PassthroughCut()
@@ -60,7 +60,7 @@ class RoomTracksSource:
         self._data = RecordedData(data, self._file_tracks)
         self._sounds: dict[str, tuple[Track, SoundTrack]] = {}
         self._pictures: dict[str, tuple[Track, PictureTrack]] = {}
-        """By SID. Those that are gone stay until their publisher publishes the same again."""
+        """By SID. Tracks that are gone stay until their publisher publishes the same source again."""
         self._newest_sound: dict[tuple[str, TrackSource], SoundTrack] = {}
         """By identity and source."""
         self._layer_timers: dict[str, asyncio.TimerHandle] = {}
@@ -73,11 +73,11 @@ class RoomTracksSource:
         await wait_for_sound(self._awaits_sound, self._came)
 
     def formats(self) -> Sequence[StreamFormat]:
-        """None: each packet brings its own."""
+        """Empty: each packet brings its own."""
         return []
 
     def name_values(self) -> dict[str, str]:
-        """None: there is no one track that a file could be named after."""
+        """Empty: no single track could name a file."""
         return {}
 
     async def start(self, sink: PacketSink) -> int:
@@ -93,8 +93,8 @@ class RoomTracksSource:
         return self._zero_ns
 
     async def pause(self, mode: PauseMode) -> int:
-        """What comes from now on is not received, and left out of the recording or a hole in its tracks.
-        Returns when, in unix ns. Raises EgressError where the tracks cannot be given up."""
+        """Stops receiving: the recording leaves the time out, or has a gap in its tracks. Returns when the
+        pause began, in unix ns. Raises EgressError if the tracks cannot be unsubscribed."""
         now_ns = self._follower.now_ns()
         self._cut.begin(now_ns, mode)
         try:
@@ -106,14 +106,14 @@ class RoomTracksSource:
         return now_ns
 
     def end_sequences(self) -> None:
-        """Pictures go on with a key frame each: what comes next does not follow what was there."""
+        """Each picture continues with a key frame: later frames do not follow earlier ones."""
         self._end_layer_waits()
         for _, pictures in self._pictures.values():
             self._emit(pictures.end_sequence())
 
     async def resume(self) -> int:
-        """The recording goes on with the first key frame of any picture, or with sound where none is sent;
-        where there is a hole, with what comes. Returns when, in unix ns. Raises EgressError when the room
+        """The recording continues with the first key frame of any picture, or with sound if there is none;
+        after a gap, with any media. Returns when it continued, in unix ns. Raises EgressError if the room
         closed meanwhile."""
         if self._cut.mode is PauseMode.HOLD:
             resumed_ns = self._follower.now_ns()
@@ -189,7 +189,7 @@ class RoomTracksSource:
         self._selection = selection
 
     def shed(self, what: Shedding) -> None:
-        """Nothing waits here: what is short of memory is the output, which gets fewer pictures."""
+        """Nothing waits here. The outputs use the memory, and get fewer pictures."""
         selected = {track.sid for track in self._selection.tracks}
         pictures = [(each.written_bytes, sid) for sid, (_, each) in self._pictures.items() if sid in selected]
         if what is Shedding.TRACK and pictures:
@@ -202,8 +202,8 @@ class RoomTracksSource:
         return self._cut.open_since_ns is not None
 
     def _awaits_sound(self) -> bool:
-        """Whether sound has arrived, but not yet its place on the timeline: it must not lie before media time
-        zero."""
+        """Whether sound has arrived whose place on the timeline is not known yet: it must not lie before
+        media time zero."""
         held = {track.sid for track, _ in self._held}
         return any(
             track.kind is MediaKind.AUDIO and track.sid in self._follower.arrived and track.sid not in held
@@ -225,7 +225,7 @@ class RoomTracksSource:
         self._counted.dropped += not packets and not pictures.is_waiting
         self._emit(packets)
         if pictures.is_waiting and track.sid not in self._layer_timers:
-            # By the clock too: a picture that stands still is not followed by one that ends the wait.
+            # A clock ends the wait too: an unchanging picture has no successor that could.
             loop = asyncio.get_running_loop()
             timer = loop.call_later(WAIT_NS / S, self._end_layer_wait, track.sid, pictures)
             self._layer_timers[track.sid] = timer
@@ -250,7 +250,7 @@ class RoomTracksSource:
         return self._line(self._pictures, track, PictureTrack)
 
     def _line(self, lines: dict[str, tuple[Track, L]], track: Track, new: type[L]) -> L:
-        """That of `track` among `lines`; the same goes on where its publisher publishes it again."""
+        """The line of `track` among `lines`; the same one continues if its publisher publishes it again."""
         if (known := lines.get(track.sid)) is not None:
             return known[1]
         former = self._former(track, [each for each, _ in lines.values()])
@@ -263,13 +263,13 @@ class RoomTracksSource:
         return line
 
     def _former(self, track: Track, known: Sequence[Track]) -> Track | None:
-        """The same as its publisher published it before, and does no more."""
+        """The same source in an earlier publication that has ended."""
         selected = {each.sid for each in self._selection.tracks}
         return next((each for each in known if each.key == track.key and each.sid not in selected), None)
 
     def _sound_late_ns(self, picture: Track) -> int:
-        """Pictures keep to the sound of their publisher where that had to be written late: it cannot be
-        hurried as it is, and a picture can wait."""
+        """Pictures stay in step with their publisher's sound if that was written late: passed-through sound
+        cannot be sped up, but a picture can wait."""
         source = _SOUND_OF.get(picture.source, TrackSource.MICROPHONE)
         sound = self._newest_sound.get((picture.participant.identity, source))
         return sound.late_ns if sound is not None else 0

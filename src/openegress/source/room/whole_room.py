@@ -1,4 +1,4 @@
-"""What every recording of a whole room has in common: how much it takes of one person, and its end. Pure."""
+"""Rules for every recording of a whole room: how many tracks of one person, and when it ends. Pure."""
 
 import logging
 from collections import Counter
@@ -13,17 +13,18 @@ from openegress.source.room.selection import Missing, Selection, Verdict
 from openegress.source.room.track_policy import LastRejoin, RoomState
 
 MOST_TRACKS = 40
-"""Of a kind, of one participant: an interpreter with forty languages."""
+"""Limit per kind and participant: an interpreter with forty languages."""
 
 _log = logging.getLogger(__name__)
 
 
 class TrackBounds:
-    """The first tracks of each: who publishes hundreds is not recorded at the expense of all."""
+    """Keeps the first tracks of each participant: publishing hundreds must not harm the other
+    participants."""
 
     def __init__(self) -> None:
         self._over: set[str] = set()
-        """Who publishes more than is recorded."""
+        """Participants who exceed the limit."""
 
     def within(self, tracks: Sequence[Track]) -> list[Track]:
         counts: Counter[tuple[str, MediaKind]] = Counter()
@@ -41,9 +42,9 @@ class TrackBounds:
 
 
 class WholeRoom:
-    """What a TrackPolicy of a whole room answers; what it selects is its own.
+    """The common part of a TrackPolicy for a whole room; subclasses select the tracks.
 
-    It ends with the last who leaves. A room that nobody has entered yet goes on.
+    It ends when the last participant leaves. It continues while nobody has entered yet.
     """
 
     single_track_id = ""
@@ -57,7 +58,7 @@ class WholeRoom:
         return None
 
     def missing(self, room: RoomState, selection: Selection) -> tuple[Missing, str]:
-        return Missing.NOTHING, ""  # whoever comes later is recorded from then on
+        return Missing.NOTHING, ""  # later participants are recorded from then on
 
     def refusal(self, track: Track, what: Missing) -> str:
         return ""
@@ -80,4 +81,4 @@ class WholeRoom:
         return False
 
     def change_rules(self, rules: EndRules) -> None:
-        """It has none."""
+        """It has no such rules."""

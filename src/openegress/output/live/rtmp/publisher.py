@@ -88,16 +88,18 @@ class Publisher:
                 _check_goes_on(words)
 
     def close(self) -> None:
-        """Says that the stream is over."""
-        self._command("FCUnpublish", None, self._url.key)
-        self._command("deleteStream", None, self._stream)
+        """Says that the stream is over. In one piece: some servers hang up at the first word of it."""
+        over = self._next_command("FCUnpublish", None, self._url.key)
+        gone = self._next_command("deleteStream", None, self._stream)
+        self._wire.send(self._writer.encode(over) + self._writer.encode(gone))
 
     def _shake_hands(self, deadline_s: float) -> bytes:
         """Returns what came behind it."""
         self._wire.send(_VERSION + bytes(8) + os.urandom(_HANDSHAKE_BYTES - 8))
         data = b""
         while len(data) < 1 + 2 * _HANDSHAKE_BYTES:
-            data += self._heard(deadline_s)
+            _left_s(deadline_s)
+            data += self._wire.receive()
         self._wire.send(data[1 : 1 + _HANDSHAKE_BYTES])
         return data[1 + 2 * _HANDSHAKE_BYTES :]
 
@@ -112,10 +114,15 @@ class Publisher:
 
     def _command(self, name: str, *values: Value, channel: int = _COMMANDS, stream: int = 0) -> int:
         """Returns its number."""
+        self._tell(self._next_command(name, *values, channel=channel, stream=stream))
+        return self._commands
+
+    def _next_command(
+        self, name: str, *values: Value, channel: int = _COMMANDS, stream: int = 0
+    ) -> RtmpMessage:
         self._commands += 1
         body = amf0.encode(name, self._commands, *values)
-        self._tell(RtmpMessage(MessageKind.COMMAND, body, channel, stream))
-        return self._commands
+        return RtmpMessage(MessageKind.COMMAND, body, channel, stream)
 
     def _tell(self, message: RtmpMessage) -> None:
         self._wire.send(self._writer.encode(message))
@@ -156,9 +163,11 @@ class Publisher:
         return waiting.pop(0)
 
     def _heard(self, deadline_s: float) -> bytes:
-        if time.monotonic() > deadline_s:
-            raise RtmpError(f"the server had not taken the stream after {OPEN_S:g} s")
-        return self._wire.receive()
+        """Waits as long as the server may ask others, without a word."""
+        try:
+            return self._wire.receive(_left_s(deadline_s))
+        except TimeoutError:
+            raise _not_taken() from None
 
     def _taken(self, data: bytes) -> list[Words]:
         """Commands, behind all else that was answered."""
@@ -185,6 +194,17 @@ class Publisher:
             self._acknowledged_bytes = self._heard_bytes
             count = (self._heard_bytes % 2**32).to_bytes(4)
             self._tell(RtmpMessage(MessageKind.ACKNOWLEDGEMENT, count))
+
+
+def _left_s(deadline_s: float) -> float:
+    """Raises RtmpError when nothing is left."""
+    if (left_s := deadline_s - time.monotonic()) <= 0:
+        raise _not_taken()
+    return left_s
+
+
+def _not_taken() -> RtmpError:
+    return RtmpError(f"the server had not taken the stream after {OPEN_S:g} s")
 
 
 def _check_taken(words: Words) -> None:

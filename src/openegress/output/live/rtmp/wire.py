@@ -45,10 +45,10 @@ class Wire:
             raise _gone()
         return data
 
-    def receive(self) -> bytes:
-        """Waits for something. Raises OSError."""
+    def receive(self, within_s: float | None = None) -> bytes:
+        """Waits for something, as long as for any peer, or `within_s`. Raises OSError."""
         while not (data := self.take()):
-            self._wait(select.POLLIN, self._stall_s)
+            self._wait(select.POLLIN, self._stall_s if within_s is None else within_s)
         return data
 
     def hang_up(self, within_s: float) -> None:

@@ -1,5 +1,5 @@
-"""Rooms laid out without a browser: who has a tile, where it lies, who is in focus.
+"""Lays out rooms without a browser: who has a tile, where it lies, who is in focus.
 
-The page in web/template lays out by the same rules; one table of scenes (tests/unit/data/scenes.json) is
-checked against both.
+The page in web/template uses the same rules; both are checked against one table of scenes
+(tests/unit/data/scenes.json).
 """

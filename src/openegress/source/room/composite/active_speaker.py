@@ -1,12 +1,13 @@
-"""Who is in focus: the loudest speaker, but neither for a cough nor changing every second. Pure."""
+"""Chooses the speaker in focus: the loudest, but not after a cough, and without changing every second.
+Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 TAKEOVER_S = 0.5
-"""A new speaker gets the focus after this long when the old one is silent: longer than a "yes"."""
+"""A new speaker gets the focus after this long if the old one is silent: longer than a "yes"."""
 OVERLAP_S = 2.0
-"""... and after this long when both speak."""
+"""... and after this long if both speak."""
 HOLD_S = 1.0
 """Nobody loses the focus sooner than this: viewers need time to see a picture."""
 
@@ -16,18 +17,18 @@ class ActiveSpeaker:
     focus: str | None = None
     """Identity."""
     spoken: bool = False
-    """Somebody has spoken; before that the focus is only the first who came."""
+    """Whether somebody has spoken; before that the first participant has the focus."""
     challenger: str | None = None
     challenging_since_s: float = 0.0
     changed_at_s: float = float("-inf")
     recheck_at_s: float | None = None
-    """When to step again although nothing has happened; None: not needed."""
+    """When to step again even if nothing has happened; None: not needed."""
 
 
 def step(
     speaker: ActiveSpeaker, active: Sequence[str], eligible: Sequence[str], now_s: float
 ) -> ActiveSpeaker:
-    """The focus at `now_s`. `active` are speaking, the loudest first; `eligible` may be in focus, the
+    """The focus at `now_s`. `active`: current speakers, the loudest first. `eligible`: who may be in focus,
     preferred ones first."""
     loudest = next((identity for identity in active if identity in eligible), None)
     preferred = loudest or (eligible[0] if eligible else None)

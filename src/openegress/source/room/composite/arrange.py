@@ -17,16 +17,16 @@ from openegress.source.room.composite.tiles import Seat
 
 @dataclass(frozen=True, slots=True)
 class ArrangedRoom:
-    """The picture, and the state that keeps tiles in their places in the next one."""
+    """The picture, and the state that keeps tiles in place in the next one."""
 
     rects: Mapping[str, Rect] = field(default_factory=dict)
-    """Of the shown seats by their keys, in their order; a seat without one is hidden."""
+    """Rectangles of the shown seats by key, in seat order; a seat without one is hidden."""
     focus: str | None = None
     """Key of the seat in focus; None in a grid."""
     others: tuple[str, ...] = ()
-    """Keys of the other seats in their order."""
+    """Keys of the other seats, in order."""
     fits: Mapping[str, Fit] = field(default_factory=dict)
-    """Of seats that are not fitted as they would be."""
+    """Fits of seats that differ from their default."""
 
 
 EMPTY = ArrangedRoom()
@@ -41,8 +41,8 @@ def arrange(
     canvas: Size,
     before: ArrangedRoom = EMPTY,
 ) -> ArrangedRoom:
-    """`speaker` is an identity, `recent` identities by when they spoke last, the latest first: they are
-    shown when there is no room for all."""
+    """`speaker`: an identity. `recent`: identities by when they last spoke, the latest first, who are shown
+    if there is no room for all."""
     focus = focus_of(seats, speaker)
     if focus is None:
         return EMPTY
@@ -55,7 +55,7 @@ def arrange(
 
 
 def focus_of(seats: Sequence[Seat], speaker: str | None) -> Seat | None:
-    """A screen share replaces the active speaker, and the first one stays."""
+    """A screen share replaces the active speaker, and the first of several keeps the focus."""
     for seat in seats:
         if seat.screen and not seat.muted:
             return seat
@@ -66,13 +66,13 @@ def focus_of(seats: Sequence[Seat], speaker: str | None) -> Seat | None:
 
 
 def by_recency(seats: Sequence[Seat], recent: Sequence[str]) -> list[Seat]:
-    """The latest speakers first, then whoever came first."""
+    """The latest speakers first, then the others in order of arrival."""
     rank = {identity: index for index, identity in reversed(list(enumerate(recent)))}
     return sorted(seats, key=lambda seat: rank.get(seat.participant.identity, len(recent)))
 
 
 def choose(seats: Sequence[Seat], capacity: int, recent: Sequence[str]) -> Sequence[Seat]:
-    """Those shown when there is no room for all, in their order."""
+    """The seats to show if there is no room for all, in order."""
     if len(seats) <= capacity:
         return seats
     chosen = {seat.key for seat in by_recency(seats, recent)[:capacity]}
@@ -80,7 +80,7 @@ def choose(seats: Sequence[Seat], capacity: int, recent: Sequence[str]) -> Seque
 
 
 def keep_places(seats: Sequence[Seat], before: Sequence[str]) -> list[Seat]:
-    """Those who were there keep their places (`before`, keys in order); newcomers fill the gaps, then the
+    """Seats that were there keep their places (`before`, keys in order); newcomers fill the gaps, then the
     end."""
     staying = {seat.key: seat for seat in seats if seat.key in before}
     coming = [seat for seat in seats if seat.key not in staying]
@@ -105,7 +105,7 @@ def _beside(
     focus: Seat, seats: Sequence[Seat], recent: Sequence[str], canvas: Size, before: ArrangedRoom
 ) -> ArrangedRoom:
     beside = [seat for seat in seats if seat.key != focus.key]
-    # The one who loses the focus takes the place of the one who gets it.
+    # The seat that loses the focus takes the place of the one that gets it.
     places = [before.focus if key == focus.key else key for key in before.others]
     shown = choose(beside, side_capacity(canvas), recent)
     others = keep_places(shown, [key for key in places if key is not None])

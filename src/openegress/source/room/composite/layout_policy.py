@@ -1,4 +1,4 @@
-"""A room in one picture: everybody who publishes, and all their sound."""
+"""Shows a room in one picture: everybody who publishes, and all their sound."""
 
 import logging
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from openegress.source.room.track_policy import RoomState
 from openegress.source.room.whole_room import WholeRoom
 
 WARM_HIDDEN = 6
-"""Hidden videos that are kept running, in their smallest layer, so that they are there when shown."""
+"""Hidden videos that keep running, in their smallest layer, so that they can be shown at once."""
 DARK = Look((0x11,) * 3, (0x22,) * 3, (0x4A,) * 3, (0xFF,) * 3, (0xEE,) * 3)
 LIGHT = Look((0xFF,) * 3, (0xE4,) * 3, (0x8A,) * 3, (0xFF,) * 3, (0x22,) * 3)
 
@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 class LayoutPolicy(WholeRoom):
     """Implements source.room.track_policy.TrackPolicy.
 
-    Remembers who was in focus and where tiles lay, so that nothing moves without need.
+    Remembers who was in focus and where tiles lay, so that nothing moves needlessly.
     """
 
     def __init__(
@@ -49,8 +49,8 @@ class LayoutPolicy(WholeRoom):
         pictures: PictureFiles = PictureFiles(),  # noqa: B008
         specs: Sequence[LayoutSpec] = (),
     ) -> None:
-        """`routes`: which sound goes where; none: a picture without sound. `pictures` and `specs`: those that
-        may be asked for while it runs."""
+        """`routes`: which sound goes where; empty: a picture without sound. `pictures` and `specs`: may be
+        requested while it runs."""
         super().__init__()
         self._looks = looks
         self._pictures = pictures
@@ -92,13 +92,13 @@ class LayoutPolicy(WholeRoom):
         asked = orders.layout_in(metadata)
         if asked is None:
             return
-        # What is wrong with it is told by whoever took its orders.
+        # The order's recipient reports what is wrong with it.
         change, _ = orders.in_metadata(asked)
         try:
             look_options.refuse_unknown_pictures(change.looks, self._pictures)
             self._looks = look_options.changed(self._looks, change.looks)
         except EgressError as error:
-            _log.warning("how it looks stays as it is: %s", error.text)
+            _log.warning("the look stays unchanged: %s", error.text)
         if change.layout is None:
             return
         self._layout = layouts.parse(change.layout, self._specs)
@@ -129,7 +129,7 @@ class LayoutPolicy(WholeRoom):
         )
 
     def _from_below(self, seats: Sequence[Seat]) -> list[Seat]:
-        """Those shown; regions may overlap."""
+        """The seats shown, from bottom to top; regions may overlap."""
         rects = self._staging.rects
         shown = [seat for seat in seats if seat.key in rects]
         if self._layout.spec is None:
@@ -160,7 +160,7 @@ class LayoutPolicy(WholeRoom):
         return replace(look, background_picture=self._pictures.backgrounds.get(background, ""))
 
     def _qualities(self, scene: Scene) -> dict[str, VideoQuality]:
-        """What each picture is drawn at."""
+        """The quality at which each picture is drawn."""
         smallest = VideoQuality(2, 2, self._framerate)
         return {track.sid: smallest for track in scene.hidden} | {
             tile.track.sid: VideoQuality(
@@ -172,6 +172,6 @@ class LayoutPolicy(WholeRoom):
 
 
 def _eligible(seats: Sequence[Seat]) -> list[str]:
-    """Who may be in focus, those with a picture first."""
+    """Who may be in focus, participants with a picture first."""
     cameras = [seat for seat in seats if not seat.screen]
     return [seat.participant.identity for seat in sorted(cameras, key=lambda seat: seat.muted)]

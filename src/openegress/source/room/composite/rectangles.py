@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from openegress.media.geometry import Rect
 
 GRID_CAPACITY = 25
-"""With more tiles than this, nobody can be recognised."""
+"""With more tiles than this, nobody is recognisable."""
 _ASPECT = 16 / 9
 
 
@@ -32,7 +32,8 @@ def gap_of(canvas: Size) -> int:
 
 
 def grid_rects(count: int, canvas: Size) -> Sequence[Rect]:
-    """`count` equal cells that fill the canvas row by row, a short last row centred; one has no border."""
+    """`count` equal cells that fill the canvas row by row, with a short last row centred; one cell has no
+    border."""
     if count <= 0:
         return ()
     if count == 1:
@@ -62,7 +63,7 @@ def side_capacity(canvas: Size) -> int:
 
 
 def focus_rects(others: int, canvas: Size) -> FocusRects:
-    """The focus with up to `side_capacity` others beside it; alone it takes the whole canvas."""
+    """The focus with up to `side_capacity` others beside it; alone it fills the canvas."""
     if others <= 0:
         return FocusRects(_whole(canvas), ())
     gap, tile = gap_of(canvas), _side_tile(canvas)
@@ -94,7 +95,8 @@ def _columns_for(count: int, canvas: Size) -> int:
 
 
 def _side_tile(canvas: Size) -> Size:
-    """Beside the focus: a sixth of a wide canvas at its left, of a tall one at its top."""
+    """The tile size beside the focus: a sixth of the canvas, at the left if it is wide, at the top if it is
+    tall."""
     gap = gap_of(canvas)
     if canvas.width >= canvas.height:
         width = _even((canvas.width - 3 * gap) / 6)

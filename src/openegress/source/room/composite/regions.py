@@ -1,4 +1,4 @@
-"""Arranges a room in an operator's own layout: who is in which region, and where that is. Pure."""
+"""Arranges a room in an operator's own layout: who is in which region, and where it lies. Pure."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ def arrange_regions(
     canvas: Size,
     before: ArrangedRoom,
 ) -> ArrangedRoom:
-    """As arrange(). Rectangles are in drawing order: they may overlap."""
+    """Like arrange(). Rectangles are in drawing order, because they may overlap."""
     placed: list[tuple[int, str, Rect]] = []
     fits: dict[str, Fit] = {}
     taken: set[str] = set()
@@ -70,7 +70,7 @@ def _rects(region: Region, count: int, canvas: Size) -> Sequence[Rect]:
 
 
 def _within(whole: Rect, cell: Rect) -> Rect:
-    """A region of few pixels has no room for gaps."""
+    """A tiny region has no room for gaps."""
     width, height = min(cell.width, whole.width), min(cell.height, whole.height)
     x, y = min(cell.x, whole.width - width), min(cell.y, whole.height - height)
     return Rect(whole.x + x, whole.y + y, width, height)

@@ -1,4 +1,4 @@
-"""Which tiles a room has, in an order that does not change while people talk. Pure."""
+"""Which tiles a room has, in an order that stays the same while people talk. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ _AGENT, _EGRESS = "agent", "egress"
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """What has a tile, wherever that is."""
+    """A participant or screen that has a tile, wherever it lies."""
 
     key: str
-    """Outlives republishing and reconnecting: it is made from the identity, not from the track."""
+    """Survives republishing and reconnecting, because it is made from the identity, not the track."""
     participant: Participant
     track: Track | None
     """None: the participant publishes no video."""
@@ -34,14 +34,14 @@ class Seat:
 
     @property
     def fit(self) -> Fit:
-        """Cameras are cropped to their tile, except upright ones; a shared screen is always shown whole."""
+        """Cameras are cropped to their tile, except portrait ones; a shared screen is always shown whole."""
         if self.screen or (self.track is not None and self.track.height > self.track.width):
             return Fit.CONTAIN
         return Fit.COVER
 
 
 def attendees(participants: Sequence[Participant]) -> list[Participant]:
-    """Everybody but recorders, in the order in which they came."""
+    """Everybody but recorders, in order of arrival."""
     people = [each for each in participants if each.kind != _EGRESS]
     return sorted(people, key=lambda each: (each.joined_at_ms, each.identity))
 
@@ -49,8 +49,8 @@ def attendees(participants: Sequence[Participant]) -> list[Participant]:
 def seats_of(
     participants: Sequence[Participant], tracks: Sequence[Track], name_only: frozenset[str] = frozenset()
 ) -> list[Seat]:
-    """A participant who publishes nothing has no tile, and an agent that only speaks has one only while
-    nobody else has. Those in `name_only` have one whatever they publish."""
+    """A participant who publishes nothing has no tile. An agent that only speaks has one only while nobody
+    else has. Participants in `name_only` have one whatever they publish."""
     seats = {
         each.identity: _seats_of_one(each, tracks, has_name=each.identity in name_only)
         for each in attendees(participants)
