@@ -35,7 +35,7 @@ OVERTAKEN_NS = 600 * MS
 """Less than room.rtp.nack.AUDIO's patience."""
 RESEND_PAUSE_NS = 100 * MS
 MOST_RESENT = 3
-"""livekit-server answers at most this many requests for a packet, and not again within RESEND_PAUSE_NS."""
+"""livekit-server answers a packet's requests so many times at most, and not again within RESEND_PAUSE_NS."""
 RTX_SSRC = 10_000
 SFU_REPORT_NS = 3 * S
 """As in livekit-server: it continues from the publisher's newest report by its own clock."""

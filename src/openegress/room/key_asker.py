@@ -20,7 +20,7 @@ from openegress.room.budget import RefillRate, TokenBucket
 AGAIN = Backoff(first_s=2.0, ceiling_s=15.0, least=0.75)
 """Seconds between questions about one participant, while answers do not help."""
 QUESTIONS = RefillRate(0.5, 6)
-"""Questions about one room: per second, and at once."""
+"""Questions of one room, a second and at once."""
 SOON_S = 2.0
 """A question that will be allowed within this time is worth waiting for: frames until then do not count as
 lost."""

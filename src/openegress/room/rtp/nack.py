@@ -1,9 +1,8 @@
-"""Schedules the requests for one missing packet: when to request it, when to repeat that, and when to stop.
-Pure.
+"""The schedule of requests for one missing packet: when to ask, when to ask again, and when to stop. Pure.
 
 A recorder can wait: a packet that arrives a second late is as good as one in time. LiveKit answers at most
 three times for a packet, and not sooner than min(100 ms, two round trips) after the last answer, so the
-intervals between requests grow.
+requests grow apart instead of repeating quickly.
 """
 
 from dataclasses import dataclass
@@ -41,9 +40,9 @@ ENOUGH_REQUESTS = 4
 """A packet that none of them brings cannot be had: livekit-server answers three."""
 VIDEO = NackPolicy()
 AUDIO = NackPolicy(patience_ns=700 * MS, most_patience_ns=700 * MS)
-"""A publisher's own network loses packets too. The server does not have those, and passes the holes on.
-Packets after a hole wait for it. Sound that waits for longer than a transcoded recording waits for a track
-becomes silence there (source.room.compositor.AUDIO_PATIENCE_NS, less the way here). This leaves time for six
+"""A publisher's own network loses packets too. Nobody has those: the server passes the holes on. What comes
+behind a hole waits for it. Whatever waits for longer than a transcoded recording waits for a track becomes
+silence there (source.room.compositor.AUDIO_PATIENCE_NS, less the way here). This leaves time for six
 requests, and for round trips of 0.6 s."""
 
 

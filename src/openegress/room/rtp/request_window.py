@@ -1,9 +1,8 @@
-"""Limits how many lost packets are requested at a time, and measures how long answers take. Pure.
+"""How many lost packets are asked for at a time, and how long their answers take. Pure.
 
-Answers share the path with new packets. If its queue is full, answers arrive late or not at all, and requests
-that are sooner or larger make the queue longer for all. As in TCP (RFC 5681), the window grows by one for
-each answer, and halves when answers fail to come.
-"""
+Answers share the path with what is sent anew. Where its queue is full they arrive late or not at all, and
+whoever asks sooner, or for more, makes the queue longer for all. As TCP does (RFC 5681): one more at a time
+for each answer, half as many where answers fail to come."""
 
 from collections import deque
 
@@ -12,14 +11,13 @@ from openegress.core.units import MS, S
 MOST_PACKETS = 400
 """A second of 4 Mbit/s."""
 LEAST_PACKETS = 8
-"""The smallest window, and the first: answered within 40 ms, it makes up for a fifth of 2 Mbit/s that is
-lost."""
+"""As many as at first: answered within 40 ms, they make up for a fifth of 2 Mbit/s that is lost."""
 SHRINKS_EVERY_NS = 100 * MS
-"""The window shrinks at most this often: packets that are lost at once are one failure."""
+"""At most: what is lost at once is one failure."""
 LOOKED_AT = 8
-"""Answers; the quickest of them gives the round trip. The others may have had more than one request."""
+"""Answers, of which the quickest tells the round trip. The others may have been asked for more than once."""
 FIRST_ANSWER_NS = 250 * MS
-"""Before the first answer. livekit-server answers three requests for a packet: they must not all come before
+"""While none has come. livekit-server answers three requests for a packet: they must not all come before
 the first answer."""
 LONGEST_ROUND_TRIP_NS = 1 * S
 
@@ -34,7 +32,7 @@ class RequestWindow:
 
     @property
     def round_trip_ns(self) -> int | None:
-        """From a request to its answer; None: there was none yet."""
+        """From a request to its answer; None: none has come."""
         return min(LONGEST_ROUND_TRIP_NS, *self._took_ns) if self._took_ns else None
 
     @property
@@ -43,11 +41,11 @@ class RequestWindow:
         return FIRST_ANSWER_NS if self.round_trip_ns is None else self.round_trip_ns * 5 // 4
 
     def left(self, unanswered: int) -> int:
-        """How many may be requested while this many answers may still come."""
+        """How many may be asked for, while so many answers may still come."""
         return max(0, self._size - unanswered)
 
     def answered(self, took_ns: int) -> None:
-        """A packet has come this long after the first request for it."""
+        """A packet has come, so long after the first request for it."""
         self._took_ns.append(took_ns)
         self._size = min(MOST_PACKETS, self._size + 1)
 

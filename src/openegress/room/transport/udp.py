@@ -1,9 +1,9 @@
 """A UDP socket that is read in batches when much arrives, with the time of arrival of each datagram.
 
-asyncio wakes up once for each datagram, which costs more than a recorder's work on it. If datagrams follow
-closely, reading pauses, and then takes everything that is there. The socket's buffer holds many times that.
-The kernel notes when each one arrived (socket(7), SO_TIMESTAMPNS), so neither a pause nor a busy event loop
-makes a datagram seem late.
+asyncio wakes up once for each datagram, which costs more than what a recorder does with it. Where datagrams
+follow closely, reading pauses, and then takes everything that is there. The socket's buffer holds many times
+that. The kernel notes when each one arrived (socket(7), SO_TIMESTAMPNS), so neither a pause nor a busy event
+loop makes a datagram seem late.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ RELAXED_PAUSE_S = 0.1
 CLOSE = 0.4
 """Datagrams that follow one another within this share of the pause are read in batches."""
 MAX_BATCH = 512
-"""Datagrams read at a time, so that other work gets its turn."""
+"""At a time, so that other work gets its turn."""
 MAX_WAITING = 8192
 """More than fit into a socket's buffer."""
 MAX_DATAGRAM_BYTES = 2048
@@ -63,7 +63,7 @@ class ReadingPace:
         return since_s < CLOSE * self._pause_s
 
     def pause_s(self, count: int) -> float:
-        """The pause until the next batch, after one of `count` datagrams."""
+        """Until the next batch, after one of `count` datagrams."""
         return self._pause_s if count < MAX_BATCH else 0.0
 
 
