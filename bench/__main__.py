@@ -79,7 +79,7 @@ def render(row: Row, result: Result, cold_s: float) -> str:
 
 
 def _against(value: float, target: float | None, form: str) -> str:
-    """The value, in bold where it misses its target."""
+    """The value, in bold if it misses its target."""
     text = form.format(value)
     return f"**{text}** (aim {abs(target):g})" if target is not None and value > target else text
 

@@ -1,6 +1,6 @@
 """`python -m bench.api_load [--rate 200] [--seconds 20] [--records 1000]`: how long a busy API takes to list.
 
-Requests are made at their due times whether earlier ones are answered or not, and each is timed from when it
+Requests are sent at their due times whether or not earlier ones are answered, and each is timed from when it
 was due: a server that falls behind cannot hide it.
 """
 
@@ -30,9 +30,9 @@ class Load:
     p99_ms: float
     worst_ms: float
     cpu_ms: float
-    """Of the server, for each request: what a busy machine hardly changes."""
+    """CPU time of the server for each request, which a busy machine hardly changes."""
     late_ms: float
-    """By how much, at the 99th percentile, requests were made late: the machine's doing, not the server's."""
+    """How late requests were sent, at the 99th percentile: caused by the machine, not by the server."""
 
     def __str__(self) -> str:
         return (
@@ -43,7 +43,7 @@ class Load:
 
 
 def ended_records(count: int) -> list[EgressInfo]:
-    """As room composites leave them."""
+    """Records as room composites leave them."""
     now_ns = time.time_ns()
     infos = []
     for index in range(count):
@@ -75,7 +75,7 @@ def ended_records(count: int) -> list[EgressInfo]:
 
 
 async def fill(service: Service, count: int) -> None:
-    """Before the service starts."""
+    """Call it before the service starts."""
     service.data.mkdir(parents=True)
     store = SqliteStore(service.data / "openegress.db")
     await store.open()
@@ -85,7 +85,7 @@ async def fill(service: Service, count: int) -> None:
 
 
 async def list_at(service: Service, rate: float, seconds: float) -> Load:
-    """ListEgress of everything, `rate` times a second."""
+    """Calls ListEgress for everything, `rate` times a second."""
     url = f"{service.url}/twirp/livekit.Egress/ListEgress"
     headers = {"Authorization": f"Bearer {egress_token(service.api_key, service.api_secret)}"}
     took_ms: list[float] = []

@@ -1,6 +1,7 @@
-"""`python -m bench.burst [--recordings 16]`: so many recordings of an audio track, asked for at once.
+"""`python -m bench.burst [--recordings 16]`: starts this many recordings of an audio track at once.
 
-How long until the first, the median and the last is ACTIVE and COMPLETE, and what they take together.
+It measures how long until the first, the median and the last is ACTIVE and COMPLETE, and what they use
+together.
 """
 
 import argparse
@@ -68,7 +69,7 @@ async def run(count: int) -> None:
     with tempfile.TemporaryDirectory(prefix="openegress-bench-") as folder:
         async with LivekitServer() as server, Publisher(server, ROOM, "p0", audio=AudioSpec(tone_hz=300)):
             track_id = next(iter((await published(server, 1)).values()))
-            # Admission is by a recording's usual cost, of which two cores have no sixteen to give.
+            # Admission uses a recording's usual cost, and two cores do not have room for sixteen of those.
             config = {"deny_networks": [], "cpu_cost": {"track_cpu_cost": 0.02}}
             async with Service(Path(folder), server, config) as service:
                 await burst(service, track_id, count)

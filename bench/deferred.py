@@ -27,7 +27,7 @@ def busy_s(pid: int) -> float:
 
 
 def all_busy_s(pid: int) -> float:
-    """Of a process and all it has started, whether they are still there or not."""
+    """CPU time of a process and all processes that it has started, whether or not they still run."""
     spent_s = 0.0
     for each in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
         times = each.cpu_times()

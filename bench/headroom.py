@@ -1,9 +1,10 @@
-"""Pictures that are left out while other processes want the machine, by `encoder_speed`, auto too.
+"""Counts pictures that are dropped while other processes want the machine, by `encoder_speed`, including
+auto.
 
-    python -m bench.headroom [spinners] [seconds]
+python -m bench.headroom [spinners] [seconds]
 
-Busy pictures of 1280x720 come thirty times a second to an encoder of each speed, all at once and each in a
-process of its own, and so many processes spin beside: all have the same share of the machine.
+Busy pictures of 1280x720 come thirty times a second to an encoder of each speed, all at once, each in a
+process of its own. As many processes as given spin beside them: all have the same share of the machine.
 """
 
 import asyncio
@@ -28,7 +29,7 @@ READY_S = 12.0
 
 
 class Counted:
-    """Where packets go."""
+    """Counts the packets."""
 
     def __init__(self) -> None:
         self.size_bytes = 0
@@ -42,7 +43,7 @@ def _fail(error: EgressError) -> None:
 
 
 async def left_out(encoding: VideoEncoding, frames: list[av.VideoFrame], seconds: int) -> tuple[int, str]:
-    """In real time; and at which speeds it was encoded."""
+    """Runs in real time; also returns the speeds at which it was encoded."""
     pipeline, sink = EncodePipeline(encoding, None, steady=False, on_error=_fail), Counted()
     pipeline.attach([sink], [])
     pipeline.start()

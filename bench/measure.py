@@ -24,8 +24,8 @@ from testkit.service import Service, location
 from testkit.stream_servers import RtmpServer
 
 SETTLE_S = 14.0
-"""After ACTIVE, before the window: what starting costs is another matter. Tracks of a room wait three to six
-seconds for a sender report, and as long again is spent on making up for it."""
+"""The time after ACTIVE before the window: the cost of a start is another matter. Tracks of a room wait three
+to six seconds for a sender report, and making up for that takes as long again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +33,18 @@ class Result:
     name: str
     cores: float
     mib: float
-    """That it adds to the process that handlers are forked from, and all below that."""
+    """What it adds to the fork server, and to all processes below that."""
     active_s: float
     stopped_s: float
     fps: float
     unique: float
-    """Share of the frames that show a picture not shown before."""
+    """Share of the frames that show a new picture."""
     av_ms: tuple[float, float, float] | None
-    """Least, median, most."""
+    """Minimum, median, maximum."""
 
 
 def combined(results: Sequence[Result]) -> Result:
-    """Measurements of one row as one: the least cores, memory and times, the worst recording."""
+    """Combines measurements of one row: the lowest cores, memory and times, and the worst recording."""
     offsets = [result.av_ms for result in results if result.av_ms is not None]
     return Result(
         results[0].name,
@@ -89,7 +89,8 @@ async def scene(row: Row) -> AsyncIterator[tuple[LivekitServer | None, Setting]]
 
 
 async def measure(row: Row, folder: Path, seconds: float, *, warm: bool) -> Result:
-    """Records for `seconds` after it has settled, which a start without a warm handler is not waited for."""
+    """Records for `seconds` after the recording has settled. A start without a waiting handler is not waited
+    for."""
     async with scene(row) as (server, setting):
         config: dict[str, Any] = {
             "prewarmed_browsers": 1 if warm and row.page else 0,
@@ -130,7 +131,7 @@ async def measure(row: Row, folder: Path, seconds: float, *, warm: bool) -> Resu
 
 
 async def published(server: LivekitServer, tracks: int) -> dict[int, str]:
-    """Track ids of the first publisher by type, once so many are there."""
+    """Track ids of the first publisher by type, once this many are published."""
     while True:
         listed = await server.room_service().list_participants(api.ListParticipantsRequest(room=ROOM))
         for participant in listed.participants:
@@ -140,7 +141,7 @@ async def published(server: LivekitServer, tracks: int) -> dict[int, str]:
 
 
 async def settled(service: Service) -> None:
-    """Returns when the service has done what it does ahead of requests."""
+    """Returns when the service has finished the work that it does ahead of requests."""
     pid = service.pid
     process = psutil.Process(pid)
     while True:
@@ -176,7 +177,8 @@ def _tile(row: Row) -> Rect | None:
 
 
 def changes(path: Path, tile: Rect | None) -> int:
-    """How many pictures show a counter that the one before did not, however much of it is in sight."""
+    """How many pictures show a counter that the previous one did not show, even if only a part of it is in
+    sight."""
     count, last = 0, b""
     for _, frame in frames(path):
         luma = crop(luma_of(frame), tile)

@@ -3,9 +3,9 @@
     python -m bench.packets
     python -m bench.packets --only video --once     one pass, for a profiler
 
-SRTP packets lie in the socket's buffer and are then taken by what a recorder takes them with: the socket read
-in batches, SRTP, the track, its packets in order, frames on their time. Sending is not measured. What a real
-room adds are wake-ups, a few hundred a second.
+SRTP packets lie in the socket's buffer, and a recorder's code then takes them: the socket read in batches,
+SRTP, the track, its packets in order, frames on their time. Sending is not measured. A real room adds
+wake-ups, a few hundred a second.
 """
 
 import argparse
@@ -33,9 +33,9 @@ from testkit.rtp_sender import payloads
 
 HEADER = struct.Struct("!BBHII")
 BATCH = 24
-"""As many as a pause of 0.1 s gathers of a track of 2.5 Mbit/s."""
+"""As many as a track of 2.5 Mbit/s gathers in a pause of 0.1 s."""
 SECONDS = 20
-"""Of media in a pass."""
+"""Seconds of media in a pass."""
 PASSES = 5
 TYPES = {
     108: PayloadType(108, Encoding.H264, 90_000, 1, 109, ()),
@@ -69,7 +69,7 @@ def packets(row: Row, session: Session, ssrc: int) -> list[bytes]:
 
 
 class Reader:
-    """Implements udp.DatagramReader, as the ICE and media transports do it between them."""
+    """Implements udp.DatagramReader, as the ICE and media transports do together."""
 
     def __init__(self, session: Session, demux: Demux) -> None:
         self._session, self._demux = session, demux

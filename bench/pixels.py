@@ -5,9 +5,9 @@
     python -m bench.pixels --frames 300 --once    one pass, for a profiler
 
 Prepared VP8 is decoded, drawn into a grid and encoded, so that nothing waits for anything. Figures are CPU
-time (user and system), the least of three passes. What the encoder makes of it is compared with what it was
-given: PSNR of luma, and the kbit/s it took. Busy pictures are blocks of 8 pixels that move by 8: where they
-are not scaled, they are kinder to an encoder than what cameras send.
+time (user and system), the least of three passes. The encoder's output is compared with its input: PSNR of
+luma, and the kbit/s it took. Busy pictures are blocks of 8 pixels that move by 8: unless they are scaled,
+they are easier for an encoder than pictures of cameras.
 """
 
 import argparse
@@ -47,7 +47,7 @@ class Row:
     tiles: int
     canvas: Size
     sent: Size
-    """Of each participant's pictures: the layer that a tile of this size gets."""
+    """The layer of each participant's pictures that a tile of this size gets."""
     busy: bool = False
 
 
@@ -84,7 +84,7 @@ class Cost:
 
 
 def sent(row: Row, number: int, frames: int) -> list[tuple[bytes, bool]]:
-    """What a participant sends."""
+    """The pictures that a participant sends."""
     colour = COLOURS[number % len(COLOURS)]
     spec = PictureSpec(row.sent.width, row.sent.height, FPS, colour, busy=row.busy, matrix=Matrix.BT601)
     pattern, encoder = Pattern(spec), LiveEncoder("vp8", row.sent.width, row.sent.height, FPS, 2500)

@@ -1,8 +1,8 @@
 """`make profile ROW="room composite, calm"`: where the CPU time of a row goes, by thread and by function.
 
-What each thread took is the kernel's own count. What a function took is a thread's count, shared out among
-the stacks that py-spy saw of it. A thread of a library (an encoder's, a browser's) has no stacks of Python,
-and is in the first table alone.
+The time of each thread is the kernel's own count. The time of a function is its share of a thread's count, by
+the stacks that py-spy sampled. A thread of a library (an encoder's, a browser's) has no Python stacks, and is
+only in the first table.
 """
 
 import argparse
@@ -22,15 +22,15 @@ from testkit.service import Service
 RATE_HZ = 100
 SHOWN = 25
 WAITS = ("PyThread_acquire_lock_timed", "select_epoll_poll", "take_gil", "time_sleep")
-"""A thread that waits there takes no CPU, though py-spy may see it on its way in or out."""
+"""A thread that waits there uses no CPU, though py-spy may see it on its way in or out."""
 _NEAR_THE_END = 4
-"""Frames of a stack in which a wait is looked for: below it lie those of the C library alone."""
+"""The number of frames of a stack in which a wait is looked for: below it are only those of the C library."""
 _WITHIN_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """What py-spy saw of a thread, from its beginning down to where it was."""
+    """A sampled stack of a thread, from its beginning down to the running function."""
 
     tid: int
     thread: str
@@ -61,7 +61,8 @@ def stacks_of(raw: str) -> list[Stack]:
 def seconds_by_frame(
     stacks: Iterable[Stack], cpu_s: dict[int, float], frames: Callable[[Stack], Iterable[str]]
 ) -> list[tuple[str, float]]:
-    """CPU seconds of frames, the most first. `cpu_s` is of threads; `frames` says which of a stack count."""
+    """CPU seconds of frames, the largest first. `cpu_s` is by thread; `frames` says which frames of a stack
+    count."""
     every = list(stacks)
     # Libraries without symbols sleep at the same address of the C library as Python does.
     asleep = {stack.frames[-1] for stack in every if _waits(stack) and _has_no_name(stack.frames[-1])}
@@ -86,18 +87,18 @@ def _has_no_name(frame: str) -> bool:
 
 
 def where_it_was(stack: Stack) -> tuple[str, ...]:
-    """A library without symbols is one place."""
+    """A library without symbols counts as one place."""
     last = stack.frames[-1]
     return (f"somewhere in {last.partition(' (')[2].rstrip(')')}" if _has_no_name(last) else last,)
 
 
 def functions_of_ours(stack: Stack) -> tuple[str, ...]:
-    """By function, whatever line of it."""
+    """By function, whatever its line."""
     return tuple(frame.rpartition(":")[0] + ")" for frame in stack.frames if "openegress/" in frame)
 
 
 async def profile(row: Row, seconds: float) -> tuple[list[ThreadTime], list[Stack]]:
-    """Records the row, and looks on for `seconds` once it has settled."""
+    """Records the row, and samples for `seconds` once it has settled."""
     with tempfile.TemporaryDirectory(prefix="openegress-profile-") as name:
         folder = Path(name)
         async with scene(row) as (server, setting):
@@ -120,7 +121,7 @@ async def profile(row: Row, seconds: float) -> tuple[list[ThreadTime], list[Stac
 
 
 def _threads(pid: int) -> list[ThreadTime]:
-    """Of the process and all below it, since they began."""
+    """The threads of the process and all below it, with their CPU time since they began."""
     found = []
     root = psutil.Process(pid)
     for process in (root, *root.children(recursive=True)):
@@ -130,12 +131,12 @@ def _threads(pid: int) -> list[ThreadTime]:
                 label = f"{process.name()} {process.pid}"
                 found.append(ThreadTime(label, thread.id, comm, thread.user_time + thread.system_time))
         except (psutil.NoSuchProcess, FileNotFoundError):
-            continue  # it ended meanwhile
+            continue  # it has ended meanwhile
     return found
 
 
 async def _sampled(pid: int, seconds: float, path: Path) -> str:
-    """What py-spy has written of the process."""
+    """The output of py-spy for the process."""
     spy_path = str(Path(sys.executable).parent / "py-spy")
     command = [spy_path, "record", "--native", "--threads", "--format", "raw", "--output", str(path)]
     command += ["--pid", str(pid), "--rate", str(RATE_HZ), "--duration", f"{max(1, round(seconds))}"]

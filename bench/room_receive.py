@@ -6,7 +6,7 @@ track in one file.
 
 A livekit-server, the publishers and the recorder are processes of their own; only the recorder is measured.
 The publishers send what was encoded before (testkit.looped_publisher): encoders would starve the rest. A row
-counts only when the recorder got what was sent meanwhile, which is told of each.
+counts only if the recorder got what was sent meanwhile; each row reports that.
 """
 
 import argparse
@@ -30,11 +30,12 @@ if TYPE_CHECKING:
 SETTLE_S = 10.0
 """Joining, subscribing, the first key frames and sender reports."""
 MAX_PUBLISHERS = 5
-"""Tracks are shared out among them; to the recorder it is the same as a participant for each."""
+"""Tracks are shared out among them; for the recorder, a participant for each would be the same."""
 MIN_SHARE, MAX_SHARE = 0.99, 1.01
-"""Of the frames sent, in a valid row. More: some of before were still held back when the count began."""
+"""Share of the frames sent, in a valid row. More: earlier frames were still held back when the count
+began."""
 MAX_LATE_SHARE = 0.01
-"""Of the frames sent. Beyond it the publishers starved and sent in bunches, which cost less to receive."""
+"""Share of the frames sent. Beyond it, publishers starved and sent in bunches, which cost less to receive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Row:
     fps: int = 30
     busy: bool = True
     keeps: str = ""
-    """All tracks go into one file as they are, which ends in this."""
+    """All tracks go unchanged into one file with this ending."""
 
 
 ROWS = (
@@ -65,7 +66,7 @@ ROWS = (
 
 
 async def answer(counts: Callable[[], dict[str, int]]) -> None:
-    """Tells the counts for each line that comes in, to its end."""
+    """Answers each line of input with the counts, until the input ends."""
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
@@ -75,7 +76,7 @@ async def answer(counts: Callable[[], dict[str, int]]) -> None:
 
 
 async def record(url: str, token: str) -> None:
-    """The measured process: as little imported as a recording needs."""
+    """The measured process: it imports as little as a recording needs."""
     from openegress.core.codecs import MediaKind
     from openegress.room import EncodedFrame, TrackPublished
     from openegress.room.client import RoomClient
@@ -107,7 +108,7 @@ async def record(url: str, token: str) -> None:
 
 
 async def keep(url: str, token: str, folder: str, kind: str) -> None:
-    """The measured process, with the file."""
+    """The measured process that also writes the file."""
     from openegress.core.codecs import Container, MediaKind
     from openegress.core.plan import FileOutput, LocalStorage, Plan, StoragePlan, TracksSource
     from openegress.media import Packet
@@ -220,7 +221,7 @@ async def read(
 async def publishing(
     server: "LivekitServer", row: Row, people: int
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """The publishers of the row, in a process of their own."""
+    """Runs the publishers of the row in a process of their own."""
     from testkit.raw_connection import send_only
 
     tokens = [server.token("bench", f"p{number}", grants=send_only("bench")) for number in range(people)]

@@ -1,4 +1,4 @@
-"""The rows: what is asked for, and what is published or shown meanwhile."""
+"""The rows: what is requested, and what is published or shown meanwhile."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ HD, FULL_HD = Size(1280, 720), Size(1920, 1080)
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a row is to reach on two cores; None: no promise."""
+    """The target of a row on two cores; None: no promise."""
 
     cores: float | None = None
     mib: int | None = None
@@ -22,14 +22,14 @@ class Target:
     warm_s: float | None = None
     stopped_s: float | None = None
     unique: float | None = None
-    """At least: the share of frames with a picture not shown before."""
+    """Minimum: the share of frames with a new picture."""
     av_ms: float | None = None
-    """At most, throughout, either way."""
+    """Maximum, throughout, in either direction."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What a request can name."""
+    """What a request can refer to."""
 
     page: str
     video_sid: str
@@ -48,13 +48,13 @@ class Row:
     still: bool = False
     """Nothing that is shown changes."""
     streamed: bool = False
-    """An RTMP server takes what is sent to Setting.rtmp_url."""
+    """An RTMP server takes the stream sent to Setting.rtmp_url."""
     relative_to: tuple[str, float] | None = None
-    """An earlier row, and how many times its cores this one may take."""
+    """An earlier row, and how many times its cores this row may use."""
     publishers: int = 1
     video: VideoSpec | None = None
     crowd: Crowd | None = None
-    """Instead of publishers: people who send what was encoded before, each of them sound and a picture."""
+    """Instead of publishers: people who send prepared encoded media, each of them sound and a picture."""
     canvas: Size = HD
     target: Target = Target()
     upstream: tuple[float, int, float] | None = None
@@ -62,7 +62,7 @@ class Row:
 
 
 def _video(codec: Codec, busy: bool, width: int = 1280) -> VideoSpec:
-    # Encoded by the benchmark, so that every picture is sent and none that is missing was never there.
+    # Encoded by the benchmark, so that every picture is sent, and no missing picture was never published.
     return VideoSpec(codec, width, 720, kbps=2500, busy=busy, encoded=True, catches_up=True)
 
 
@@ -79,7 +79,7 @@ def _web_to_all(setting: Setting) -> dict[str, Any]:
 
 
 def _others(setting: Setting) -> dict[str, Any]:
-    """Beside a file, from the same encode."""
+    """Other outputs beside a file, from the same encode."""
     return {
         "segment_outputs": [{"filename_prefix": "hls/s", "live_playlist_name": "hls/live.m3u8"}],
         "stream_outputs": [{"protocol": "RTMP", "urls": [setting.rtmp_url]}],

@@ -2,12 +2,12 @@
 
 `python -m bench.soak [--rounds 16] [--recordings 30]`: a service that starts and stops all day. By default
 480 recordings: eight hours with one a minute, without the waiting. Each is stopped as soon as it is active,
-because what a start and an end leave behind is the same for long ones. One line a round.
+because a start and an end leave the same behind after long ones. One line a round.
 
-`python -m bench.soak --minutes 60`: recordings of every kind at once, for so long. One line a reading; what
-the files hold is then measured against what was published.
+`python -m bench.soak --minutes 60`: recordings of every kind at once, for this long. It prints one line for
+each reading; the files are then measured against what was published.
 
-Either exits with 1 and says what rises, is missing or has drifted.
+Both exit with 1 and report what rises, is missing or has drifted.
 """
 
 import argparse
@@ -40,27 +40,27 @@ MIX = (
     *("track", "track_composite", "track", "room_composite", "track", "track_composite"),
     *("track", "room_composite", "track", "web"),
 )
-"""One after the other, over and over: a browser every tenth time."""
+"""One after the other, repeatedly: a browser every tenth time."""
 
 COLUMNS = ("MiB", "children", "threads", "files", "listening", "spool", "temporary", "displays")
 
 RECORDING_KIB = 8
-"""How much a recording may add to memory: as written for the next who asks, ended records are kept, up to a
-few thousand of them, and SQLite keeps pages of them, up to 2 MB. Measured: 5."""
+"""How much a recording may add to memory: the encoded records of ended egresses are kept for later lists, up
+to a few thousand, and SQLite keeps pages of them, up to 2 MB. Measured: 5."""
 
 MEMORY_NOISE_MIB = 0.5
 
 HANDLER_NOISE_MIB = 1.0
-"""Between two thirds of an hour; 0.2 MiB a minute, which has been seen, is 4."""
+"""Growth between two thirds of an hour; 0.2 MiB a minute, which has been seen, is 4."""
 READINGS = 30
-"""Of what processes hold, over the time of long recordings: ten in each third."""
+"""Readings of what processes hold, over the time of long recordings: ten in each third."""
 STEADY_S = 15.0
-"""After ACTIVE: tracks are placed by their first reports until then. Drift counts from there."""
+"""Time after ACTIVE: until then, tracks are placed by their first reports. Drift counts from there."""
 EDGE_S = 30.0
-"""Of the two stretches whose times are compared: long enough for a median of 30 beeps."""
+"""Length of the two stretches whose times are compared: enough for a median of 30 beeps."""
 DRIFT_MS = 20.0
 FROZEN_S, SILENT_S = 0.25, 0.05
-""""No picture and no sound is missing": what a machine that had to wait once may show."""
+""""No picture and no sound is missing": what a machine that once had to wait may show."""
 
 
 class Soak:
@@ -73,7 +73,7 @@ class Soak:
         self._page = page
 
     async def rounds(self, count: int) -> ResourceUsage:
-        """What the service holds after that many more."""
+        """What the service holds after this many more rounds."""
         for _ in range(count):
             await self._record(MIX[self.recorded % len(MIX)])
         return await settled(self._service)
@@ -107,7 +107,7 @@ class Soak:
 
 @asynccontextmanager
 async def soaked(folder: Path) -> AsyncIterator[Soak]:
-    config = {"queue": {"size": 4, "max_wait": "60s"}}  # for room on a busy machine
+    config = {"queue": {"size": 4, "max_wait": "60s"}}  # for capacity on a busy machine
     camera = VideoSpec(width=320, height=180, fps=15, kbps=200)
     with orphans_adopted():
         async with (
@@ -123,7 +123,7 @@ async def soaked(folder: Path) -> AsyncIterator[Soak]:
 class Row:
     recorded: int
     values: tuple[float, ...]
-    """One for each of COLUMNS."""
+    """One value for each of COLUMNS."""
 
     @classmethod
     def of(cls, recorded: int, held: ResourceUsage) -> "Row":
@@ -137,9 +137,10 @@ class Row:
 def rising(
     rows: Sequence[Row], columns: Sequence[str] = COLUMNS, noise_mib: float = MEMORY_NOISE_MIB
 ) -> list[str]:
-    """Columns of which the last third has more than the second: what is kept once is no leak, what grows is.
+    """Columns that grew in the last third compared with the second: something kept once is not a leak, but
+    growth is.
 
-    A pool or a cache that fills up does so in the first third; one odd round says nothing of a trend.
+    A pool or a cache that fills up does so in the first third; one odd round does not show a trend.
     """
     third = len(rows) // 3
     if third == 0:
@@ -156,7 +157,7 @@ def rising(
 
 
 async def run(rounds: int, recordings: int) -> list[str]:
-    """The columns that rise."""
+    """Returns the columns that rise."""
     print("recordings", *COLUMNS, "seconds", sep="  ")
     rows = []
     begun_s = time.monotonic()
@@ -181,19 +182,19 @@ async def run(rounds: int, recordings: int) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Long:
-    """What one long recording is like, against what was published."""
+    """One long recording, compared with what was published."""
 
     kind: Kind
     missing: int = 0
     """Pictures between its first and its last."""
     dropped: int = 0
-    """By their publisher."""
+    """Dropped by their publisher."""
     undecodable: int = 0
     frozen_s: float = 0.0
     silent_s: float = 0.0
     short_s: float = 0.0
     drifts_ms: tuple[float, ...] = ()
-    """Of picture and sound, against the wall clock, from the begin to the end."""
+    """Drift of picture and sound against the wall clock, from beginning to end."""
     error: str = ""
 
     def text(self) -> str:
@@ -248,7 +249,7 @@ async def run_long(kinds: Sequence[Kind], seconds: float) -> list[str]:
 async def _watched(
     around: World, kinds: Sequence[Kind], egress_ids: Sequence[str], seconds: float
 ) -> tuple[list[str], list[Row]]:
-    """What the service and each handler hold, READINGS times in so many seconds, by column."""
+    """What the service and each handler hold, READINGS times in this many seconds, by column."""
     names = [("service", around.service.pid)]
     names += [(kind.name, around.service.pid_of(each)) for kind, each in zip(kinds, egress_ids, strict=True)]
     columns = [f"{name} {what}" for name, _ in names for what in ("MiB", "files")]
@@ -297,7 +298,8 @@ def _look(
 
 
 def drift_ms(late: Sequence[tuple[float, float]], active_s: float, stopped_s: float) -> float:
-    """How much later the end is than the begin, of (unix time, ms). Beeps repeat each second: so do lates."""
+    """How much later the end is than the beginning, from (unix time, ms). Beeps repeat each second, and so do
+    delays."""
     first = [ms for at_s, ms in late if 0 <= at_s - active_s - STEADY_S < EDGE_S]
     last = [ms for at_s, ms in late if at_s > stopped_s - EDGE_S]
     if not first or not last:

@@ -1,7 +1,7 @@
 """`python -m bench.sync [--seconds 300]`: do sound and picture stay together over a long recording?
 
 One publisher flashes and beeps on whole seconds. A room composite (encoded) and a track composite (passed
-through) record it at the same time; each file's offsets are read back, and a line fitted through them tells
+through) record it at the same time. Each file's offsets are read back, and a line fitted through them gives
 the drift.
 """
 
@@ -25,7 +25,7 @@ async def record(folder: Path, seconds: float) -> list[tuple[str, Path]]:
     video = VideoSpec("h264", 640, 360, kbps=800, encoded=True, catches_up=True)
     async with (
         LivekitServer() as livekit,
-        # One each: the first recording on a machine is admitted however busy the publisher keeps it.
+        # One service each: the first recording on a machine is admitted however busy the publisher keeps it.
         Service(folder / "room", livekit) as rooms,
         Service(folder / "tracks", livekit) as composites,
         Publisher(livekit, ROOM, "ann", video, AudioSpec()) as ann,

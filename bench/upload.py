@@ -1,7 +1,7 @@
 """`python -m bench.upload [--mib 2048]`: what storing one large file costs in memory, and how fast it goes.
 
-The file is sparse, so that the disk is not what is measured; the storage is the S3 server of the tests. The
-upload runs in a process of its own, whose memory is watched from outside.
+The file is sparse, so that the disk is not measured; the storage is the S3 server of the tests. The upload
+runs in a process of its own, whose memory is measured from outside.
 """
 
 import argparse
@@ -47,7 +47,7 @@ class Upload:
     before_mib: float
     """RSS of the uploading process when one small file is stored."""
     growth_mib: float
-    """The most it grew beyond that."""
+    """The maximum growth beyond that."""
 
     @property
     def mib_per_s(self) -> float:
@@ -55,7 +55,7 @@ class Upload:
 
 
 class Watch:
-    """The peak RSS of a process, looked at every 10 ms until stopped."""
+    """The peak RSS of a process, read every 10 ms until stopped."""
 
     def __init__(self, pid: int) -> None:
         self._process = psutil.Process(pid)

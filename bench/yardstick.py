@@ -1,4 +1,4 @@
-"""What this machine makes of a fixed piece of work, so that runs on different days can be compared."""
+"""Measures a fixed piece of work on this machine, so that runs on different days can be compared."""
 
 import time
 

@@ -1,1 +1,1 @@
-"""Long proofs against ground truth, each a command that writes a page of docs/: network, kills."""
+"""Long proofs against ground truth; each is a command that writes a page of docs/: network, kills."""

@@ -1,5 +1,5 @@
-"""What a recording holds of what was published, against ground truth: the counter of each picture, beeps on
-whole seconds of the wall clock, a tone that never stops."""
+"""Compares a recording with what was published, against ground truth: the counter of each picture, beeps on
+whole seconds of the wall clock, and a continuous tone."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,23 +20,23 @@ from testkit.pattern import read_counter
 from testkit.probe import Sound, beep_onsets, luma_of
 
 QUIET_RMS = 0.005
-"""A tenth of the quietest tone that publishers send, and far more than what an encoder makes of silence."""
+"""A tenth of the quietest tone that publishers send, and far more than an encoder makes of silence."""
 WINDOW_S = 0.01
 BEFORE_BEEP_S = 0.03
-"""The tone has to be heard for so long before a beep whose begin counts: else that was cut off."""
+"""The tone must be heard for this long before a beep, or the beep's start was cut off."""
 CONVERGED_S = 0.1
 """A decoder that begins amid a stream finds its level within 80 ms (RFC 7845 section 4.6). A beep before that
 may sound louder than all others."""
 STRETCH_S = 60.0
 NONE = np.zeros(0, np.float32)
 NEAR_S = 0.6
-"""Pictures so near to a beep tell where the picture stands at that time."""
+"""Pictures this near to a beep tell which picture is shown at that time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
     wall_s: float
-    """Unix time at which the recording shows it first."""
+    """Unix time at which the recording first shows it."""
     counter: int
     is_key: bool
 
@@ -46,19 +46,19 @@ class Pictures:
     shown: tuple[Picture, ...]
     """Each counter once, in the order of the file."""
     undecodable: int
-    """Pictures without a counter that can be read, errors of the decoder, and pictures that follow a loss
-    without being key frames, in a recording of what was sent."""
+    """Pictures without a readable counter, errors of the decoder and, in a recording of tracks as sent,
+    pictures that follow a loss without being key frames."""
     end_s: float
     """Unix time of the last picture, whatever it shows."""
 
     @property
     def frozen_s(self) -> float:
-        """The longest time in which nothing new is shown."""
+        """The longest time without a new picture."""
         times = [picture.wall_s for picture in self.shown]
         return max((b - a for a, b in pairwise([*times, self.end_s])), default=0.0)
 
     def late_ms(self, sent_ns: Mapping[int, int]) -> list[tuple[float, float]]:
-        """(unix time, ms after it was captured) of each picture."""
+        """(unix time, ms since its capture) of each picture."""
         return [
             (each.wall_s, each.wall_s * 1000 - sent_ns[each.counter] / 1e6)
             for each in self.shown
@@ -70,9 +70,9 @@ class Pictures:
 class Heard:
     begin_s: float
     end_s: float
-    """Unix times of its first and last sound, not of silence put around it."""
+    """Unix times of its first and last sound, not of silence around it."""
     silent_s: float
-    """The longest silence between the two."""
+    """The longest silence between these two."""
     beeps_s: tuple[float, ...]
     """Unix times at which whole beeps begin."""
 
@@ -82,7 +82,7 @@ class Heard:
 
 
 def unreadable(codec: str, sent: Sequence[SentPicture]) -> frozenset[int]:
-    """Counters that a publisher's own encoder has made unreadable; AV1's does that to one in a thousand."""
+    """Counters that a publisher's own encoder made unreadable; AV1's does that to one in a thousand."""
     decoder = av.CodecContext.create(_DECODERS[codec], "r")
     assert isinstance(decoder, VideoCodecContext)
     decoder.thread_count = 1
@@ -105,9 +105,9 @@ def pictures(
     as_sent: bool,
     blurred: Collection[int] = (),
 ) -> Pictures:
-    """`zero_ns`: unix time of the file's time zero. `as_sent`: a picture of the file is one that was
-    published, so that what refers to a lost one is broken. `blurred`: counters that were unreadable already
-    as they were sent."""
+    """`zero_ns`: unix time of the file's time zero. `as_sent`: each picture of the file is one that was
+    published, so pictures that refer to a lost one are broken. `blurred`: counters that were already
+    unreadable when they were sent."""
     shown: list[Picture] = []
     undecodable, end_s = 0, 0.0
     sent = sorted(sent_ns)
@@ -141,7 +141,7 @@ def pictures(
 
 
 def heard(path: Path | str, zero_ns: int) -> Heard:
-    """Reads a stretch at a time: recordings may be hours long. Raises ValueError when nothing sounds."""
+    """Reads one stretch at a time, as recordings may be hours long. Raises ValueError if nothing sounds."""
     zero_s = zero_ns / S
     before = round(BEFORE_BEEP_S / WINDOW_S)
     loud_s: list[float] = []
@@ -164,8 +164,8 @@ def heard(path: Path | str, zero_ns: int) -> Heard:
 
 
 def _stretches(path: Path | str) -> Iterator[Sound]:
-    """The first audio stream, mono, in stretches of STRETCH_S that follow each other without a gap; what no
-    frame covers is silent."""
+    """The first audio stream, mono, in stretches of STRETCH_S without gaps; time without a frame is
+    silent."""
     with av.open(str(path)) as container:
         if not container.streams.audio:
             raise ValueError(f"{path} has no sound")
@@ -204,7 +204,7 @@ def _converged(stretch: Sound) -> Sound:
 
 
 def _loud(stretch: Sound) -> "NDArray[np.bool_]":
-    """Whether anything sounds, by windows of WINDOW_S."""
+    """Whether anything sounds, for each window of WINDOW_S."""
     wave = stretch.samples[0]
     size = int(stretch.sample_rate * WINDOW_S)
     count = len(wave) // size
@@ -214,8 +214,8 @@ def _loud(stretch: Sound) -> "NDArray[np.bool_]":
 
 
 def playlist_zero_ns(path: Path | str) -> int:
-    """Unix time of the time zero of an HLS playlist's segments, whose time stamps begin anywhere: by the date
-    and time of its first segment. Raises ValueError where it has none."""
+    """Unix time of the time zero of an HLS playlist's segments, from the date and time of its first segment;
+    their time stamps begin anywhere. Raises ValueError without one."""
     segments = m3u8.load(str(path)).segments
     if not segments or segments[0].program_date_time is None:
         raise ValueError(f"{path} has no segment with a date and time")
@@ -226,7 +226,8 @@ def playlist_zero_ns(path: Path | str) -> int:
 
 
 def out_of_step_ms(seen: Pictures, listened: Heard, sent_ns: Mapping[int, int]) -> list[tuple[float, float]]:
-    """(unix time, ms that sound is later than the picture) for each whole beep with pictures around it."""
+    """(unix time, ms by which the sound is later than the picture) for each whole beep with pictures around
+    it."""
     late = seen.late_ms(sent_ns)
     found = []
     for at_s, beep_ms in zip(listened.beeps_s, listened.late_ms(), strict=True):

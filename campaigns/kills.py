@@ -1,8 +1,8 @@
 """`python -m campaigns.kills [--kills 40] [--only TEXT] [--write]`: what `kill -9` costs a recording.
 
-Recordings of every kind run side by side; each is killed at a random instant after it became ACTIVE, by
-killing its handler or the whole instance. What is missing of its media then is measured against the wall
-clock: the counter of the last picture tells when that was captured.
+Recordings of every kind run side by side. Each is killed at a random instant after it became ACTIVE, by
+killing its handler or the whole instance. The lost media is then measured against the wall clock: the counter
+of the last picture tells when it was captured.
 """
 
 import argparse
@@ -29,11 +29,11 @@ from testkit.service import Info
 
 PAGE = Path(__file__).parent.parent / "docs" / "kills.md"
 FIRST_S, LAST_S = 0.5, 30.0
-"""Between which instants after ACTIVE recordings are killed."""
+"""The range of instants after ACTIVE at which recordings are killed."""
 MEDIAN_S, WORST_S = 1.0, 2.0
 """What a kill may cost."""
 OVER_S = 40.0
-"""Until the record of a killed recording is final: its files are made playable first."""
+"""How long until the record of a killed recording is final: its files are made playable first."""
 
 
 class Victim(Enum):
@@ -46,14 +46,14 @@ class Kill:
     kind: Kind
     victim: Victim
     after_s: float
-    """After ACTIVE."""
+    """Seconds after ACTIVE."""
     lost_s: float
     why: str = ""
-    """Where all is lost, what was in the way."""
+    """If everything is lost, the reason."""
 
 
 async def kill_handlers(around: World, kind: Kind, instants_s: Sequence[float]) -> list[Kill]:
-    """One recording after the other, each killed so long after it became active."""
+    """Kills one recording after the other, each this long after it became active."""
     kills = []
     for number, after_s in enumerate(instants_s):
         egress_id, active_s = await start(around, kind, f"handler-{number}")
@@ -66,7 +66,7 @@ async def kill_handlers(around: World, kind: Kind, instants_s: Sequence[float]) 
 
 
 async def kill_instance(around: World, kinds: Sequence[Kind], instants_s: Sequence[float]) -> list[Kill]:
-    """All kinds at once, killed together and finished by the instance that follows."""
+    """Starts all kinds at once, kills them together, and lets the next instance finish them."""
     kills: list[Kill] = []
     for number, after_s in enumerate(instants_s):
         started = await asyncio.gather(*(start(around, kind, f"instance-{number}") for kind in kinds))
@@ -92,7 +92,7 @@ async def _measured(
 
 
 def _lost_s(around: World, kind: Kind, info: Info, active_s: float, killed_s: float) -> float:
-    """Of the track that lost the most. Raises ValueError where there is nothing."""
+    """The loss of the track that lost most. Raises ValueError if there is nothing."""
     path, zero_ns = where(info)
     at_ns = captured_ns(around, kind, active_s, killed_s)
     lost = []

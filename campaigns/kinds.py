@@ -1,4 +1,4 @@
-"""Requests of every kind, on two small rooms and a page that tell the wall clock."""
+"""Requests of every kind, in two small rooms and on a page that show the wall clock."""
 
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -15,7 +15,7 @@ from testkit.participants import AudioSpec, Codec, Publisher, VideoSpec
 from testkit.service import Info, Service
 
 FPS = 15
-"""Of cameras and the page: half of what is recorded, so that each picture has a frame to itself."""
+"""Frame rate of cameras and the page: half of the recording's, so that each picture has a frame to itself."""
 SMALL = {"width": 320, "height": 180, "framerate": 2 * FPS, "video_bitrate": 400}
 SMALL_VP8 = {**SMALL, "video_codec": "VP8"}
 
@@ -32,11 +32,11 @@ class Kind:
     name: str
     method: str
     codec: Codec | None
-    """Of the publisher whose media it records; None: a page."""
+    """The codec of the publisher whose media it records; None: a page."""
     video: bool
     audio: bool
     request: Callable[[World, str], dict[str, Any]]
-    """By the name of its output."""
+    """Makes the request, from the world and the name of its output."""
     as_sent: bool = False
     ending: str = ".mp4"
 
@@ -214,7 +214,7 @@ def _ann(livekit: LivekitServer, codec: Codec) -> Publisher:
 
 
 def where(info: Info) -> tuple[Path, int]:
-    """The file or playlist of a recording, and the unix time of its zero, ns."""
+    """The file or playlist of a recording, and the unix time of its zero, in ns."""
     for result in info["segment_results"]:
         if not result["playlist_location"]:
             raise ValueError("no playlist")

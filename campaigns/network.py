@@ -1,7 +1,7 @@
-"""`python -m campaigns.network [--only TEXT] [--write]`: what of a room is recorded over a bad network.
+"""`python -m campaigns.network [--only TEXT] [--write]`: what is recorded of a room over a bad network.
 
-Each condition is one run: six rooms, one for each medium, are recorded at once as they are sent, through a
-relay that impairs one leg of the way. What the recordings hold is measured against what was published.
+Each condition is one run: six rooms, one for each medium, are recorded as sent, at the same time, through a
+relay that impairs one leg of the path. The recordings are measured against what was published.
 """
 
 import argparse
@@ -24,15 +24,15 @@ from testkit.service import Info, Refused, Service, location
 from testkit.udp_relay import CLEAR, CUT, RELAY_ADDRESS, Impairment, Leg, UdpRelay
 
 ADMITTED = {"queue": {"size": 16, "max_wait": "80s"}}
-"""Six recordings and their publishers start at once; where the machine is busy they wait."""
+"""Six recordings and their publishers start at once; on a busy machine they wait."""
 PAGE = Path(__file__).parent.parent / "docs" / "network-matrix.md"
 REPORTS_S = 7.0
-"""A livekit-server's first sender report takes three to six seconds; A/V counts from then on."""
+"""A livekit-server's first sender report takes three to six seconds; A/V sync counts from then on."""
 AV_MS = 80.0
 STALLED_S = 0.1
 ATTEMPTS = 3
 EDGE_S = 1.5
-"""How much of a recording's length may be missing at its ends: joining, and what is on its way at the end."""
+"""How much of a recording's length may be missing at its ends: joining, and packets in flight at the end."""
 ACTIVE_S = 60.0
 """Joining over a path that loses every fifth packet takes several tries at the handshake."""
 
@@ -47,7 +47,7 @@ class Medium:
     def video(self) -> VideoSpec | None:
         if self.codec is None:
             return None
-        # A picture that its publisher left out would look like one that the network lost.
+        # A picture that its publisher dropped would look like one that the network lost.
         return VideoSpec(self.codec, 640, 360, 15, 600, busy=True, encoded=True, catches_up=True)
 
     @property
@@ -79,11 +79,11 @@ class Condition:
     name: str
     leg: Leg
     always: Impairment = CLEAR
-    """From before the recorder joins."""
+    """Applies from before the recorder joins."""
     changes: tuple[Change, ...] = ()
     seconds: float = 16.0
     frozen_s: float = 0.4
-    """The longest time without a new picture that is taken for good."""
+    """The longest time without a new picture that counts as good."""
     silent_s: float = 0.1
     """The longest silence in a tone."""
 
@@ -114,8 +114,8 @@ def _conditions(leg: Leg) -> tuple[Condition, ...]:
         Condition("5 % reordered by 50 ms", leg, Impairment(reordered=0.05, reordered_ms=50)),
         Condition("jitter 100 ms", leg, Impairment(delay_ms=20, jitter_ms=100)),
         Condition("500 kbit/s", leg, Impairment(kbps=500), frozen_s=0.6),
-        # livekit-server repeats all pictures of so short a time, and 70 packets of sound: 1.4 s.
-        # A publisher repeats a second of what it sent.
+        # livekit-server repeats all pictures of so short a time, and 70 packets of sound: 1.4 s. A publisher
+        # repeats the last second that it sent.
         _cut(leg, 5, *((1.0, 4.0) if leg is Leg.RECORDER else (8.0, 7.0))),
         _cut(leg, 30, frozen_s=36.0, silent_s=36.0),
         Condition(
@@ -133,22 +133,22 @@ ORDER = [(each.leg.value, each.name, medium.name) for each in CONDITIONS for med
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What one medium's recording under one condition is like."""
+    """One medium's recording under one condition."""
 
     medium: Medium
     error: str = ""
     undecodable: int = 0
     short_s: float = 0.0
-    """What is missing at its two ends together."""
+    """What is missing at both ends together."""
     frozen_s: float | None = None
     silent_s: float = 0.0
     late_ms: float | None = None
     """The sound that is farthest from its time on the wall clock."""
     av_ms: float | None = None
-    """The worst."""
+    """The worst offset."""
 
     def faults(self, condition: Condition) -> list[str]:
-        """What of it is not as it has to be."""
+        """The respects in which it is not as it must be."""
         if self.error:
             return [self.error]
         bad = []
@@ -171,12 +171,12 @@ class Cell:
 class Run:
     cells: tuple[Cell, ...]
     stalled_s: float
-    """By how much the publishers' process was held up at worst."""
+    """The longest delay of the publishers' process."""
 
 
 async def run(condition: Condition, media: Sequence[Medium], folder: Path) -> Run:
-    """One cell for each medium, all at the same time. What looks like a fault of the recorder's while the
-    machine was busy with something else is measured anew, ATTEMPTS times in all."""
+    """One cell for each medium, all at the same time. A result that looks like the recorder's fault while the
+    machine was busy with something else is measured again, ATTEMPTS times in all."""
     for attempt in range(1, ATTEMPTS + 1):
         done = await _run(condition, media, folder / str(attempt))
         if done.stalled_s < STALLED_S or not any(cell.faults(condition) for cell in done.cells):
@@ -232,7 +232,7 @@ async def _run(condition: Condition, media: Sequence[Medium], folder: Path) -> R
 
 
 async def _finished(service: Service, egress_id: str) -> Info:
-    """Its final record, also where it had ended before."""
+    """Its final record, even if it had already ended."""
     try:
         return await service.finish(egress_id)
     except Refused:
@@ -240,7 +240,7 @@ async def _finished(service: Service, egress_id: str) -> Info:
 
 
 async def _sending(ann: Publisher) -> None:
-    """Until its encoder has begun: what comes before is no loss of anybody's."""
+    """Waits until its encoder has begun: earlier pictures are not losses."""
     while not ann.sent["camera"] and "camera" in ann._specs:  # noqa: ASYNC110 - a thread of its own sends
         await asyncio.sleep(0.05)
 
@@ -346,7 +346,7 @@ def row(condition: Condition, cell: Cell) -> str:
 
 
 async def measure(conditions: Sequence[Condition], media: Sequence[Medium], *, write: bool) -> None:
-    """Prints the rows of each condition as they come."""
+    """Prints the rows of each condition as they are measured."""
     for condition in conditions:
         with tempfile.TemporaryDirectory(prefix="openegress-network-") as folder:
             done = await run(condition, media, Path(folder))

@@ -15,8 +15,8 @@ def machine() -> str:
 
 
 def replace_rows(path: Path, head: str, rows: Mapping[Key, str], order: Sequence[Key]) -> None:
-    """Writes the page anew: rows that were not measured this time stay as they were; one that is not in
-    `order` goes."""
+    """Writes the page again: rows that were not measured this time stay; rows that are not in `order` are
+    removed."""
     kept = rows_of(path.read_text("utf-8"), len(order[0])) if path.is_file() else {}
     merged = {**kept, **rows}
     path.parent.mkdir(exist_ok=True)

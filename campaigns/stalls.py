@@ -1,4 +1,4 @@
-"""Whether the machine gave this process its time: what was late here is no fault of a recorder's."""
+"""Measures whether the machine gave this process its time: delays here are not the recorder's fault."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ TICK_S = 0.01
 
 
 class StallWatch:
-    """Use as an async context manager. `worst_s`: by how much the event loop was held up at worst.
+    """Use as an async context manager. `worst_s`: the longest time for which the event loop was held up.
 
     Publishers run in threads of the same process: they are held up together.
     """

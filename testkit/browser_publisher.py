@@ -14,12 +14,12 @@ from testkit.page_server import PageServer
 Codec = Literal["vp8", "h264", "vp9", "av1"]
 
 CAMERA = (1280, 720)
-"""What livekit-client asks of a camera."""
+"""The size that livekit-client requests from a camera."""
 
 _FLAGS = (
     "--use-fake-device-for-media-stream=fps=30",
     "--use-fake-ui-for-media-stream",
-    # Candidates with the names of mDNS cannot be reached without a responder.
+    # Candidates with mDNS names cannot be reached without a responder.
     "--disable-features=WebRtcHideLocalIpsWithMdns",
 )
 
@@ -28,7 +28,7 @@ _FLAGS = (
 class BrowserPublisher:
     tab: Tab
     camera: str
-    """Its track's SID."""
+    """The SID of its track."""
     microphone: str
 
 
@@ -36,8 +36,8 @@ class BrowserPublisher:
 async def publishing(
     server: LivekitServer, pages: PageServer, room: str, identity: str, codec: Codec, secret: str = ""
 ) -> AsyncIterator[BrowserPublisher]:
-    """Until it is left. Entered when both tracks are published. `secret`: the passphrase of a room that is
-    encrypted."""
+    """Publishes until the context is left; entered when both tracks are published. `secret`: the passphrase
+    of an encrypted room."""
     async with open_tab(flags=_FLAGS) as tab:
         query = {"url": server.ws_url, "token": server.token(room, identity), "codec": codec}
         if secret:

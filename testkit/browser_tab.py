@@ -17,7 +17,7 @@ from openegress.source.web.identity import browser_identity
 from openegress.source.web.process import Child
 
 WITHIN_S = 10.0
-"""Far above what anything here takes, for machines with much else to do."""
+"""Far above the duration of anything here, for machines with much else to do."""
 
 FLAGS = (
     "--headless=new",
@@ -30,7 +30,7 @@ FLAGS = (
 
 
 class Tab:
-    """`said` holds what the page has said on its console, as (level, text)."""
+    """`said` holds the console output of the page, as (level, text)."""
 
     def __init__(self, connection: DevToolsConnection, session: str) -> None:
         self._connection = connection
@@ -57,7 +57,7 @@ class Tab:
         return answer["result"].get("value")
 
     async def becomes(self, expression: str, wanted: Any, within_s: float = WITHIN_S) -> None:
-        """Waits until the expression has this value (looked at once a frame); fails with what it has."""
+        """Waits until the expression has this value (read once a frame); fails with its actual value."""
         value = await self.run(
             f"""new Promise((resolve) => {{
               const wanted = JSON.stringify({json.dumps(wanted)});
@@ -74,7 +74,7 @@ class Tab:
         assert value == wanted, f"{value!r} instead of {wanted!r} as {expression}"
 
     async def sees(self, text: str, where: str = "body") -> None:
-        """Waits until the text can be read in the element; fails with what stands there instead."""
+        """Waits until the text can be read in the element; fails with the element's actual text."""
         shown = f"(document.querySelector({json.dumps(where)})?.innerText ?? '')"
         needle = json.dumps(text)
         await self.becomes(f"({shown}.includes({needle}) ? {needle} : {shown})", text)
@@ -114,7 +114,7 @@ class Tab:
         await asyncio.to_thread(path.write_bytes, base64.b64decode(taken["data"]))
 
     async def hears(self, text: str, within_s: float = WITHIN_S) -> str:
-        """Waits until the page says something with this text on its console; returns the line."""
+        """Waits until the page writes something with this text to its console; returns the line."""
 
         try:
             async with asyncio.timeout(within_s):
@@ -145,7 +145,7 @@ class Tab:
 
 @asynccontextmanager
 async def open_tab(width: int = 1280, height: int = 720, flags: Sequence[str] = ()) -> AsyncIterator[Tab]:
-    """A blank tab with a viewport of this size, in a browser of its own with `flags` of Chromium's."""
+    """A blank tab with a viewport of this size, in a separate browser with `flags` for Chromium."""
     home = _home()
     to_browser, from_browser = os.pipe(), os.pipe()
     child = Child.spawn(
@@ -187,7 +187,7 @@ async def open_tab(width: int = 1280, height: int = 720, flags: Sequence[str] = 
 
 
 def _home() -> Path:
-    """A folder that the browser's user may write to, whoever that is."""
+    """A folder that the browser's user may write to, whichever user that is."""
     home = Path(tempfile.mkdtemp(prefix="browser-tab-"))
     home.chmod(0o777)
     return home

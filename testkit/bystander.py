@@ -1,4 +1,4 @@
-"""A room's recording that runs beside an attack, and is checked for what it must not have lost."""
+"""Records a room while it is attacked, and checks that the recording has lost nothing."""
 
 import contextlib
 import time
@@ -23,18 +23,18 @@ TONES_HZ = (440, 660)
 LEVEL = 0.1
 WINDOW_S = 0.1
 FPS = 10
-"""A third of the recording's: it has a place for each picture also where two come closer together than they
-were made, as from a publisher that waits for its machine."""
+"""A third of the recording's frame rate: then each picture has a slot even if two come closer together than
+they were captured, as from a publisher that waits for its machine."""
 
 
 def tile(index: int, others: int) -> Rect:
-    """Of one of the two people in a grid of 1280x720 with `others` who came later."""
+    """The tile of one of the two people in a grid of 1280x720 with `others` who came later."""
     found = grid_rects(len(TONES_HZ) + others, Size(1280, 720))[index]
     return Rect(found.x, found.y, found.width, found.height)
 
 
 def levels(path: Path, hz: float) -> NDArray[np.float64]:
-    """How loud a tone is in each window of the file."""
+    """The level of a tone in each window of the file."""
     heard = sound(path)
     wave, size = heard.samples.mean(axis=0), round(WINDOW_S * heard.sample_rate)
     windows = wave[: len(wave) // size * size].reshape(-1, size)
@@ -52,13 +52,13 @@ class Bystander:
 
     @contextlib.contextmanager
     def loses_nothing(self, while_what: str) -> Iterator[None]:
-        """Every picture that is sent meanwhile is in the file, which is looked at in the end."""
+        """Checks at the end that every picture sent meanwhile is in the file."""
         since_ns = time.time_ns()
         yield
         self._watched.append((while_what, since_ns, time.time_ns()))
 
     def lost(self, at_ns: Iterable[int]) -> dict[str, list[int]]:
-        """Of what is missing at these times, in unix ns, those of each time that was watched."""
+        """The times, in unix ns, that lie in a watched period, among these times of missing media."""
         all_ns = list(at_ns)
         found = {
             what: [each for each in all_ns if since_ns <= each <= until_ns]
@@ -75,9 +75,9 @@ async def composite_beside(
     tiles: int = 0,
     options: str = "",
 ) -> AsyncIterator[Bystander]:
-    """Two people's composite, with `options` as X-Openegress-Options has them. It runs to its end, with their
-    pictures in order. As long as it is watched, no picture and no sound is missing. `others` join before it
-    begins, with so many `tiles`."""
+    """The composite of two people, with `options` as in X-Openegress-Options. It runs to its end, with their
+    pictures in order. While it is watched, no picture and no sound is missing. `others` join before it
+    begins, with this many `tiles`."""
     people = []
     for index, hz in enumerate(TONES_HZ):
         where = tile(index, tiles)
@@ -111,7 +111,7 @@ async def composite_beside(
 
 @contextlib.asynccontextmanager
 async def unharmed_recording(service: Service, pages: PageServer) -> AsyncIterator[None]:
-    """A recording that runs meanwhile, and is whole: every picture in order, no hole in its sound."""
+    """A recording that runs meanwhile and stays complete: every picture in order, no hole in its sound."""
     request = {
         "url": pages.url("pattern.html?tone=1&busy=1"),
         "file_outputs": [{"filepath": "bystander.mp4"}],
@@ -127,14 +127,14 @@ async def unharmed_recording(service: Service, pages: PageServer) -> AsyncIterat
 
 
 def not_heard(path: Path, hz: float) -> list[float]:
-    """When a person's tone is missing, in seconds, but for the beep that takes its place for 0.1 s."""
+    """When a person's tone is missing, in seconds, except for the 0.1 s when the beep replaces it."""
     heard = levels(path, hz)
     nearby = np.maximum(np.maximum(heard[:-2], heard[1:-1]), heard[2:])
     return [float(index + 1) * WINDOW_S for index in np.flatnonzero(nearby < LEVEL / 2)]
 
 
 def check_sound(path: Path) -> None:
-    """Of each person a tone from beginning to end."""
+    """Checks that each person's tone lasts from beginning to end."""
     end_s = probe(path).duration_s - 3 * WINDOW_S
     for hz in TONES_HZ:
         assert [at_s for at_s in not_heard(path, hz) if 3 * WINDOW_S < at_s < end_s] == [], f"{hz} Hz"

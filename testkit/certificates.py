@@ -1,4 +1,4 @@
-"""Certificates for servers of a test."""
+"""Certificates for test servers."""
 
 import datetime
 from pathlib import Path

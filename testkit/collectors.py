@@ -1,4 +1,4 @@
-"""Sinks that a source under test writes to: what came is kept in a form that tests can ask."""
+"""Sinks for a source under test: they keep what came in a form that tests can query."""
 
 import asyncio
 import threading
@@ -29,7 +29,7 @@ class Shown:
 
 @dataclass(slots=True)
 class FrameCollector:
-    """A media.FrameSink. `tile`: where the pattern is looked for; None: the whole picture."""
+    """A media.FrameSink. `tile`: where to look for the pattern; None: the whole picture."""
 
     tile: Rect | None = None
     shown: list[Shown] = field(default_factory=list)
@@ -78,7 +78,7 @@ class FrameCollector:
         return len({shown.counter for shown in self.shown[-30:]}) > 15
 
     def contiguous(self) -> bool:
-        """Each block of sound begins where the one before ended, the first at 0."""
+        """Whether each block of sound begins where the previous one ended, the first at 0."""
         at = 0
         for pts_ns, block in zip(self.audio_pts_ns, self._blocks, strict=True):
             if abs(pts_ns - at * S // self.sample_rate) > 1:
@@ -106,7 +106,7 @@ class FileSink:
         self._written.set()
 
     async def written(self) -> None:
-        """Until another packet came; for sinks that are written to on the event loop."""
+        """Waits for another packet; for sinks that are written to on the event loop."""
         self._written.clear()
         await self._written.wait()
 

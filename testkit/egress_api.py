@@ -51,7 +51,7 @@ class PaperWorker:
         self.pause_s = 0.0
         self.silent = False
         self.on_start: Callable[[EgressInfo], Awaitable[None]] | None = None
-        """Does the part of a recorder that a test needs, before the start is answered."""
+        """Does a recorder's part that a test needs, before the start is answered."""
         self._server = server
         self._client = client
         self._livekit_url = livekit_url
@@ -63,11 +63,11 @@ class PaperWorker:
         )
 
     async def leave(self) -> None:
-        """Takes no further start."""
+        """Takes no more starts."""
         await self._starts.close()
 
     async def tell(self, egress_id: str, event: AnyEvent) -> EgressInfo:
-        """Something happens to an egress."""
+        """An event of an egress."""
         info = infos.apply(self.infos[egress_id], event, time.time_ns())
         self.infos[egress_id] = info
         await self._client.call(IOInfo.UPDATE_EGRESS, info)
@@ -100,7 +100,7 @@ class PaperWorker:
         return info
 
     async def answer(self, egress_id: str) -> None:
-        """Takes what an egress is asked for, from now on."""
+        """From now on, answers what an egress is asked for."""
         await self._server.register(EgressHandler.STOP_EGRESS, self._stop, egress_id)
         await self._server.register(EgressHandler.UPDATE_STREAM, self._update_stream, egress_id)
         await self._server.register(EgressHandler.ORDER, self._obey, egress_id)

@@ -1,4 +1,4 @@
-"""Packets as a recording's encoders give them: the counter pattern and a tone, in the order of encoding."""
+"""Packets as a recording's encoders produce them: the counter pattern and a tone, in encoding order."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ class Spec:
 
 
 class Encoded:
-    """Encoders and what they make of the pattern; frame n shows the counter n."""
+    """Encoders and their output for the pattern; frame n shows the counter n."""
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
@@ -95,8 +95,7 @@ def _stereo(mono: bytes) -> bytes:
 
 
 class PassedThrough(Encoded):
-    """As a room's track looks: nobody here set its rate, key frames come when they come and say what they
-    are."""
+    """Looks like a room's track: nobody here set its rate, and key frames come at any time and are marked."""
 
     @property
     def formats(self) -> tuple[StreamFormat, ...]:

@@ -1,4 +1,5 @@
-"""A TCP relay on loopback that misbehaves on request: refuses, resets in mid-upload, answers 5xx, slows."""
+"""A TCP relay on loopback that misbehaves on request: refuses, resets in mid-upload, answers 5xx, slows
+down."""
 
 import asyncio
 import socket
@@ -46,11 +47,11 @@ class FaultProxy:
             self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
 
     async def refuse(self) -> None:
-        """As a server that is down: what is open is cut, new connections are refused."""
+        """Behaves like a server that is down: open connections are cut, new ones are refused."""
         server, self._server = self._server, None
         if server is not None:
             server.close()
-        # Nobody is cancelled: a relay that is just connecting would lose its far end without closing it.
+        # Nothing is cancelled: a relay that is just connecting would lose its far end without closing it.
         for writer in self._tasks.values():
             writer.transport.abort()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -58,15 +59,15 @@ class FaultProxy:
             await server.wait_closed()
 
     def reset_after(self, sent_bytes: int, times: int) -> None:
-        """The next `times` connections are reset when the client has sent so much."""
+        """The next `times` connections are reset when the client has sent this much."""
         self._reset_after_bytes, self._resets = sent_bytes, times
 
     def answer(self, status: int, times: int) -> None:
-        """The next `times` requests are answered with `status` and go no further."""
+        """The next `times` requests are answered with `status` and not passed on."""
         self._answer_status, self._answers = status, times
 
     def slow(self, bytes_per_s: int) -> None:
-        """Each connection takes no more from the client."""
+        """Connections take nothing more from the client."""
         self._bytes_per_s = bytes_per_s
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -74,7 +75,7 @@ class FaultProxy:
         self._tasks[task] = writer
         task.add_done_callback(self._tasks.pop)
         if self._server is None:
-            writer.transport.abort()  # accepted before refuse(), told of after it
+            writer.transport.abort()  # accepted before refuse(), reported after it
 
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -85,7 +86,7 @@ class FaultProxy:
             else:
                 await self._relay(reader, writer)
         except (OSError, asyncio.IncompleteReadError):
-            pass  # either side went away, which is what this is for
+            pass  # either side went away, as intended
         finally:
             writer.transport.abort()
 

@@ -1,4 +1,4 @@
-"""A FrameSink that keeps what can be read back from a recorded pattern page, instead of encoding it."""
+"""A FrameSink that keeps what can be read from a recorded pattern page, instead of encoding it."""
 
 import time
 from dataclasses import dataclass
@@ -28,9 +28,9 @@ class Filmed:
         """(samples, pts_ns, sample_rate)."""
         self.last: av.VideoFrame | None = None
         self.last_at_ns = 0
-        """Monotonic, of the last call of either kind."""
+        """Monotonic time of the last call of either kind."""
         self.filmed_s = 0.0
-        """From the start of the recording to the call that stopped it; set by who does both."""
+        """From the start of the recording to the call that stopped it; set by the caller that does both."""
         self._read = read
         self._seen: av.VideoFrame | None = None
         self._reading: tuple[int | None, bool] = (None, False)
@@ -55,7 +55,7 @@ class Filmed:
         return [p.counter for p in self.pictures if p.counter is not None]
 
     def sound(self) -> Sound:
-        """All of it; AssertionError when a block does not begin where the one before ended."""
+        """The whole sound. Raises AssertionError if a block does not begin where the previous one ended."""
         position, rate = 0, 48_000
         for samples, pts_ns, rate in self.blocks:
             assert pts_ns == position * 1_000_000_000 // rate, (
@@ -66,8 +66,8 @@ class Filmed:
         return Sound((data / 32768).astype(np.float32), rate, 0.0, ())
 
     def offset_ms(self, heard: list[tuple[int, float]]) -> float:
-        """How much later sound comes than the picture it belongs to. `heard`: (counter, what was heard then
-        by the page's own account, in s), which takes the page's frame raster out of the measurement."""
+        """How much later sound comes than its picture. `heard`: (counter, the sound at that time by the
+        page's own account, in s), which removes the page's frame raster from the measurement."""
         seen = {p.counter: p.pts_ns / 1e9 for p in reversed(self.pictures)}
         picture_s = median(seen[counter] - at_s for counter, at_s in heard if counter in seen and at_s > 0)
         beeps = beep_onsets(self.sound())

@@ -1,4 +1,4 @@
-"""What a service has on the machine while it records, to make sure that nothing of it stays."""
+"""Everything that a service has on the machine while it records, to check that nothing of it stays."""
 
 import asyncio
 import contextlib
@@ -10,11 +10,11 @@ import psutil
 from testkit.service import Service
 
 SETTLE_S = 5.0
-"""Killed processes are reaped by whoever inherits them, and there is no event for that."""
+"""Killed processes are reaped by the process that inherits them, and there is no event for that."""
 
 
 class Footprint:
-    """The processes that record, with the folders they were given and the displays they hold."""
+    """The processes that record, with their folders and displays."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -22,12 +22,12 @@ class Footprint:
         self._folders: set[Path] = set()
 
     def note(self) -> set[str]:
-        """Remembers what is there now; returns the names of the programs."""
+        """Remembers the current state; returns the names of the programs."""
         names = set()
         for handler in map(psutil.Process, self._service.handlers()):
             with contextlib.suppress(psutil.NoSuchProcess):
                 family = handler.children(recursive=True)
-                # One without a family waits for its first request, and stays.
+                # A process without children waits for its first request, and stays.
                 for process in (handler, *family) if family else ():
                     names.add(process.name())
                     self._processes.add(process)
@@ -35,7 +35,7 @@ class Footprint:
         return names
 
     async def check_gone(self) -> None:
-        """Asserts that all that was noted is gone, and that the spool is empty."""
+        """Asserts that everything noted is gone, and that the spool is empty."""
         deadline = time.monotonic() + SETTLE_S
         while left := self._left():
             assert time.monotonic() < deadline, f"left behind: {left}"
@@ -55,7 +55,7 @@ class Footprint:
 
 
 def _folders(command: list[str]) -> set[Path]:
-    """Temporary folders that a command line names."""
+    """The temporary folders that a command line names."""
     parts = [part.partition("=")[2] or part for part in command]
     return {Path(*Path(part).parts[:3]) for part in parts if part.startswith("/tmp/openegress-")}
 
@@ -68,7 +68,7 @@ def _alive(process: psutil.Process) -> bool:
 
 
 def _holder(lock: Path) -> int:
-    """The process id in an X server's lock file; 0 when it has just gone."""
+    """The process id in an X server's lock file; 0 if it has just gone."""
     try:
         return int(lock.read_text())
     except (OSError, ValueError):

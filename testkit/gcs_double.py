@@ -43,12 +43,12 @@ class Reply:
 
 
 class GcsDouble:
-    """Knows the buckets it is told of, and lets in who holds its service account's key."""
+    """Has the given buckets, and admits holders of its service account's key."""
 
     def __init__(self) -> None:
         self.buckets: dict[str, dict[str, Object]] = {}
         self.uploads: dict[str, tuple[str, dict[int, bytes]]] = {}
-        """Unfinished: id to content type and parts."""
+        """Unfinished uploads: id to content type and parts."""
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self._started = 0
         self._lock = threading.Lock()
@@ -86,7 +86,7 @@ class GcsDouble:
         return name
 
     def credentials(self, stranger: bool = False) -> str:
-        """A service account's JSON that leads here; a stranger's has a key that opens nothing."""
+        """The JSON of a service account that leads here; a stranger's has an unknown key."""
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048) if stranger else self._key
         pem = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -102,7 +102,7 @@ class GcsDouble:
         )
 
     def admits(self, authorization: str, query: dict[str, str]) -> bool:
-        """A self-signed token (AIP-4111), or a V4 signed URL, of which only the form is looked at."""
+        """Accepts a self-signed token (AIP-4111), or a V4 signed URL, whose form alone is checked."""
         if "X-Goog-Signature" in query:
             return query.get("X-Goog-Expires") == "604800"
         try:

@@ -1,5 +1,5 @@
-"""A bystander: asks a service for its health again and again, from a process of its own, over a connection of
-its own each time, and keeps how long the slowest answer took."""
+"""A bystander: requests a service's health again and again, from a process of its own, each time over a new
+connection, and keeps the time of the slowest answer."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from typing import Self
 EVERY_S = 0.02
 PATIENCE_S = 10.0
 WITHIN_MS = 100.0
-"""By which nobody's answer may be later than this machine makes it by itself."""
+"""How much later an answer may be than this machine alone makes it."""
 IDLE_S = 2.0
 TRIES = 3
 WATCHED_S = 0.5
@@ -53,15 +53,15 @@ class HealthWatch:
 
 
 async def idle_ms(port: int) -> float:
-    """How late answers are while nobody attacks."""
+    """How late answers are without an attack."""
     async with HealthWatch(port) as watch:
         await asyncio.sleep(IDLE_S)
     return watch.seen.worst_ms
 
 
 async def keeps_nobody_waiting(port: int, usual_ms: float, attack: Callable[[], Awaitable[None]]) -> None:
-    """A machine that stops for a moment makes one attack of three look bad; a service that does, each. An
-    attack that is over too soon to be watched is made again and again."""
+    """A machine that stops for a moment spoils one attack of three; a service that stops spoils each. An
+    attack that ends too soon to be watched is repeated."""
     worst_ms = []
     for _ in range(TRIES):
         async with HealthWatch(port) as watch:

@@ -1,5 +1,5 @@
-"""Whether playlists keep the rules of HLS: RFC 8216 as hls-parser has it in its strict mode, and what players
-and Apple's validator measure beside that."""
+"""Checks whether playlists follow the rules of HLS: RFC 8216 by hls-parser's strict mode, and what players
+and Apple's validator measure beyond that."""
 
 import fcntl
 import json
@@ -11,15 +11,15 @@ from typing import Any
 HOME = Path(__file__).parents[1] / "tools" / "hls-parser"
 
 DATE_SLACK_S = 0.002
-"""Dates are told in milliseconds."""
+"""Dates are given in milliseconds."""
 
 
 def check(path: Path) -> None:
-    """Raises CalledProcessError for what may not be written so, AssertionError for what does not hold.
+    """Raises CalledProcessError for invalid syntax, AssertionError for a broken rule.
 
-    No duration rounds to more than the target (4.3.3.1); the one before a pause may be of a moment. Dates go
-    on by the durations, but where a discontinuity is told of. Another initialisation segment comes with a
-    discontinuity. A discontinuity counts one further (6.2.1).
+    No duration rounds to more than the target (4.3.3.1); the one before a pause may be of a moment. Dates
+    advance by the durations, except at a discontinuity. Another initialisation segment comes with a
+    discontinuity. A discontinuity increases its counter by one (6.2.1).
     """
     found = _read(path)
     segments = found["segments"]

@@ -1,4 +1,4 @@
-"""What a running service holds of the machine, to see whether work leaves something behind."""
+"""What a running service holds of the machine, to check whether work leaves something behind."""
 
 import asyncio
 import ctypes
@@ -14,8 +14,8 @@ import psutil
 from testkit.service import Service
 
 _POOL = (os.cpu_count() or 1) + 4 + 2
-"""Up to this, threads are no growth: asyncio's pool of (cores + 4) fills up as it is needed, beside the event
-loop's and SQLite's. One that each recording left behind would soon be beyond it."""
+"""Up to this number, threads are not growth: asyncio's pool of (cores + 4) fills up as needed, beside the
+event loop's thread and SQLite's. One thread left by each recording would soon exceed it."""
 
 
 _SUBREAPER = 36
@@ -26,8 +26,8 @@ _DISPLAYS = Path("/tmp/.X11-unix")
 
 @contextmanager
 def orphans_adopted() -> Iterator[None]:
-    """Meanwhile a process whose parent died is this one's child, and so is counted; else it would be init's,
-    where nobody looks for it. Init, though, also reaps: so only meanwhile."""
+    """Meanwhile a process whose parent died becomes this one's child, and so is counted. Otherwise it would
+    become init's, where nobody looks for it. Init, however, also reaps: so only meanwhile."""
     _adopt(True)
     try:
         yield
@@ -51,7 +51,7 @@ class ResourceUsage:
     listening: int
     spool: tuple[str, ...]
     temporary: tuple[str, ...]
-    """Names in the folder for temporary files, which the service should have to itself."""
+    """Names in the folder for temporary files, which only the service should use."""
     displays: tuple[str, ...]
     """Sockets of displays that nobody serves any more."""
     rss_bytes: int = field(compare=False)
@@ -93,12 +93,12 @@ def _listening(process: psutil.Process) -> int:
 
 
 def _kept_alive(process: psutil.Process) -> int:
-    """Connections that are established: those of clients stay open for as long as the clients want."""
+    """Established connections: clients' connections stay open for as long as the clients want."""
     return sum(each.status == psutil.CONN_ESTABLISHED for each in process.net_connections("inet"))
 
 
 def grown(before: ResourceUsage, after: ResourceUsage) -> list[str]:
-    """What there is more of."""
+    """What has grown."""
     floors = {"children": before.children, "threads": max(before.threads, _POOL)}
     floors |= {"files": before.files, "listening": before.listening}
     more = [
@@ -116,7 +116,8 @@ def _has_spare(service: Service) -> bool:
 
 
 async def settled(service: Service, expected: ResourceUsage | None = None) -> ResourceUsage:
-    """What it holds once a handler waits for the next request, and nothing changes or is as expected."""
+    """What it holds once a handler waits for the next request, nothing changes any more, and nothing has
+    grown beyond `expected`, if given."""
     before = await asyncio.to_thread(ResourceUsage.of, service)
     for _ in range(40):
         await asyncio.sleep(0.5)

@@ -1,4 +1,4 @@
-"""A participant who sends what no encoder would: wrong sizes, floods, jumps, storms of changes."""
+"""A participant who sends what no encoder would send: wrong sizes, floods, jumps, storms of changes."""
 
 import asyncio
 import contextlib
@@ -45,7 +45,7 @@ ODD_NAMES = (
 
 
 def still(width: int, height: int, count: int = 4) -> list[bytes]:
-    """One grey picture of any size as VP8 sends it: a key frame, and what says that nothing changed."""
+    """One grey picture of any size as VP8 sends it: a key frame, and a frame that says nothing changed."""
     encoder = av.CodecContext.create("libvpx", "w")
     assert isinstance(encoder, VideoCodecContext)
     encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
@@ -62,7 +62,7 @@ def still(width: int, height: int, count: int = 4) -> list[bytes]:
 
 
 def key_frame_head(width: int, height: int) -> bytes:
-    """A VP8 key frame (RFC 6386 section 9.1) of any size, with nothing behind its header."""
+    """A VP8 key frame (RFC 6386 section 9.1) of any size, with nothing after its header."""
     tag = 1 << 4 | 1024 << 5
     return tag.to_bytes(3, "little") + b"\x9d\x01\x2a" + struct.pack("<HH", width, height) + bytes(1200)
 
@@ -82,10 +82,10 @@ class Hostile:
         self.sections: list[Section] = []
         self.sids: list[str] = []
         self.done: dict[str, int] = {}
-        """What each attack did, by its name."""
+        """The number of actions of each attack, by its name."""
         self._speaking: dict[str, asyncio.Task[rtc.Room]] = {}
-        """Others of the same kind who send data, by what they do. LiveKit's SDK does not survive that
-        somebody stops connecting: they stay."""
+        """Others of the same kind who send data, by their attack. LiveKit's SDK does not survive a cancelled
+        connect: they stay."""
 
     async def __aenter__(self) -> "Hostile":
         await self._connection.open(self._token)
@@ -102,7 +102,7 @@ class Hostile:
         await self._connection.close()
 
     async def attack(self, seconds: float, *attacks: Coroutine[None, None, None]) -> None:
-        """All at once. Raises what an attack itself stumbled over."""
+        """Runs all at once. Raises the errors of the attacks themselves."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
                 for each in attacks:
@@ -133,7 +133,7 @@ class Hostile:
     # --- pictures
 
     async def calm(self, index: int) -> None:
-        """As it should be."""
+        """Normal pictures."""
         key, *rest = still(64, 36)
         number = 0
         while True:
@@ -144,7 +144,7 @@ class Hostile:
             await asyncio.sleep(0.03)
 
     async def odd_sizes(self, index: int) -> None:
-        """Another size with each picture, sizes of one pixel among them, and every third one garbage."""
+        """Another size with each picture, including sizes of one pixel, and every third one garbage."""
         pictures = [still(*size, 1)[0] for size in ODD_SIZES]
         number = 0
         while True:
@@ -157,7 +157,7 @@ class Hostile:
             await asyncio.sleep(0.03)
 
     async def costly(self, index: int, width: int, height: int, per_s: float) -> None:
-        """Key frames that take long to decode, and are small."""
+        """Small key frames that take long to decode."""
         (key,) = await asyncio.to_thread(still, width, height, 1)
         number = 0
         while True:
@@ -167,7 +167,7 @@ class Hostile:
             await asyncio.sleep(1 / per_s)
 
     async def bombs(self, index: int) -> None:
-        """Headers that promise the largest picture there is."""
+        """Headers that announce the largest possible picture."""
         number = 0
         while True:
             self._send(index, payloads("vp8", key_frame_head(16383, 16383), picture_id=number))
@@ -176,7 +176,7 @@ class Hostile:
             await asyncio.sleep(0.03)
 
     async def endless_picture(self, index: int) -> None:
-        """H264 that never sets the marker, nor moves in time."""
+        """H264 without any marker, and without progress in time."""
         sender, at_ns = self.sections[index].sender, time.time_ns()
         body = b"\x7c\x85" + self._random.randbytes(900)
         while True:
@@ -203,7 +203,7 @@ class Hostile:
             await asyncio.sleep(0.03)
 
     async def flood(self, index: int, per_s: int, noise_bytes: int = 0) -> None:
-        """Of silence, or of packets that are nothing."""
+        """A flood of silence, or of meaningless packets."""
         payload = bytes(noise_bytes) or OPUS_SILENCE
         while True:
             for _ in range(per_s // 50):
@@ -214,7 +214,7 @@ class Hostile:
     # --- the room
 
     async def renames(self, per_s: int) -> None:
-        """With metadata, most of it in every tenth update: a server sends them to everybody."""
+        """Renames with metadata, most of it in every tenth update: a server sends them to everybody."""
         number = 0
         while True:
             name = ODD_NAMES[number % len(ODD_NAMES)] + str(number)
@@ -245,7 +245,7 @@ class Hostile:
         await asyncio.Event().wait()
 
     async def churn(self, codec: RawCodec) -> None:
-        """A track that is published, sends, and is gone, again and again."""
+        """A track that is published, sends, and disappears, again and again."""
         while True:
             index = len(self.sections)
             await self._announce(codec)
@@ -268,7 +268,7 @@ class Hostile:
             self._count("flapping")
 
     async def crowd(self, most: int) -> None:
-        """So many people who come together and stay, and say nothing."""
+        """This many people come together, stay, and say nothing."""
         there: list[Signalling] = []
         try:
             for number in range(most):
@@ -281,7 +281,7 @@ class Hostile:
             await asyncio.gather(*(each.close() for each in there))
 
     async def texts(self, per_s: int) -> None:
-        """Text streams that begin and never end, a piece of each, chat, and calls to nobody."""
+        """Text streams that begin and never end, one piece of each, chat, and calls to nobody."""
         room = await self._speaker("writes")
         while True:
             for topic in ("lk.chat", "lk.transcription", "\u202e\x00" * 100):

@@ -19,7 +19,7 @@ from testkit.raw_connection import RawCodec
 
 JOIN_TIMEOUT_S = 30.0
 OVERTIME_S = 15.0
-"""For an attack to end after its time."""
+"""How long an attack may take to end after its time."""
 
 Attack = Sequence[str | int]
 """The name of a method of Hostile, and its arguments."""
@@ -35,7 +35,7 @@ class HostileProcess:
         self._process: asyncio.subprocess.Process | None = None
         self.sids: list[str] = []
         self.done: dict[str, int] = {}
-        """What each attack did, by its name."""
+        """The number of actions of each attack, by its name."""
 
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
@@ -56,7 +56,7 @@ class HostileProcess:
         assert process.returncode == 0
 
     async def attack(self, seconds: float, *attacks: Attack) -> None:
-        """All at once. Fails where an attack itself stumbled over something."""
+        """Runs all at once. Fails if an attack itself failed."""
         self.done = await self._ask(seconds + OVERTIME_S, {"seconds": seconds, "attacks": attacks})
 
     async def _ask(self, timeout_s: float, what: object) -> Any:

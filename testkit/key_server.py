@@ -1,4 +1,4 @@
-"""A key service as a user writes one: it trusts what LiveKit's own webhook receiver verifies."""
+"""A key service as a user would write it: it trusts what LiveKit's own webhook receiver verifies."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ Asked = dict[str, Any]
 
 
 class KeyServer(SignedReceiver):
-    """`keys` is what it gives, by names of rooms. A room that is not there gets 404."""
+    """`keys` are its answers, by room name. An unknown room gets 404."""
 
     path = "/keys"
 
@@ -24,7 +24,7 @@ class KeyServer(SignedReceiver):
         self.refresh: float | None = None
         self.asked: list[Asked] = []
         self.answer: Callable[[Asked], web.StreamResponse | None] = lambda _: None
-        """In place of its own, where it is not None."""
+        """Replaces its own answer unless it is None."""
 
     def of(self, room: str) -> list[Asked]:
         return [each for each in self.asked if each["room"]["name"] == room]

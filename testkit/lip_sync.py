@@ -1,5 +1,5 @@
-"""How far sound is from the pictures that were sent with it, by the counters in them: right whichever
-pictures a busy machine leaves out, of which a flash may be one."""
+"""Measures how far sound is from the pictures that were sent with it, by their counters. This is right
+whichever pictures a busy machine drops, even if they include a flash."""
 
 from pathlib import Path
 from statistics import median
@@ -11,7 +11,7 @@ FEWEST = 5
 
 
 def beside_pictures(path: Path | str, fps: int, tile: Rect | None = None) -> list[tuple[float, float]]:
-    """(when a beep is heard in s, by how much later in ms than what was sent with it is seen), of each beep
+    """(when a beep is heard in s, how much later in ms than the picture sent with it is seen), for each beep
     with enough pictures half a second before and after it. Publishers beep with each whole second of
     pictures."""
     first_shown: dict[int, float] = {}

@@ -19,7 +19,7 @@ _ENCODERS: dict[str, tuple[str, dict[str, str]]] = {
         {
             "preset": "ultrafast",
             "tune": "zerolatency",
-            # A key frame that is asked for soon after another is one all the same, and IDR.
+            # A key frame requested soon after another one is a key frame all the same, and IDR.
             "x265-params": "keyint=600:min-keyint=1:open-gop=0:bframes=0:repeat-headers=1:log-level=none:"
             "pools=none:frame-threads=1",
         },
@@ -56,8 +56,8 @@ class LiveEncoder:
             context.bit_rate = kbps * 1000
         context.thread_count = 1
         context.options = options
-        # As root SVT-AV1 puts the thread that opens it under SCHED_FIFO 99, and with it whatever that starts
-        # from then on: a browser that spins there stops the machine.
+        # As root, SVT-AV1 puts the thread that opens it under SCHED_FIFO 99, and so every process that it
+        # starts from then on: a browser that spins there stops the machine.
         policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
         context.open()
         os.sched_setscheduler(0, policy, parameters)
@@ -65,7 +65,7 @@ class LiveEncoder:
         self._shape = (height * 3 // 2, width)
 
     def encode(self, i420: bytearray, pts: int, *, force_key: bool = False) -> Unit:
-        """Raises RuntimeError when the encoder keeps the picture back: it was configured with a delay."""
+        """Raises RuntimeError if the encoder keeps the picture back: it was configured with a delay."""
         frame = av.VideoFrame.from_ndarray(np.frombuffer(i420, np.uint8).reshape(self._shape), "yuv420p")
         frame.pts = pts
         if force_key:
@@ -87,7 +87,7 @@ class ReorderingEncoder:
         context.framerate = Fraction(fps)
         context.bit_rate = kbps * 1000
         context.thread_count = 1
-        # b-adapt=0: by its own choice x264 takes none in pictures as still as the pattern's.
+        # b-adapt=0: by its own choice x264 uses none in pictures as still as the pattern's.
         parameters = f"keyint=600:bframes={b_frames}:b-adapt=0:b-pyramid=normal:rc-lookahead=0:scenecut=0"
         context.options = {"preset": "ultrafast", "forced-idr": "1", "x264-params": parameters}
         context.open()
@@ -95,7 +95,7 @@ class ReorderingEncoder:
         self._shape = (height * 3 // 2, width)
 
     def encode(self, i420: bytearray, pts: int, *, force_key: bool = False) -> list[Unit]:
-        """What can be given by now, each with its own `pts`."""
+        """The units that are ready now, each with its own `pts`."""
         frame = av.VideoFrame.from_ndarray(np.frombuffer(i420, np.uint8).reshape(self._shape), "yuv420p")
         frame.pts = pts
         if force_key:

@@ -1,4 +1,4 @@
-"""A real livekit-server on free loopback ports, for the time of a test or a demo."""
+"""A real livekit-server on free loopback ports, for the duration of a test or a demo."""
 
 import asyncio
 import itertools
@@ -27,7 +27,7 @@ CODECS = (
     "video/H265",
     "video/rtx",
 )
-"""All that a livekit-server knows; not all are on by default."""
+"""All codecs that a livekit-server knows; not all are on by default."""
 TURN_DOMAIN = "turn.test"
 START_TIMEOUT_S = 20.0
 """A server starts in a fraction of a second; a busy machine takes a few."""
@@ -48,13 +48,13 @@ def find_binary(name: str = "livekit-server") -> Path:
 
 
 _PORTS = range(10_081, 32_000)
-"""Below those that the system takes for outgoing connections, which come and go; above those that browsers
-refuse."""
+"""Below the ports that the system takes for outgoing connections, which come and go; above those that
+browsers refuse."""
 _offered = itertools.count(os.getpid() * 397)
 
 
 def free_port(kind: int = socket.SOCK_STREAM) -> int:
-    """A loopback port nobody listens on right now. A process is given each only once."""
+    """A loopback port that nobody listens on right now. A process gets each port only once."""
     while True:
         port = _PORTS[next(_offered) % len(_PORTS)]
         with socket.socket(socket.AF_INET, kind) as probe:
@@ -70,10 +70,10 @@ class LivekitServer:
 
     `redis_url` joins it to a Redis, which its Egress service needs (`redis://127.0.0.1:6379/3`).
     `webhook_url` gets its webhooks, signed with api_key. With `turn` it is a TURN server too, on `turn_port`
-    (UDP) and `turns_port` (TCP, for somebody in front who speaks TLS), announced as turns:TURN_DOMAIN:443.
-    Without `tcp` it takes no media over TCP. `announced` is the address at which clients are told to reach
-    its `udp_port`: that of a relay in front of it (testkit.udp_relay). It is an ICE-lite agent then, and
-    calls on nobody by itself: else it would find the way past the relay.
+    (UDP) and `turns_port` (TCP, for a TLS proxy in front), announced as turns:TURN_DOMAIN:443. Without `tcp`
+    it takes no media over TCP. `announced` is the address at which clients are told to reach its `udp_port`:
+    that of a relay in front of it (testkit.udp_relay). It is then an ICE-lite agent, and does not contact
+    clients by itself: otherwise it would find a path past the relay.
     """
 
     def __init__(
@@ -143,11 +143,11 @@ class LivekitServer:
             self._folder = None
 
     async def kill(self) -> None:
-        """SIGKILL: clients see their connections cut, nothing is said goodbye to."""
+        """SIGKILL: clients see their connections cut, without a goodbye."""
         await self._stop()
 
     async def restart(self) -> None:
-        """The same server, ports and keys anew; rooms and participants are forgotten."""
+        """Starts the server again with the same ports and keys; it forgets rooms and participants."""
         await self._stop()
         await self._start()
 
@@ -178,7 +178,7 @@ class LivekitServer:
         return token.with_ttl(timedelta(hours=24)).to_jwt()
 
     def recorder_token(self, room: str, identity: str) -> str:
-        """What an egress joins with: hidden, recorder, subscribe only, kind egress."""
+        """The token with which an egress joins: hidden, recorder, subscribe only, kind egress."""
         grants = api.VideoGrants(
             room_join=True,
             room=room,
@@ -253,7 +253,7 @@ class LivekitServer:
                 )
             if asyncio.get_running_loop().time() > deadline:
                 raise TimeoutError(f"livekit-server not ready after {START_TIMEOUT_S} s:\n{self.log[-2000:]}")
-            # The server tells nobody when its socket listens; its own health page is the signal.
+            # The server does not report when its socket listens; its own health page is the signal.
             await asyncio.sleep(0.02)
 
     async def _answers(self) -> bool:

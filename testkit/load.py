@@ -14,7 +14,7 @@ class Load:
     at_s: float
     """Monotonic."""
     cpu_s: float
-    """User and system time of the tree so far, processes that ended within it included."""
+    """User and system time of the tree so far, including processes of it that have ended."""
     pss_bytes: int
 
     def cores_since(self, earlier: "Load") -> float:
@@ -22,7 +22,7 @@ class Load:
 
 
 def process_tree_load(pid: int) -> Load:
-    """Raises psutil.NoSuchProcess when `pid` is gone."""
+    """Raises psutil.NoSuchProcess if `pid` has ended."""
     return Load(time.monotonic(), process_tree_cpu(pid), process_tree_pss(pid))
 
 
@@ -39,7 +39,7 @@ def process_tree_cpu(pid: int) -> float:
 
 
 def process_tree_pss(pid: int) -> int:
-    """Bytes: shared pages are divided among those who share them (proc(5), smaps_rollup)."""
+    """Bytes: shared pages are divided among the processes that share them (proc(5), smaps_rollup)."""
     total = 0
     for process in _tree(pid):
         try:

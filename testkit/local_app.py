@@ -1,4 +1,4 @@
-"""A web application on loopback while a test wants it."""
+"""A web application on loopback for the duration of a test."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -10,7 +10,7 @@ from aiohttp import web
 
 @asynccontextmanager
 async def serving(app: web.Application, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[int]:
-    """Gives its port: a free one, if none is asked for. What is being answered at the end is cut off."""
+    """Returns its port: a free one, if none is given. Answers in progress at the end are cut off."""
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     try:
@@ -21,11 +21,12 @@ async def serving(app: web.Application, host: str = "127.0.0.1", port: int = 0) 
 
 
 class LocalApp:
-    """A server that keeps what it is sent: a subclass gives its routes. Use as an async context manager."""
+    """A server that keeps what it receives: a subclass defines its routes. Use as an async context
+    manager."""
 
     def __init__(self, port: int = 0) -> None:
         self.port = port
-        """0 until it is entered, if none is asked for."""
+        """0 until it is entered, if no port is given."""
         self._stack = AsyncExitStack()
 
     def app(self) -> web.Application:

@@ -1,7 +1,8 @@
-"""Participants that cost little: many tracks of what was encoded once and is sent in a loop.
+"""Participants that cost little: many tracks whose media was encoded once and is sent in a loop.
 
-What a room of fifty costs its recorder can so be measured on the machine that sends it. Packets are spread
-over time, each track at its own phase; sequence numbers, RTP times and picture IDs go on over the loop.
+So the cost of a room of fifty for its recorder can be measured on the machine that sends it. Packets are
+spread over time, each track at its own phase; sequence numbers, RTP times and picture IDs continue over the
+loop.
 """
 
 import asyncio
@@ -25,15 +26,15 @@ from testkit.rtp_sender import payloads
 LOOP_S = 2
 """Also the time between key frames: requests for one are not answered sooner."""
 TICK_S = 0.002
-"""Between two looks at what is due: far less than the time from one packet of a track to its next."""
+"""Time between two looks at due packets: far less than between two packets of a track."""
 OPUS_KBPS = 32
 LATE_NS = 40_000_000
-"""Two packets of sound: they come in bunches from then on."""
+"""Two packets of sound: beyond that they come in bunches."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """Encoded frames, the first one a key frame, which any number of tracks may share."""
+    """Encoded frames, beginning with a key frame, which any number of tracks may share."""
 
     codec: RawCodec
     units: tuple[bytes, ...]
@@ -70,13 +71,13 @@ def opus_loop() -> Loop:
 
 @dataclass(slots=True)
 class Counts:
-    """What has been sent so far."""
+    """Counts of what was sent so far."""
 
     audio_frames: int = 0
     video_frames: int = 0
     packets: int = 0
     late_frames: int = 0
-    """Sent more than LATE_NS after they were due: this process did not get its time."""
+    """Frames sent more than LATE_NS after they were due: this process did not get its time."""
 
 
 @dataclass(slots=True)
@@ -85,9 +86,9 @@ class _Track:
     section: Section
     loop: Loop
     index: int
-    """Frames so far; it starts anywhere within the loop."""
+    """The number of frames so far; it starts anywhere within the loop."""
     start_ns: int = 0
-    """Unix time of the frame 0 there would have been."""
+    """Unix time at which frame 0 would have been sent."""
 
     def due_ns(self) -> int:
         return self.start_ns + self.index * S // self.loop.per_s
@@ -109,7 +110,7 @@ class LoopedPublisher:
         self.tracks: list[_Track] = []
 
     async def join(self, token: str, loops: Sequence[Loop]) -> None:
-        """Publishes a track for each of `loops`; `token` grants what `send_only` says."""
+        """Publishes a track for each of `loops`; `token` has the grants of `send_only`."""
         await self._connection.open(token)
         for number, loop in enumerate(loops):
             section = self._connection.add_section(loop.codec)
@@ -118,7 +119,7 @@ class LoopedPublisher:
         await self._connection.negotiate()
 
     async def leave(self) -> None:
-        """Idempotent. Raises what ended the connection before the time."""
+        """Idempotent. Raises the error that ended the connection early."""
         await self._connection.close()
 
 
@@ -145,7 +146,7 @@ async def play(publishers: Sequence[LoopedPublisher], counts: Counts) -> None:
     for kind in (True, False):
         alike = [track for track in tracks if is_video(track.loop.codec) is kind]
         for number, track in enumerate(alike):
-            # Key frames are spread over the loop, and what is sent within a frame's time over that.
+            # Key frames are spread over the loop, and the packets of a frame over a frame's time.
             track.index = number * len(track.loop.units) // len(alike)
             phase_ns = number * S // (track.loop.per_s * len(alike))
             track.start_ns = now_ns + phase_ns - track.index * S // track.loop.per_s

@@ -1,4 +1,4 @@
-"""Whether this machine, which may be a virtual one, stood still while something was measured on it."""
+"""Checks whether this machine, which may be virtual, stood still during a measurement."""
 
 import contextlib
 import json
@@ -12,27 +12,27 @@ from pathlib import Path
 
 EVERY_S = 0.005
 STALL_MS = 25.0
-"""A picture is on for 33 ms, and sound may be 40 ms from it: a longer stop is seen in what is recorded."""
+"""A picture is shown for 33 ms, and sound may be 40 ms from it: a longer stop is visible in recordings."""
 STOLEN = 0.03
 STOLEN_MS = 50.0
-"""Less is not told from nothing: the system counts in steps of 10 ms."""
+"""Less cannot be told from nothing: the system counts in steps of 10 ms."""
 PRIORITY = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Stillness:
-    """Of the machine, in a stretch of time."""
+    """The stillness of the machine in a period."""
 
     longest_ms: float
-    """The longest stop of one of its processors; 0 where nobody may watch them in real time."""
+    """The longest stop of one of its processors; 0 if real-time watching is not allowed."""
     stolen_ms: float
-    """Of its processors' time, what the host gave to others (steal time, proc_stat(5))."""
+    """The time of its processors that the host gave to others (steal time, proc_stat(5))."""
     total_ms: float
-    """Its processors' time."""
+    """The time of its processors."""
 
     @property
     def spoils(self) -> bool:
-        """Is a measurement in that time one of the host?"""
+        """Whether a measurement in that period says more about the host."""
         stolen = self.stolen_ms > max(STOLEN_MS, STOLEN * self.total_ms)
         return stolen or self.longest_ms > STALL_MS
 
@@ -42,7 +42,7 @@ class Stillness:
 
 
 class MachineWatch:
-    """`watch.since_last()` after each stretch of time; `close()` at the end."""
+    """`watch.since_last()` after each period; `close()` at the end."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -67,7 +67,7 @@ class MachineWatch:
 
 
 def _processor_times() -> tuple[float, float]:
-    """All, and what was stolen of it, in ms."""
+    """All time, and the stolen part of it, in ms."""
     ticks = [int(each) for each in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
     tick_ms = 1000 / os.sysconf("SC_CLK_TCK")
     return sum(ticks[:8]) * tick_ms, ticks[7] * tick_ms
@@ -86,7 +86,7 @@ class _Clock(threading.Thread):
         try:
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
         except PermissionError:
-            return  # it would be late for others of this machine too
+            return  # it would be late for other programs of this machine too
         while True:
             begun_s = time.monotonic()
             time.sleep(EVERY_S)

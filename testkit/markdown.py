@@ -11,7 +11,7 @@ TEXTS = [
     *PAGES,
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "deploy/README.md")),
 ]
-"""All that is written for readers, but the changelog, which names what is gone as well."""
+"""All texts for readers except the changelog, which also names what was removed."""
 
 _FENCE = re.compile(r"^( *)```(\w+)(?: title=\"([^\"]*)\")?\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 _ANY_FENCE = re.compile(r"^( *)```.*?^\1```$", re.MULTILINE | re.DOTALL)
@@ -19,7 +19,7 @@ _ANY_FENCE = re.compile(r"^( *)```.*?^\1```$", re.MULTILINE | re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A fenced block: its language, the title behind it, and its text without the indentation of a tab."""
+    """A fenced block: its language, its title, and its text without the indentation of a tab."""
 
     page: str
     line: int
@@ -64,6 +64,6 @@ def table(path: Path, first_cell: str) -> list[list[str]]:
 
 
 def commands(block: Block) -> list[str]:
-    """The commands of a shell block: one each, continued lines joined, comments left out."""
+    """The commands of a shell block: one each, continued lines joined, without comments."""
     joined = re.sub(r"\\\n\s*", " ", block.text)
     return [line for line in map(str.strip, joined.splitlines()) if line and not line.startswith("#")]

@@ -1,4 +1,4 @@
-"""A file of many tracks, Matroska or MP4, as FFmpeg reads it, whatever comes in it."""
+"""Reads any file of many tracks, Matroska or MP4, with FFmpeg."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class ReadTrack:
 
 
 def read(path: Path) -> list[ReadTrack]:
-    """In the order of the file. Raises FFmpegError for what it cannot read."""
+    """In the order of the file. Raises FFmpegError if it cannot be read."""
     with av.open(str(path)) as container:
         packets: dict[int, list[ReadPacket]] = {stream.index: [] for stream in container.streams}
         for packet in container.demux():
@@ -50,12 +50,12 @@ def read(path: Path) -> list[ReadTrack]:
 
 
 def title_of(stream: Stream) -> str:
-    """Of a track of Matroska, or of an MP4."""
+    """The title of a Matroska or MP4 track."""
     return stream.metadata.get("title") or stream.metadata.get("name", "")
 
 
 def extract(path: Path, title: str, to: Path) -> Path:
-    """One track as it is, at its times, in a file of its own."""
+    """Copies one track unchanged, with its times, into a file of its own."""
     with av.open(str(path)) as container, av.open(str(to), "w", format="matroska") as copy:
         (stream,) = (each for each in container.streams if title_of(each) == title)
         out = copy.add_stream_from_template(stream, opaque=True)

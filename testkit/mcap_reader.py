@@ -1,4 +1,4 @@
-"""An MCAP file of tracks as its own library reads it: from the beginning, torn or not, or by its summary."""
+"""Reads an MCAP file of tracks with its own library: from the beginning, torn or not, or by its summary."""
 
 import contextlib
 import struct
@@ -19,9 +19,9 @@ from testkit.matroska_reader import ReadPacket, ReadTrack
 
 
 def read(path: Path) -> list[ReadTrack]:
-    """Up to where it ends or is torn, in the order of the file. Times begin with the recording."""
+    """Reads to the end or the tear, in the order of the file. Times begin with the recording."""
     found: list[McapRecord] = []
-    # The library's errors are those of what is cut off; what came before is kept.
+    # The library's errors come from the part that is cut off; what came before is kept.
     with path.open("rb") as file, contextlib.suppress(McapError, struct.error):
         for each in StreamReader(file, validate_crcs=True).records:
             found.append(each)
@@ -33,7 +33,7 @@ def read(path: Path) -> list[ReadTrack]:
 
 
 def read_by_summary(path: Path) -> list[ReadTrack]:
-    """As read(), of a whole file, with its messages by time."""
+    """Like read(), for a complete file, with its messages by time."""
     with path.open("rb") as file:
         reader = make_reader(file, validate_crcs=True)
         (told,) = reader.iter_metadata()
@@ -61,7 +61,7 @@ class ReadData:
 
 
 def read_data(path: Path) -> list[ReadData]:
-    """Of a whole file, by time."""
+    """The data of a complete file, by time."""
     with path.open("rb") as file:
         reader = make_reader(file, validate_crcs=True, decoder_factories=[DecoderFactory()])
         return [
@@ -103,7 +103,7 @@ def _tracks(
 
 
 def _is_key(codec: str, data: bytes) -> bool:
-    """Of VP8 and H.264; sound is always."""
+    """Whether VP8 or H.264 is a key frame; sound always is."""
     match codec:
         case "vp8":
             return not data[0] & 1

@@ -27,18 +27,18 @@ BLOCK = SAMPLE_RATE // 50
 
 @dataclass(frozen=True, slots=True)
 class Attendance:
-    """Flash and beep fall on whole seconds of the recording, and picture `n` is at n / FPS."""
+    """Flash and beep are on whole seconds of the recording, and picture `n` is at n / FPS."""
 
     identity: str
     from_s: float
     to_s: float
     codec: Codec = "vp8"
     speaks: tuple[tuple[float, float], ...] = ()
-    """From when to when there is its tone beside the beeps."""
+    """When its tone sounds beside the beeps."""
     tone_hz: float = 300.0
     beeps: bool = True
     key_every_s: float = 0.0
-    """0: the first picture alone is a key frame."""
+    """0: only the first picture is a key frame."""
 
 
 def make_meeting(path: Path, people: Sequence[Attendance]) -> Path:

@@ -13,7 +13,7 @@ from testkit.pattern import BLOCK_MS, COLOURS, SAMPLE_RATE, Picture, PictureSpec
 FPS = 30
 WIDTH, HEIGHT = 640, 360
 BEGIN_MS = 500
-"""Into the pattern's second: a player shows the first picture before it plays, so no flash is on it."""
+"""Offset into the pattern's second: a player shows the first picture before it plays, so it has no flash."""
 
 
 def write_movie(path: Path, seconds: int) -> None:

@@ -1,4 +1,4 @@
-"""MP4 files as a reader finds them that is neither ours nor FFmpeg's: mp4box.js, GPAC's."""
+"""Reads MP4 files with a reader that is neither ours nor FFmpeg's: GPAC's mp4box.js."""
 
 import fcntl
 import json
@@ -17,7 +17,7 @@ class Sample:
     duration: int
     key: bool
     entry: int
-    """Which of the track's sample entries, from 0 on."""
+    """Index of the track's sample entry, from 0."""
     offset: int
     size: int
 
@@ -26,7 +26,7 @@ class Sample:
 class Entry:
     type: str
     size: tuple[int, int] | None
-    """Of video."""
+    """For video only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class ReadTrack:
     samples: tuple[Sample, ...]
 
     def presented_s(self, movie_timescale: int) -> list[float]:
-        """When each sample is shown or heard, in order of decoding."""
+        """When each sample is shown or heard, in decoding order."""
         empty = sum(duration for duration, at in self.edits if at < 0) / movie_timescale
         begin = next((at for _, at in self.edits if at >= 0), 0)
         return [empty + (sample.cts - begin) / self.timescale for sample in self.samples]
@@ -48,11 +48,11 @@ class ReadTrack:
 @dataclass(frozen=True, slots=True)
 class ReadBox:
     path: str
-    """Of types, from the outermost."""
+    """Types of the boxes, from the outermost."""
     start: int
     size: int
     unread: bool
-    """It holds more than its type says."""
+    """It holds more than its type defines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class ReadMp4:
 
 
 def read(path: Path) -> ReadMp4:
-    """Raises CalledProcessError when it cannot be read."""
+    """Raises CalledProcessError if it cannot be read."""
     _install()
     done = subprocess.run(["node", "read.js", str(path.resolve())], cwd=HOME, check=True, capture_output=True)
     found = json.loads(done.stdout)
@@ -88,12 +88,12 @@ def read(path: Path) -> ReadMp4:
 
 
 def has_index_in_front(path: Path) -> bool:
-    """Whether a player that reads on from the start finds the index before the media."""
+    """Whether a player that reads from the start finds the index before the media."""
     return read(path).top == ["ftyp", "moov", "mdat"]
 
 
 def _install() -> None:
-    """`npm ci` once, whoever comes first."""
+    """Runs `npm ci` once, whichever test comes first."""
     with (HOME / "package.json").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (HOME / "node_modules" / "mp4box").is_dir():

@@ -13,7 +13,7 @@ _WITHIN_S = 5.0
 
 
 async def call_all(bus: Bus, method: Method[Req, Res], request: Req, *, expect: int) -> list[Res]:
-    """The first `expect` answers. Raises TimeoutError when there are fewer within five seconds."""
+    """The first `expect` answers. Raises TimeoutError if there are fewer within five seconds."""
     client_id, now_ns = new_id("CLI_"), time.time_ns()
     envelope = Request(
         request_id=new_id("REQ_"),

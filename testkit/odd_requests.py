@@ -1,4 +1,4 @@
-"""What no client sends to an HTTP server, as bytes, and how it is answered."""
+"""Requests that no HTTP client sends, as bytes, and their answers."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ ANSWER_S = 5.0
 
 
 def odd_requests(api_key: str, api_secret: str) -> Iterator[tuple[str, bytes, bytes]]:
-    """(what it is, what is sent, the status of the first answer; b"": none is waited for)."""
+    """(description, bytes, status of the first answer; b"": no answer is awaited)."""
     token = f"Authorization: Bearer {egress_token(api_key, api_secret)}\r\n".encode()
 
     def head(path: bytes, *lines: bytes) -> bytes:
@@ -64,7 +64,7 @@ def odd_requests(api_key: str, api_secret: str) -> Iterator[tuple[str, bytes, by
 
 
 async def answer_to(port: int, sent: bytes) -> bytes:
-    """The first line of it; b"" where the connection is closed before."""
+    """The first line of it; b"" if the connection is closed before."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(sent)
@@ -77,7 +77,7 @@ async def answer_to(port: int, sent: bytes) -> bytes:
 
 
 async def leave_unanswered(port: int, sent: bytes) -> None:
-    """Goes away when all of it is on its way."""
+    """Closes the connection once everything is on its way."""
     _, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(sent)
     await writer.drain()

@@ -1,4 +1,4 @@
-"""Pages on loopback that load, fail or hang in every way a recorded page may: plain and TLS."""
+"""Pages on loopback that load, fail or hang in every way that a recorded page may: plain and TLS."""
 
 import asyncio
 import ssl
@@ -11,7 +11,7 @@ from aiohttp import web
 
 PAGES = Path(__file__).parent / "pages"
 LIVEKIT_CLIENT = PAGES.parents[1] / "web/node_modules/livekit-client/dist/livekit-client.umd.js"
-"""As the template's page has it."""
+"""The same as on the template's page."""
 E2EE_WORKER = LIVEKIT_CLIENT.with_name("livekit-client.e2ee.worker.js")
 
 FRAME = """<!doctype html><style>
@@ -78,7 +78,7 @@ TEXTS = {
     })</script>""",
     "hidden": BLANK + "<script>console.log(document.visibilityState, document.hasFocus())</script>",
 }
-"""What is served under each name."""
+"""The page under each name."""
 
 
 class PageServer:
@@ -90,7 +90,7 @@ class PageServer:
         self.asked = asyncio.Event()
         """Set by the first request."""
         self.sockets: asyncio.Queue[web.WebSocketResponse] = asyncio.Queue()
-        """What pages open at /socket."""
+        """The connections that pages open at /socket."""
         self.port = 0
         self._tls = tls
         self._files = files

@@ -47,17 +47,17 @@ _SOURCES = {
     "screen": rtc.TrackSource.SOURCE_SCREENSHARE,
 }
 AUDIO_LEAD_S = 0.015
-"""Sound is handed over this much early: WebRTC stamps a packet when its second block of 10 ms is in, and
-with this flash and beep come out of a receiver together (measured on an idle machine)."""
+"""Sound is handed over this much early: WebRTC stamps a packet when its second block of 10 ms is in, and with
+this lead flash and beep leave a receiver together (measured on an idle machine)."""
 MAX_LATE_PICTURES = 3
-"""A publisher that is later than this leaves pictures out rather than sending a burst."""
+"""A publisher that is later than this drops pictures rather than sending a burst."""
 LOOKS = 5
 LOOK_S = 0.02
-"""Of WebRTC's count of pictures: together they last longer than a picture."""
+"""Looks at WebRTC's count of pictures: together they last longer than a picture."""
 
 
 class Access(Protocol):
-    """What a publisher needs of a server; testkit.livekit_server.LivekitServer has it."""
+    """What a publisher needs to reach a server; testkit.livekit_server.LivekitServer has it."""
 
     @property
     def ws_url(self) -> str: ...
@@ -67,7 +67,7 @@ class Access(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Access to a server that runs already."""
+    """Access to a server that already runs."""
 
     ws_url: str
     api_key: str
@@ -111,7 +111,7 @@ class AudioSpec:
     red: bool = False
     dtx: bool = False
     level: float = 0.05
-    """Of the tone between beeps, 1 is full scale; 0: silence."""
+    """Level of the tone between beeps, 1 is full scale; 0: silence."""
     beep_level: float = 0.5
 
 
@@ -121,12 +121,12 @@ class SentPicture:
     at_ns: int
     """Unix ns of its deadline."""
     data: bytes = field(default=b"", repr=False)
-    """The encoded access unit, where `VideoSpec.encoded`."""
+    """The encoded access unit, if `VideoSpec.encoded`."""
 
 
 def places(received: Sequence[object], published: Sequence[object], dropped: int) -> list[int]:
-    """Where each picture stands among the published ones; fails when one is missing in between that was sent,
-    as all were but `dropped`."""
+    """The place of each picture among the published ones. Fails if one that was sent in between is missing;
+    all but `dropped` were sent."""
     found = [published.index(received[0])]
     for each in received[1:]:
         found.append(published.index(each, found[-1] + 1))
@@ -146,7 +146,7 @@ class _Pacer:
         self._thread.start()
 
     async def stop(self) -> None:
-        """Raises what ended the thread before its time."""
+        """Raises the error that ended the thread early."""
         self._stop.set()
         await asyncio.to_thread(self._thread.join)
         if self._error is not None:
@@ -167,11 +167,11 @@ class _Published:
     source: rtc.AudioSource | rtc.VideoSource | rtc.EncodedVideoSource
     since_ns: int
     never: asyncio.Task[int] | None
-    """How many of `Publisher.sent` came before WebRTC took any of this track; where they are encoded here."""
+    """For a track that is encoded here: how many of `Publisher.sent` came before WebRTC took any of it."""
 
 
 class Publisher:
-    """One participant. Joins and publishes on entry, leaves on exit; everything by name of track."""
+    """One participant. Joins and publishes on entry, leaves on exit; tracks are addressed by name."""
 
     def __init__(
         self,
@@ -186,8 +186,8 @@ class Publisher:
         secret: bytes = b"",
         by_hkdf: bool = False,
     ) -> None:
-        """`kind`: "" for a usual participant, "agent" ... `secret`: of a room that is encrypted, a passphrase
-        or, `by_hkdf`, random bytes."""
+        """`kind`: "" for a usual participant, "agent" ... `secret`: that of an encrypted room, a passphrase
+        or, with `by_hkdf`, random bytes."""
         self._server = server
         self._secret = secret
         self._by_hkdf = by_hkdf
@@ -233,7 +233,7 @@ class Publisher:
             await self.publish(name)
 
     def change_key(self, key: bytes, index: int) -> None:
-        """Of a room that is encrypted: all tracks go on with this key."""
+        """For an encrypted room: all tracks continue with this key."""
         manager = self._encryption()
         assert manager.key_provider is not None
         manager.key_provider.set_shared_key(key, index)
@@ -252,7 +252,7 @@ class Publisher:
 
     @property
     def local(self) -> rtc.LocalParticipant:
-        """Who chats, and sends text and data."""
+        """The SDK's participant, which chats and sends text and data."""
         if self._room is None:
             raise RuntimeError(f"{self.identity} is not in a room")
         return self._room.local_participant
@@ -266,7 +266,7 @@ class Publisher:
             await room.disconnect()
 
     async def publish(self, name: Name, spec: VideoSpec | AudioSpec | None = None) -> str:
-        """Publishes a track, with its former spec when none is given. Returns its SID."""
+        """Publishes a track, with its previous spec if none is given. Returns its SID."""
         if self._room is None:
             raise RuntimeError(f"{self.identity} is not in a room")
         spec = self._specs[name] = spec or self._specs[name]
@@ -316,7 +316,7 @@ class Publisher:
         return published
 
     async def republish(self, name: Name, spec: VideoSpec | AudioSpec | None = None) -> str:
-        """Unpublishes and publishes anew: a new SID, and a new codec or size when `spec` says so."""
+        """Unpublishes and publishes again: a new SID, and a new codec or size if `spec` says so."""
         if name in self._published:
             await self.unpublish(name)
         return await self.publish(name, spec)
@@ -332,24 +332,24 @@ class Publisher:
         track.unmute()
 
     def set_size(self, width: int, height: int, name: Name = "camera") -> None:
-        """Pictures of another size from the next on (as a turned telephone sends them)."""
+        """Changes the size from the next picture on, as a turned phone does."""
         self._sizes[name] = (width, height)
 
     def sent_ns(self, name: Name = "camera") -> dict[int, int]:
-        """When each picture that was sent was captured, unix ns by counter."""
+        """When each sent picture was captured, unix ns by counter."""
         return {picture.counter: picture.at_ns for picture in self.sent[name]}
 
     async def dropped(self, name: Name = "camera") -> int:
-        """How many pictures of the encoded track that is published now WebRTC has left out since it took the
-        first: it does when others come before its thread had the time to look at them."""
+        """How many pictures of the encoded track that is published now WebRTC has dropped since it took the
+        first: it drops one if the next arrives before its thread had the time to look at it."""
         published = self._published[name]
         assert published.never is not None, f"{name} is not encoded here"
-        # One that was on its way at the first look counts as left out before.
+        # A picture in flight at the first look counts as dropped before.
         return max(0, await self._left_out(name, published.track) - await published.never)
 
     async def _left_out(self, name: Name, track: rtc.LocalTrack) -> int:
-        """How many pictures were handed over and are not encoded, once WebRTC has taken any. The least of
-        several looks, as one may be on its way."""
+        """How many pictures were handed over and are not encoded, once WebRTC has taken any. The minimum of
+        several looks, as one may be in flight."""
         sent = self.sent[name]
         looks: list[int] = []
         while len(looks) < LOOKS:
@@ -368,7 +368,7 @@ class Publisher:
     def sid(self, name: Name) -> str:
         return self._published[name].publication.sid
 
-    # --- pacing: a thread a track, by absolute deadlines from the epoch
+    # --- pacing: a thread for each track, by absolute deadlines from the epoch
 
     def _show(self, stop: threading.Event, name: Name, source: rtc.VideoSource, spec: VideoSpec) -> None:
         picture = _picture(spec)
@@ -380,7 +380,7 @@ class Publisher:
                 spec = replace(spec, width=size[0], height=size[1])
                 picture = _picture(spec)
             frame = rtc.VideoFrame(spec.width, spec.height, rtc.VideoBufferType.I420, picture.draw(counter))
-            # Before it goes out: a receiver may have it before this thread goes on.
+            # Before it goes out: a receiver may have it before this thread continues.
             sent.append(SentPicture(counter, self.epoch_ns + counter * 1_000_000_000 // spec.fps))
             source.capture_frame(frame)
             counter = self._following(counter, spec.fps, MAX_LATE_PICTURES)
@@ -391,7 +391,8 @@ class Publisher:
         picture = _picture(spec)
         sent = self.sent[name]
         encoder = LiveEncoder(spec.codec, spec.width, spec.height, spec.fps, spec.kbps)
-        # The first picture takes an encoder long, and WebRTC would take the delay for the clocks' difference.
+        # An encoder takes long for the first picture, and WebRTC would take the delay for the clocks'
+        # difference.
         encoder.encode(picture.draw(0), 0)
         counter = self._next_index(spec.fps)
         first, captured_s = counter, 0.0
@@ -405,7 +406,7 @@ class Publisher:
                 stamp_s = self._epoch + counter / spec.fps
             else:
                 stamp_s = self._stamp_s(counter, spec.fps)
-            # As WebRTC's encoders write them: a receiver knows no others, and start codes are authenticated.
+            # As WebRTC's encoders write them: receivers know no others, and start codes are authenticated.
             data = _SHORT_START_CODE.sub(b"\0\0\0\1", unit.data) if spec.codec == "h264" else unit.data
             sent.append(SentPicture(counter, self._unix_ns(stamp_s), data))
             source.capture_frame(
@@ -453,7 +454,7 @@ class Publisher:
         return self.epoch_ns + round((monotonic_s - self._epoch) * 1e9)
 
     def _reached(self, offset_s: float, stop: threading.Event) -> bool:
-        """Waits for a time; False when the track is over."""
+        """Waits until a time; False if the track is over."""
         wait_s = self._epoch + offset_s - time.monotonic()
         return not stop.wait(wait_s) if wait_s > 0 else not stop.is_set()
 

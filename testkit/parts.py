@@ -19,9 +19,9 @@ class Parts:
     livekit: LivekitServer
     service: Service
     people: AsyncExitStack = field(default_factory=AsyncExitStack)
-    """Who leave when it is closed, after each test."""
+    """The people who leave when it is closed, after each test."""
     secret: bytes = b""
-    """What people encrypt with unless join() says otherwise; empty: nothing is encrypted."""
+    """The key with which people encrypt unless join() says otherwise; empty: no encryption."""
 
     async def enter(self, publisher: PublisherT) -> PublisherT:
         return await self.people.enter_async_context(publisher)
@@ -44,7 +44,7 @@ class Parts:
         )
 
     async def join_raw(self, room: str, camera: RawTrack | None, microphone: RawTrack | None) -> RawPublisher:
-        """As ann, with codecs that the SDK does not publish."""
+        """Joins as ann, with codecs that the SDK does not publish."""
         return await self.enter(RawPublisher(self.livekit, room, "ann", camera, microphone))
 
     async def start(self, method: str = "StartRoomCompositeEgress", **request: Any) -> str:

@@ -38,7 +38,7 @@ COLOURS: tuple[Rgb, ...] = (
     (110, 60, 140),
     (30, 120, 130),
 )
-"""For participants that do not say which; none is near black or white."""
+"""For participants that do not choose one; none is near black or white."""
 
 
 class Matrix(Enum):
@@ -75,7 +75,7 @@ def counter_cells(counter: int) -> list[bool]:
 
 
 def counter_of(cells: list[bool]) -> int | None:
-    """The counter of a row of cells; None when sync cells or parity do not fit."""
+    """The counter of a row of cells; None if sync cells or parity do not fit."""
     if len(cells) != CELLS or not cells[0] or cells[1]:
         return None
     bits = cells[2:-1]
@@ -85,7 +85,7 @@ def counter_of(cells: list[bool]) -> int | None:
 
 
 def read_counter(luma: Plane) -> int | None:
-    """The counter of a picture, from its luma plane (height, width); None when it carries no pattern."""
+    """The counter of a picture, from its luma plane (height, width); None if it shows no pattern."""
     width = luma.shape[1]
     side = width / CELLS_PER_WIDTH
     top, bottom = int(side * 1.3), max(int(side * 1.7), int(side * 1.3) + 1)
@@ -104,7 +104,7 @@ def read_counter(luma: Plane) -> int | None:
 
 
 def read_flash(luma: Plane) -> bool:
-    """Whether the white rectangle is on, by the middle of where it would be."""
+    """Whether the white rectangle is on, judged by its middle."""
     height, width = luma.shape
     middle = luma[int(height * 0.68) : int(height * 0.82), int(width * 0.35) : int(width * 0.65)]
     return float(middle.mean()) > 200
@@ -126,7 +126,7 @@ class PictureSpec:
 
 
 class Picture:
-    """Draws the picture of a counter into one I420 buffer, which is used again for the next."""
+    """Draws the picture of a counter into one I420 buffer, which it reuses for the next."""
 
     def __init__(self, spec: PictureSpec) -> None:
         self.spec = spec

@@ -1,4 +1,4 @@
-"""A tab of Chromium in which a file of a folder plays: what browsers make of what was recorded."""
+"""A tab of Chromium that plays a file of a folder: how browsers play recordings."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,8 +12,8 @@ from testkit.local_app import serving
 
 @asynccontextmanager
 async def open_player(folder: Path, page: str) -> AsyncIterator[Tab]:
-    """`page` is HTML with a promise `loaded`, which becomes "loaded". It lies in `folder`, as what it plays
-    does."""
+    """`page` is HTML with a promise `loaded`, which becomes "loaded". It is in `folder`, beside the file that
+    it plays."""
     (folder / "page.html").write_text(page)
     app = web.Application()
     app.router.add_static("/", folder)

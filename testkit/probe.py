@@ -1,6 +1,6 @@
-"""Reads a recording back: what it is made of, what it shows and sounds like, how far it is in sync.
+"""Reads a recording back: its streams, its pictures and sound, and how well they are in sync.
 
-Every function opens the file anew and decodes what it needs, with one thread. Times are seconds on the
+Every function opens the file again and decodes what it needs, with one thread. Times are seconds on the
 file's own clock, unless a name says otherwise.
 """
 
@@ -41,16 +41,16 @@ class VideoFacts:
     sizes: tuple[tuple[int, int], ...]
     """Each (width, height) that decoded pictures had, in order of appearance."""
     fps: float
-    """Decoded pictures over their span."""
+    """Decoded pictures divided by their span."""
     frames: int
     start_s: float
     duration_s: float
-    """From the first picture's time to the end of the last."""
+    """Time from the first picture to the end of the last."""
     key_frames_s: tuple[float, ...]
     rising: bool
-    """Times of pictures rise strictly."""
+    """Whether times of pictures rise strictly."""
     longest_gap_s: float
-    """Between two pictures."""
+    """The longest time between two pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class AudioFacts:
 class Facts:
     container: str
     duration_s: float
-    """As the container says; 0 when it does not."""
+    """As the container says; 0 if it does not say."""
     video: VideoFacts | None
     audio: AudioFacts | None
 
@@ -102,12 +102,12 @@ class Counters:
 
     @property
     def missing(self) -> tuple[int, ...]:
-        """Between the first and the last, never seen."""
+        """Counters between the first and the last that were never seen."""
         seen = set(self.values)
         return tuple(n for n in range(min(seen), max(seen)) if n not in seen) if seen else ()
 
     def missing_of(self, sent: Iterable[int]) -> tuple[int, ...]:
-        """Of those that were sent between the first and the last that were seen."""
+        """The missing ones of those sent between the first and the last that were seen."""
         seen = set(self.values)
         return tuple(n for n in sent if min(seen) < n < max(seen) and n not in seen) if seen else ()
 
@@ -154,7 +154,7 @@ class Sound:
 
 
 def probe(path: Path | str) -> Facts:
-    """Decodes everything. Raises av.error.FFmpegError when the file does not decode."""
+    """Decodes everything. Raises av.error.FFmpegError if the file cannot be decoded."""
     with av.open(str(path)) as container:
         duration_s = container.duration / 1_000_000 if container.duration else 0.0
         name = container.format.name
@@ -173,9 +173,9 @@ def counters(path: Path | str, tile: Rect | None = None) -> Counters:
 
 
 def av_offset(path: Path | str, tile: Rect | None = None, audio_path: Path | str | None = None) -> AvOffset:
-    """How much later beeps are heard than flashes are seen; `audio_path` where sound is in another file.
+    """How much later beeps are heard than flashes are seen; `audio_path` if sound is in another file.
 
-    Raises ValueError when no flash has a beep.
+    Raises ValueError if no flash has a beep.
     """
     flashes, was = [], True
     for time_s, frame in frames(path):
@@ -225,9 +225,10 @@ def tones(
     end_s: float | None = None,
     min_level: float = 0.01,
 ) -> tuple[Tone, ...]:
-    """The tones in a stretch of sound, loudest first; peaks closer than 30 Hz count as one.
+    """The tones in a stretch of sound, loudest first; peaks closer than 30 Hz count as one. `channel` None:
+    all mixed.
 
-    `channel` None: all mixed. A beep sounds a tenth of the time, and shows at about a tenth of its level.
+    A beep sounds a tenth of the time, and shows at about a tenth of its level.
     """
     heard = sound(path)
     first = max(0, int((start_s - heard.start_s) * heard.sample_rate))
@@ -256,7 +257,7 @@ def tones_of(wave: NDArray[np.float32], sample_rate: int, min_level: float = 0.0
 
 
 SLEWED = 0.008
-"""Of its pitch, what a tone may be higher or lower: sound that catches up does so by half a percent."""
+"""How much higher or lower a tone may be: sound that catches up shifts by half a percent."""
 TOLERANCE_HZ = 5.0
 
 
@@ -277,7 +278,7 @@ def rms(path: Path | str, start_s: float, end_s: float, channel: int | None = No
 def mean_colour(path: Path | str, at_s: float, rect: Rect | None = None) -> tuple[float, float, float]:
     """Mean (r, g, b), 0 ... 255, of a part of the picture shown at a time.
 
-    Raises ValueError when the file ends before.
+    Raises ValueError if the file ends before.
     """
     shown: VideoFrame | None = None
     for time_s, frame in frames(path):
@@ -310,7 +311,7 @@ def frames(path: Path | str) -> Iterator[tuple[float, VideoFrame]]:
 
 
 def sound(path: Path | str) -> Sound:
-    """The first audio stream, each frame put where its time stamp says; what no frame covers is silent."""
+    """The first audio stream, each frame at its time stamp; time without a frame is silent."""
     parts: list[tuple[Fraction, NDArray[np.float32]]] = []
     rate = 48_000
     with av.open(str(path)) as container:
@@ -449,7 +450,7 @@ def _audio_facts(path: Path | str) -> AudioFacts:
 
 
 def _end_of_video(path: Path | str) -> float:
-    """Of the last packet, without decoding."""
+    """The end of the last packet, without decoding."""
     end_s = 0.0
     with av.open(str(path)) as container:
         stream = container.streams.video[0]

@@ -60,13 +60,14 @@ def is_video(codec: RawCodec) -> bool:
 
 
 def send_only(room: str) -> api.VideoGrants:
-    """Who may not subscribe has one connection only, the one it publishes over."""
+    """A grant for a participant that may not subscribe, and so has only the connection over which it
+    publishes."""
     return api.VideoGrants(room_join=True, room=room, can_publish=True, can_subscribe=False)
 
 
 @dataclass(slots=True)
 class Section:
-    """A media section of the offer: one SSRC, once sent and then inactive for good."""
+    """A media section of the offer: one SSRC, used once and then inactive for good."""
 
     mid: str
     cid: str
@@ -74,12 +75,12 @@ class Section:
     sender: RtpSender
     active: bool = True
     reported: bool = False
-    """Sender reports go out for it: from its first packet on."""
+    """Whether sender reports go out for it: from its first packet on."""
     wants_key: bool = True
 
     def lines(self) -> Iterator[str]:
         kind, formats = ("video", _VIDEO) if is_video(self.codec) else ("audio", _AUDIO)
-        # Every codec of its kind, like a browser: the server remembers those of the first section only.
+        # Every codec of its kind, like a browser: the server remembers only those of the first section.
         ordered = [formats[self.codec], *(each for codec, each in formats.items() if codec != self.codec)]
         numbers = " ".join(str(each.payload_type) for each in ordered)
         yield f"m={kind} 9 UDP/TLS/RTP/SAVPF {numbers}"
@@ -104,7 +105,7 @@ class _Sending(Transport):
 
     def send_rtp(self, packet: bytes) -> None:
         if self._dtls.tx is not None and not self._closed:
-            with contextlib.suppress(pylibsrtp.Error):  # one that is asked for again after too long
+            with contextlib.suppress(pylibsrtp.Error):  # one that is requested again after too long
                 self._ice.send_now(self._dtls.tx.protect(packet))
 
 
@@ -123,7 +124,7 @@ class RawConnection:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self, token: str) -> None:
-        """`token` grants what `send_only` says."""
+        """`token` has the grants of `send_only`."""
         await self._signalling.open(token)
         self._transport = _Sending(
             on_rtp=lambda *_: None, on_rtcp=self._rtcp, on_lost=lambda _: None, loopback=True
@@ -132,7 +133,7 @@ class RawConnection:
         self._tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._beat())]
 
     async def close(self) -> None:
-        """Leaves the room. Idempotent. Raises what ended one of its tasks before the time."""
+        """Leaves the room. Idempotent. Raises the error that ended one of its tasks early."""
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()
@@ -155,7 +156,7 @@ class RawConnection:
         return section
 
     async def announce(self, request: AddTrackRequest) -> str:
-        """The SID of the track whose `cid` is that of a section."""
+        """The SID of the track whose `cid` belongs to a section."""
         confirmed = self._confirmed[request.cid] = asyncio.get_running_loop().create_future()
         await self._signalling.send(add_track=request)
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
@@ -163,7 +164,7 @@ class RawConnection:
         return sid
 
     async def negotiate(self) -> None:
-        """Offers the sections as they are; the first time it brings up the media path too."""
+        """Offers the current sections; the first time it also brings up the media path."""
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             await self._negotiate()
 
@@ -176,7 +177,7 @@ class RawConnection:
         return len(packets)
 
     def send_rtp(self, *packets: bytes) -> None:
-        """As they are."""
+        """Sends packets unchanged."""
         assert self._transport is not None
         for packet in packets:
             self._transport.send_rtp(packet)

@@ -35,11 +35,11 @@ _ENCODER: dict[RawCodec, str] = {"pcmu": "pcm_mulaw", "pcma": "pcm_alaw"}
 
 @dataclass(slots=True)
 class RawTrack:
-    """What is published by a name."""
+    """A track that is published under a name."""
 
     codec: RawCodec
     fallback: RawCodec | None = None
-    """Announced together with `codec`: what the server may be given instead in mid-track."""
+    """Announced together with `codec`: the codec to which the track may change while it is published."""
     aggregate: bool = True
     """Parameter sets of H265 in one packet, as browsers send them; False: a packet each."""
     colour: Rgb = COLOURS[0]
@@ -48,11 +48,11 @@ class RawTrack:
     kbps: int = 400
     tone_hz: float = 440.0
     reports_off_s: float = 0.0
-    """Of its sender reports: how far the wall clock they speak of is off."""
+    """The offset of the wall clock in its sender reports."""
     b_frames: int = 0
-    """Of H264, between two others."""
+    """B-frames of H264 between two other frames."""
     secret: bytes = b""
-    """H265 alone: pictures are encrypted end to end with a key of this passphrase, whose index is 1."""
+    """For H265 only: pictures are encrypted end to end with a key of this passphrase, whose index is 1."""
 
 
 @dataclass(slots=True)
@@ -65,7 +65,7 @@ class _Published:
 
 
 class RawPublisher:
-    """Joins and publishes on entry, leaves on exit; everything by name of track."""
+    """Joins and publishes on entry, leaves on exit; tracks are addressed by name."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class RawPublisher:
             await self.publish(name)
 
     async def leave(self) -> None:
-        """Idempotent. Raises what ended one of its tasks before the time."""
+        """Idempotent. Raises the error that ended one of its tasks early."""
         tasks = [each.task for each in self._tracks.values() if each.task is not None]
         self._tracks = {}
         for task in tasks:
@@ -120,7 +120,7 @@ class RawPublisher:
                 raise error
 
     async def publish(self, name: Name, spec: RawTrack | None = None) -> str:
-        """Publishes a track, with its former spec when none is given. Returns its SID."""
+        """Publishes a track, with its previous spec if none is given. Returns its SID."""
         spec = self._specs[name] = spec or self._specs[name]
         section = self._connection.add_section(spec.codec)
         section.sender.reports_off_s = spec.reports_off_s
@@ -153,7 +153,7 @@ class RawPublisher:
         return sid
 
     async def republish(self, name: Name, spec: RawTrack) -> str:
-        """Unpublishes and publishes anew: a new SID, and another codec when `spec` says so."""
+        """Unpublishes and publishes again: a new SID, and another codec if `spec` says so."""
         await self.unpublish(name)
         return await self.publish(name, spec)
 
@@ -166,7 +166,8 @@ class RawPublisher:
         await self._connection.negotiate()
 
     async def fall_back(self, name: Name) -> None:
-        """In mid-track: the next picture is of the fallback codec, and the server switches all who watch."""
+        """While published: the next picture has the fallback codec, and the server switches everybody who
+        watches."""
         track = self._tracks[name]
         assert track.spec.fallback is not None
         section = self._connection.add_section(track.spec.fallback, track.fallback_cid)
@@ -177,7 +178,7 @@ class RawPublisher:
     # --- media
 
     async def _reorder(self, name: Name, track: _Published) -> None:
-        """With B-frames: each picture is sent when the encoder gives it, with the time it is shown at."""
+        """With B-frames: each picture is sent when the encoder gives it, with its presentation time."""
         spec, section = track.spec, track.section
         picture = Picture(PictureSpec(*spec.size, spec.fps, spec.colour, matrix=Matrix.BT601))
         encoder = ReorderingEncoder(*spec.size, spec.fps, spec.kbps, spec.b_frames)
@@ -222,7 +223,7 @@ class RawPublisher:
             at_ns = self._began_ns + index * PACKET_MS * S // 1000
             await _until(at_ns)
             whole = np.frombuffer(sound.block(2 * index) + sound.block(2 * index + 1), "<i2")
-            # All that sounds is far below 4 kHz: every sixth sample is the same at 8 kHz.
+            # All sound here is far below 4 kHz: every sixth sample gives the same at 8 kHz.
             frame = av.AudioFrame.from_ndarray(whole[np.newaxis, ::6].copy(), "s16", "mono")
             frame.sample_rate, frame.pts = 8_000, None
             for packet in context.encode(frame):

@@ -1,4 +1,5 @@
-"""A real redis-server on a free loopback port, for the time of a test: killed, restarted and cut at will."""
+"""A real redis-server on a free loopback port, for the duration of a test: killed, restarted and cut at
+will."""
 
 import asyncio
 import shutil
@@ -58,7 +59,7 @@ class RedisServer:
             await self.start()
             if self.is_cluster:
                 await self.command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
-                # The node takes a moment to see that it has them all, and tells nobody.
+                # The node takes a moment to see that it has all slots, and does not report it.
                 while "cluster_state:ok" not in await self.command("CLUSTER", "INFO"):  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
         except BaseException:
@@ -99,7 +100,7 @@ class RedisServer:
         self._log = asyncio.create_task(self._drain(self._process.stdout))
 
     async def kill(self) -> None:
-        """SIGKILL: connections are cut, what was acknowledged is on disk."""
+        """SIGKILL: connections are cut; acknowledged writes are on disk."""
         process, self._process = self._process, None
         if process is not None and process.returncode is None:
             process.kill()
@@ -113,7 +114,7 @@ class RedisServer:
         await self.start()
 
     def pause(self) -> None:
-        """Connections stay, nothing answers, until resume()."""
+        """Connections stay, but nothing answers until resume()."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
@@ -122,7 +123,7 @@ class RedisServer:
         self._process.send_signal(signal.SIGCONT)
 
     async def command(self, *words: str) -> str:
-        """One command as its inline form, for a server without password or TLS; the raw answer."""
+        """Sends one command in inline form, for a server without password or TLS; returns the raw answer."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         writer.write(" ".join(words).encode() + b"\r\n")
         answer = await reader.read(65536)

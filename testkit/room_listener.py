@@ -1,4 +1,4 @@
-"""A recorder in a room that only remembers: the events and frames a RoomClient hands out."""
+"""A recorder in a room that only remembers the events and frames that a RoomClient hands out."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,7 +17,7 @@ EventType = TypeVar("EventType", bound=RoomEvent)
 
 
 class RoomListener:
-    """Joins on entry, leaves on exit. `frames` by track SID, in the order they came."""
+    """Joins on entry, leaves on exit. `frames` by track SID, in order of arrival."""
 
     def __init__(
         self,
@@ -52,14 +52,14 @@ class RoomListener:
             await self._reader
 
     async def until(self, condition: Callable[[], object], timeout_s: float = 20) -> None:
-        """Waits for what frames and events bring about."""
+        """Waits for a condition on frames and events."""
         async with asyncio.timeout(timeout_s):
             while not condition():
                 self._changed.clear()
                 await self._changed.wait()
 
     async def track(self, source: TrackSource, identity: str = "") -> Track:
-        """Waits until someone publishes it."""
+        """Waits until somebody publishes it."""
         found: list[Track] = []
 
         def published() -> bool:

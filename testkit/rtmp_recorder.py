@@ -1,4 +1,4 @@
-"""An RTMP server that accepts whatever is published and writes down what was asked of it (Adobe's RTMP
+"""An RTMP server that accepts everything that is published and notes what was requested (Adobe's RTMP
 specification 1.0). It takes no media: nginx in stream_servers.py does."""
 
 import asyncio
@@ -13,12 +13,12 @@ _CHUNK_SIZE, _ACK_SIZE, _BANDWIDTH, _COMMAND = 1, 5, 6, 20
 _HANDSHAKE_BYTES = 1536
 _FIRST_CHUNK_BYTES = 128
 _HEADER_BYTES = (11, 7, 3, 0)
-"""Of a chunk's message header, by its format."""
+"""Length of a chunk's message header, by its format."""
 
 
 @dataclass(slots=True)
 class Asked:
-    """What one connection asked for; empty until it has."""
+    """What one connection requested; empty before that."""
 
     app: str = ""
     tc_url: str = ""
@@ -81,7 +81,7 @@ class RtmpRecorder:
             await reader.readexactly(_HANDSHAKE_BYTES)
             await self._messages(reader, writer, asked)
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            pass  # the client has gone, or the test
+            pass  # the client or the test has gone
         finally:
             writer.close()
 

@@ -27,7 +27,7 @@ AUDIO_LEVEL = 1
 
 
 def nal_units(unit: bytes) -> list[bytes]:
-    """Of an Annex B access unit. A zero before a start code belongs to that."""
+    """The NAL units of an Annex B access unit. A zero before a start code belongs to that."""
     return [each for each in (part.rstrip(b"\0") for part in unit.split(b"\0\0\1")) if each]
 
 
@@ -91,14 +91,14 @@ def _h264_header(nal: bytes, first: bool, last: bool) -> bytes:
 
 @dataclass(slots=True)
 class Wants:
-    """What a receiver asked for."""
+    """What a receiver requested."""
 
     key_frame: bool = False
     sequences: tuple[int, ...] = ()
 
 
 def feedback(data: bytes, ssrc: int) -> Wants:
-    """What a compound RTCP packet asks of the sender of `ssrc` (RFC 4585)."""
+    """What a compound RTCP packet requests from the sender of `ssrc` (RFC 4585)."""
     wants, position = Wants(), 0
     while position + 12 <= len(data):
         first, kind, words = struct.unpack_from("!BBH", data, position)
@@ -120,9 +120,10 @@ class RtpSender:
     def __init__(self, payload_type: int, clock_rate: int) -> None:
         self.ssrc = random.getrandbits(31) + 1
         self.level: int | None = None
-        """How far below the loudest a sound is, in dB, as its packets say (RFC 6464), whatever is in them."""
+        """How far the sound is below the loudest, in dB, as its packets say (RFC 6464), whatever they
+        contain."""
         self.reports_off_s = 0.0
-        """By how much the wall clock of its reports differs from the one its packets are stamped by."""
+        """The difference between the wall clock of its reports and the one that stamps its packets."""
         self._payload_type = payload_type
         self._clock_rate = clock_rate
         self._sequence = random.getrandbits(15)
@@ -131,7 +132,7 @@ class RtpSender:
         self._history: dict[int, bytes] = {}
 
     def packets(self, payloads: list[bytes], at_ns: int) -> list[bytes]:
-        """Those of one frame, the last one marked."""
+        """The packets of one frame, the last one marked."""
         made = []
         for index, payload in enumerate(payloads, 1):
             marker = 0x80 if index == len(payloads) else 0
@@ -154,7 +155,7 @@ class RtpSender:
         return made
 
     def skip(self, count: int) -> None:
-        """Goes on as if so many packets had been lost before anybody had them."""
+        """Continues as if this many packets had been lost on the way to the server."""
         self._sequence = self._sequence + count & 0xFFFF
 
     def repeated(self, sequences: tuple[int, ...]) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""Frames encrypted end to end as client-sdk-js does, step by step."""
+"""Frames encrypted end to end as client-sdk-js does it, step by step."""
 
 import hashlib
 import re
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class AtOnce(Executor):
-    """What is submitted is done by then."""
+    """Submitted work is done at once."""
 
     def submit(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         done: Future[T] = Future()
@@ -26,7 +26,7 @@ class AtOnce(Executor):
 
 
 def derived(material: bytes, size: int = 16) -> bytes:
-    """Of a passphrase, or of the key material before it."""
+    """Derived from a passphrase, or from the previous key material."""
     return hashlib.pbkdf2_hmac("sha256", material, SALT, 100_000, size)
 
 
@@ -45,14 +45,14 @@ def escaped(data: bytes) -> bytes:
 def sealed(
     frame: bytes, clear: int, key: bytes, *, index: int = 0, iv: bytes = IV, nal: bool = False
 ) -> bytes:
-    """`nal`: with emulation prevention behind the clear bytes."""
+    """`nal`: with emulation prevention after the clear bytes."""
     head = frame[:clear]
     rest = AESGCM(key).encrypt(iv, frame[clear:], head) + iv + bytes((len(iv), index))
     return head + (escaped(rest) if nal else rest)
 
 
 def sealed_h265(unit: bytes, key: bytes, number: int) -> bytes:
-    """An Annex B access unit, of which every start code becomes four bytes long. The key's index is 1."""
+    """An Annex B access unit, in which every start code becomes four bytes long. The key's index is 1."""
     frame = re.sub(rb"(?<!\x00)\x00\x00\x01", b"\0\0\0\1", unit)
     units = re.finditer(rb"\x00\x00\x01(.)", frame, re.DOTALL)
     first = next(each for each in units if each[1][0] >> 1 & 0x3F < 32)

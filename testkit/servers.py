@@ -23,12 +23,12 @@ from urllib.request import ProxyHandler, Request, build_opener
 from testkit.livekit_server import find_binary, free_port
 
 START_TIMEOUT_S = 60.0
-"""moto imports for two seconds on an idle machine, and waits its turn on a busy one."""
+"""moto imports for two seconds on an idle machine, and longer on a busy one."""
 
 ROOT = Path(__file__).resolve().parent.parent
 
 direct = build_opener(ProxyHandler({}))
-"""Asks loopback servers without whatever proxy the environment names."""
+"""Ignores the proxy in the environment for loopback servers."""
 
 
 class ServerProcess:
@@ -88,7 +88,7 @@ class ServerProcess:
                 raise RuntimeError(f"{self.command()[0]} ended:\n{self.log[-2000:]}")
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{self.command()[0]} not ready:\n{self.log[-2000:]}")
-            # These servers tell nobody when they listen.
+            # These servers do not report when they listen.
             time.sleep(0.05)
 
     def stop(self) -> None:
@@ -152,7 +152,7 @@ class S3Server(ServerProcess):
         direct.open(request).close()
 
     def fetch(self, url: str) -> tuple[int, bytes]:
-        """GET of a presigned URL, whose kind of signature moto does not check but fails on when it checks."""
+        """GET of a presigned URL. moto does not verify its kind of signature, and fails if it tries to."""
         if not self.enforce:
             return fetch(url)
         self._check_after(float("inf"))
@@ -224,7 +224,7 @@ class Azurite(ServerProcess):
 
 
 def install_azurite() -> Path:
-    """node_modules of tools/azurite; `npm ci` once, whoever comes first."""
+    """node_modules of tools/azurite; runs `npm ci` once, whichever test comes first."""
     home = ROOT / "tools" / "azurite"
     modules = home / "node_modules"
     with (home / "package.json").open() as lock:
@@ -272,7 +272,8 @@ def s3_client(url: str, region: str, access_key: str, secret: str, service: str 
 
 
 class AuthProxy(ServerProcess):
-    """proxy.py, which lets through only who knows its password. Its log has a line for each request."""
+    """proxy.py, which lets through only clients that know its password. Its log has a line for each
+    request."""
 
     username = "proxy user"
     password = "p@ss:word/%"

@@ -1,4 +1,4 @@
-"""`openegress serve` (or `worker`) as a process of its own, and its API by plain HTTP."""
+"""`openegress serve` (or `worker`) as a separate process, and its API by plain HTTP."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 20.0
 OVER = ("EGRESS_COMPLETE", "EGRESS_FAILED", "EGRESS_ABORTED", "EGRESS_LIMIT_REACHED")
 POLL_S = 0.02
-"""Between two looks at a record: below what is measured with it."""
+"""Time between two looks at a record: shorter than anything measured with it."""
 
 Info = dict[str, Any]
 
@@ -69,7 +69,7 @@ class EgressClient:
 
     @property
     def log(self) -> str:
-        """Of the service behind it, where that is ours."""
+        """The log of the service behind it, if that is ours."""
         return ""
 
     async def call(self, method: str, **request: Any) -> Info:
@@ -81,7 +81,7 @@ class EgressClient:
         return await self._post(f"livekit.Egress/{method}", request, {"X-Openegress-Options": options})
 
     async def control(self, method: str, egress_id: str, **more: Any) -> Info:
-        """What LiveKit's API has no methods for. Raises Refused."""
+        """Methods that LiveKit's API does not have. Raises Refused."""
         return await self._post(f"openegress.Control/{method}", {"egress_id": egress_id, **more})
 
     async def _post(
@@ -103,7 +103,7 @@ class EgressClient:
         return found
 
     async def wait(self, egress_id: str, *statuses: str, timeout_s: float = 60.0) -> Info:
-        """The record once it has one of the statuses, or is over."""
+        """The record once it has one of the statuses, or has ended."""
         async with asyncio.timeout(timeout_s):
             while True:
                 info = await self.info(egress_id)
@@ -112,7 +112,7 @@ class EgressClient:
                 await asyncio.sleep(POLL_S)
 
     async def active(self, egress_id: str) -> Info:
-        """Raises AssertionError with the egress' own words when it ended instead."""
+        """Raises AssertionError with the egress' own error if it ended instead."""
         info = await self.wait(egress_id, "EGRESS_ACTIVE")
         if info["status"] != "EGRESS_ACTIVE":
             raise AssertionError(f"{info['status']}: {info['error']} {info['details']}\n{self.log[-3000:]}")
@@ -124,7 +124,7 @@ class EgressClient:
         return await self.wait(egress_id)
 
     async def logged(self, text: str, times: int = 1, timeout_s: float = 20.0) -> None:
-        """Returns when its log holds `text` so often."""
+        """Returns when its log contains `text` this many times."""
         async with asyncio.timeout(timeout_s):
             while self.log.count(text) < times:  # noqa: ASYNC110 - a file tells nobody that it grows
                 await asyncio.sleep(POLL_S)
@@ -138,7 +138,7 @@ class EgressClient:
 
 
 _serving: set["Service"] = set()
-"""Those of this process that run and have an API."""
+"""Services of this process that run and have an API."""
 
 _KINDS = ("room_composite", "audio_room_composite", "sdk_audio_room_composite", "web", "audio_web")
 _FREE = {f"{kind}_cpu_cost": 1e-6 for kind in (*_KINDS, "participant", "track_composite", "track")}
@@ -171,7 +171,8 @@ class Service(EgressClient):
             livekit.api_secret if livekit else "a-secret-of-at-least-32-characters",
         )
         self._judges_load = "cpu_cost" in (config or {})
-        """Else a machine whose cores are all busy has room too, as the tests keep it busy themselves."""
+        """Otherwise a machine whose cores are all busy also has capacity, as the tests keep it busy
+        themselves."""
         self._config: dict[str, Any] = {
             "host": "127.0.0.1",
             "port": self.port,
@@ -215,7 +216,7 @@ class Service(EgressClient):
 
     @contextlib.asynccontextmanager
     async def launched(self) -> AsyncIterator[Self]:
-        """As entering, but it need not get ready."""
+        """Like entering, but it need not get ready."""
         await super().__aenter__()
         try:
             await self._launch()
@@ -245,7 +246,7 @@ class Service(EgressClient):
         await self._until("readyz")
 
     async def until_alive(self) -> None:
-        """It answers, ready or not."""
+        """Returns when it answers, ready or not."""
         await self._until("healthz")
 
     async def _until(self, page: str) -> None:
@@ -257,7 +258,7 @@ class Service(EgressClient):
                 await asyncio.sleep(POLL_S)
 
     async def stop(self, number: signal.Signals = signal.SIGINT) -> int:
-        """Its exit status."""
+        """Returns its exit status."""
         _serving.discard(self)
         if self._process is None:
             return 0
@@ -269,9 +270,9 @@ class Service(EgressClient):
         await self.stop(signal.SIGKILL)
 
     async def kill_all(self) -> float:
-        """SIGKILL to it and to all that runs below it, as when a container is killed. Returns the unix time
-        at which that was done; its processes are gone then."""
-        os.kill(self.pid, signal.SIGSTOP)  # so that nobody sees the others die
+        """SIGKILL to it and to all processes below it, as when a container is killed. Returns the unix time
+        at which that was done; its processes have ended then."""
+        os.kill(self.pid, signal.SIGSTOP)  # so that none of them sees the others die
         family = psutil.Process(self.pid).children(recursive=True)
         for process in family:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -282,7 +283,7 @@ class Service(EgressClient):
         return killed_s
 
     async def dashboard(self) -> Info:
-        """What the dashboard shows to who comes now."""
+        """What the dashboard shows to a new visitor."""
         if self._http is None:
             raise RuntimeError("not entered")
         headers = {"Authorization": f"Bearer {egress_token(self.api_key, self.api_secret)}"}
@@ -314,11 +315,11 @@ class Service(EgressClient):
         return found
 
     def handlers(self) -> list[int]:
-        """Of recordings that run, and of those that wait for a request."""
+        """The handlers of running recordings, and those that wait for a request."""
         return [int(handler.pid) for forks in self._forks() for handler in forks.children()]
 
     def fork_pid(self) -> int:
-        """Of the process that handlers are forked from."""
+        """The fork server's process."""
         (forks,) = self._forks()
         return int(forks.pid)
 
@@ -327,7 +328,7 @@ class Service(EgressClient):
         return [child for child in children if "openegress.handler" in child.cmdline()]
 
     def handler_pid(self) -> int:
-        """Of the one recording that runs: it holds the lock in its folder of the spool."""
+        """The handler of the only running recording: it holds the lock in its folder of the spool."""
         (pid,) = [pid for pid in self.handlers() if self.records(pid)]
         return pid
 
@@ -341,7 +342,7 @@ class Service(EgressClient):
 
     @staticmethod
     def _recorded_by(pid: int) -> str | None:
-        """The id of the egress that a handler records, if any. One that ends meanwhile records none."""
+        """The id of the egress that a handler records, if any. A handler that ends meanwhile records none."""
         try:
             opened = [Path(file.path) for file in psutil.Process(pid).open_files()]
         except psutil.NoSuchProcess:
@@ -361,18 +362,18 @@ class Service(EgressClient):
 
 
 def stop_recordings() -> None:
-    """Of every service that outlives the test which failed: its recordings hold the paths that the second try
-    wants too."""
+    """Stops every service that outlives the failed test: its recordings hold the paths that the second try
+    needs."""
     for service in list(_serving):
-        with contextlib.suppress(OSError):  # it has died, which is what the test was about
+        with contextlib.suppress(OSError):  # it has died, as the test wanted
             service.stop_recordings()
 
 
 def end_reason(info: dict[str, Any]) -> str:
-    """What `details` says of the end. A busy machine adds what it left out."""
+    """The end reason in `details`. On a busy machine, `details` also lists what was left out."""
     return str(info["details"]).split("; left out: ")[0]
 
 
 def location(info: Info) -> Path:
-    """Of the one file it made."""
+    """The location of the only file."""
     return Path(info["file_results"][0]["location"])

@@ -1,4 +1,4 @@
-"""An endpoint that takes what LiveKit's own webhook receiver verifies."""
+"""An endpoint that accepts what LiveKit's own webhook receiver verifies."""
 
 import asyncio
 
@@ -28,7 +28,7 @@ class SignedReceiver(LocalApp):
         self._official = WebhookReceiver(TokenVerifier(api_key, api_secret))
 
     async def answer_to(self, event: WebhookEvent, body: str) -> web.StreamResponse:
-        """What it says to one that is verified."""
+        """The answer to a verified request."""
         raise NotImplementedError
 
     def app(self) -> web.Application:

@@ -39,12 +39,12 @@ MOST_RESENT = 3
 sent the packet, for the first time or again."""
 RTX_SSRC = 10_000
 SFU_REPORT_NS = 3 * S
-"""livekit-server's: it goes on from the publisher's newest report by its own clock."""
+"""As in livekit-server: it continues from the publisher's newest report by its own clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """A device's."""
+    """The clock of a device."""
 
     off_ns: int = 0
     ppm: float = 0.0
@@ -58,7 +58,8 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """From the capture to the recorder. `held`: nothing gets through, and all of it comes at the end."""
+    """The path from the capture to the recorder. `held`: nothing gets through, and everything comes at the
+    end."""
 
     delay_ns: int = 20 * MS
     jitter_ns: int = 0
@@ -66,13 +67,12 @@ class Network:
     """Jitter is that of a queue: no packet overtakes another."""
     loss: float = 0.0
     resends: bool = False
-    """The server sends again what is asked for. Else what is lost was lost before the server."""
+    """The server resends requested packets. Otherwise lost packets were lost before the server."""
     held: tuple[Span, ...] = ()
     slower: tuple[tuple[Span, int], ...] = ()
-    """While it lasts, the way takes longer by so much."""
+    """While it lasts, the path takes this much longer."""
     queues: tuple[tuple[Span, int], ...] = ()
-    """Something large is sent before what follows: the way takes longer by so much at first, then ever
-    less."""
+    """Something large is sent first: the path takes this much longer at first, then less and less."""
 
     def arrival(self, sent_ns: int, rng: random.Random) -> int:
         at_ns = sent_ns + self.delay_ns + (int(rng.random() * self.jitter_ns) if self.jitter_ns else 0)
@@ -122,7 +122,7 @@ class Publication:
     dtx: tuple[Span, ...] = ()
     """One packet in 400 ms."""
     jumps: tuple[tuple[int, int], ...] = ()
-    """(when, by how much) RTP time jumps, in RTP units."""
+    """(when, how far) RTP time jumps, in RTP units."""
     reports: Reports = sane
     first_report_ns: int = 700 * MS
     red: bool = False
@@ -139,7 +139,8 @@ class Publication:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """Of one frame: when a listener had it, at the earliest and at the latest, and its place in the call."""
+    """The truth about one frame: the earliest and latest time at which a listener had it, and its place in
+    the call."""
 
     captured_ns: int
     earliest_ns: int
@@ -156,7 +157,7 @@ class Received:
 
     @property
     def error_ns(self) -> int:
-        """By how much it lies outside of the time in which a listener had it: negative is too early."""
+        """How far it lies outside the time in which a listener had it; negative is too early."""
         if self.placed_ns < self.truth.earliest_ns:
             return self.placed_ns - self.truth.earliest_ns
         return max(0, self.placed_ns - self.truth.arrived_ns)
@@ -181,15 +182,15 @@ class _Lost:
 
 
 class SimulatedTrack:
-    """A publication and what the receive core makes of it. Implements receiver.Feedback."""
+    """A publication, and the receive core's result. Implements receiver.Feedback."""
 
     def __init__(self, call: "SimulatedCall", publication: Publication, number: int) -> None:
         self.publication = publication
         self.received: list[Received] = []
         self.sent: list[int] = []
-        """Times of capture of what was sent and arrived, at first or sent again."""
+        """Capture times of frames that were sent and arrived, at first or sent again."""
         self._lost: dict[int, _Lost] = {}
-        """What may be asked for, by sequence number."""
+        """Packets that may be requested, by sequence number."""
         self.listeners: list[Callable[[EncodedFrame], None]] = []
         self._call = call
         self._rng = random.Random(call.seed * 1000 + number)
@@ -212,8 +213,8 @@ class SimulatedTrack:
         return [each.error_ns for each in self.received if each.truth.captured_ns >= since_ns]
 
     def in_time(self) -> list[int]:
-        """Times of capture of what arrived, but what others overtook by more than a lost packet is waited
-        for."""
+        """Capture times of frames that arrived, except those that others overtook by more than a lost packet
+        is waited for."""
         found: list[int] = []
         first_ns = 1 << 62
         for captured_ns in sorted(self.sent, reverse=True):
@@ -226,14 +227,14 @@ class SimulatedTrack:
     # --- what the sender does
 
     def _rtp(self, true_ns: int) -> int:
-        """RTP time of what is captured, or is reported on, at a time."""
+        """RTP time of a capture, or of a report, at a time."""
         pub = self.publication
         stood_ns = sum(max(0, min(true_ns - span.at_ns, span.long_ns)) for span in pub.stalls)
         jumped = sum(by for at_ns, by in pub.jumps if true_ns >= at_ns)
         return (pub.clock.elapsed(true_ns) - stood_ns) * pub.rate // S + jumped + pub.first_rtp & 0xFFFFFFFF
 
     def _reported_rtp(self, true_ns: int) -> int:
-        """While capture stalls, a sender goes on from the last frame by its clock."""
+        """While capture stalls, a sender continues from the last frame by its clock."""
         stall = next((span for span in self.publication.stalls if span.holds(true_ns)), None)
         if stall is None:
             return self._rtp(true_ns)
@@ -425,7 +426,7 @@ class SimulatedCall:
         heapq.heappush(self._events, (at_ns, next(self._order), event))
 
     def feed(self, events: Iterator[tuple[int, Callable[[int], None]]]) -> None:
-        """Takes them one by one, as each makes way for the next: a call of hours fits into memory."""
+        """Takes frames one by one, freeing each before the next: a call of hours fits into memory."""
         following = next(events, None)
         if following is None:
             return
@@ -450,7 +451,7 @@ class SimulatedCall:
 
 
 def _red(payload: bytes, before: _Packet | None, rtp: int) -> bytes:
-    """RFC 2198, with the packet before where there is one close enough."""
+    """RFC 2198, with the previous packet if one is close enough."""
     if before is None or not 0 < (offset := rtp - before.rtp & 0xFFFFFFFF) < 1 << 14:
         return bytes((111,)) + payload
     header = bytes((0x80 | 111,)) + (offset << 10 | len(before.payload)).to_bytes(3)

@@ -30,15 +30,15 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How the recorder's event loop comes to read its socket."""
+    """How the recorder's event loop reads its socket."""
 
     relaxed_ns: int | None = None
     """From when on nobody waits for the packets; None: each is read as it arrives."""
     busy: tuple[Span, ...] = ()
-    """Nothing is read, as the loop is busy with something else."""
+    """Nothing is read, as the loop is busy with other work."""
 
     def free_ns(self, now_ns: int) -> int:
-        """When the loop gets to what it should do now."""
+        """When the loop gets to work that is due now."""
         return next((span.end_ns for span in self.busy if span.holds(now_ns)), now_ns)
 
 

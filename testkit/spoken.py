@@ -1,4 +1,4 @@
-"""Sound like speech: syllables of unlike strength, phrases, pauses with the noise of a room. No words."""
+"""Sound like speech: syllables of different strength, phrases, pauses with the noise of a room. No words."""
 
 from dataclasses import dataclass
 
@@ -13,11 +13,12 @@ class Spoken:
     samples: NDArray[np.int16]
     """(n, 2) at RATE."""
     pauses_s: tuple[tuple[float, float], ...]
-    """Of at least a second: from when to when."""
+    """Pauses of at least a second: (from, to)."""
 
 
 def spoken(length_s: float, level: float, seed: int = 1, noise: float = 0.003) -> Spoken:
-    """`level`: of full scale, how high the strongest syllables go; `noise`: of that, how loud the room is."""
+    """`level`: the level of the strongest syllables, relative to full scale; `noise`: the level of the room,
+    relative to that."""
     rng = np.random.default_rng(seed)
     count = round(length_s * RATE)
     envelope, pauses, at_s = np.zeros(count), [], 0.3

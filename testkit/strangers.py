@@ -1,4 +1,5 @@
-"""Who connects to the API's port in numbers: some say nothing, some send what unpacks to far more."""
+"""Strangers who connect to the API's port in numbers: some say nothing, some send a small body that unpacks
+to far more."""
 
 import asyncio
 import contextlib
@@ -18,7 +19,7 @@ HOSTILE = (
 
 
 class Strangers:
-    """Connected until the end; what this process may open is raised for as long."""
+    """Connected until the end; raises the limit of open files of this process for that time."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -38,7 +39,7 @@ class Strangers:
         resource.setrlimit(resource.RLIMIT_NOFILE, self._limit)
 
     async def connect(self, count: int, first: bytes = b"") -> None:
-        """So many more, each of which sends `first`. In a thread."""
+        """Connects this many more, each of which sends `first`. Runs in a thread."""
         await asyncio.to_thread(self._connect, count, first)
 
     def _connect(self, count: int, first: bytes) -> None:

@@ -1,5 +1,5 @@
 """Servers that take live streams, and can be killed, stopped short and started again: nginx for RTMP, FFmpeg
-for SRT. What they received lies in `folder`."""
+for SRT. What they receive is in `folder`."""
 
 import shutil
 import signal
@@ -69,11 +69,11 @@ class RtmpServer(ServerProcess):
 
 _TAKE = ("ffmpeg", "-v", "error", "-f", "data", "-i")
 _WRITE = ("-map", "0", "-c", "copy", "-f", "data")
-"""Not as MPEG-TS: that demuxer drops what comes before it knows the streams."""
+"""Not as MPEG-TS: that demuxer drops everything before it knows the streams."""
 
 
 class SrtListener:
-    """FFmpeg takes one caller and writes what it sends, as it is, to a new file each time it is started."""
+    """FFmpeg takes one caller and writes its stream unchanged to a new file each time it is started."""
 
     def __init__(self, query: str = "") -> None:
         self.port = free_port()
@@ -124,7 +124,7 @@ class SrtListener:
             time.sleep(0.05)
 
     def wait(self, timeout_s: float = 10) -> None:
-        """Until its caller has gone."""
+        """Waits until its caller has gone."""
         assert self._process is not None
         self._process.wait(timeout_s)
 

@@ -1,4 +1,5 @@
-"""moto with what it leaves out of S3: what it must be sent, or must not be, and whether it is right."""
+"""moto with the checks of S3 that it lacks: which headers must or must not be sent, and whether they are
+right."""
 
 import base64
 import hashlib
@@ -23,12 +24,12 @@ CHECKSUM = "X-Amz-Checksum-"
 
 
 def needs_checksum(request: Request) -> Response | None:
-    """As buckets with Object Lock do, and MinIO's (User Guide, "Object Lock considerations")."""
+    """Like buckets with Object Lock, and MinIO's (User Guide, "Object Lock considerations")."""
     return _checked(request, "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests")
 
 
 def needs_md5(request: Request) -> Response | None:
-    """As such buckets did before there were other checksums: it knows none, and wants this."""
+    """Like such buckets before there were other checksums: it knows only this one, and requires it."""
     return _checked(
         request, "Content-MD5 HTTP header is required for Put Object requests", only=("Content-MD5",)
     )
@@ -52,7 +53,7 @@ def _checked(request: Request, text: str, only: tuple[str, ...] = ()) -> Respons
 
 
 def knows_no_checksum(request: Request) -> Response | None:
-    """As stores answer that have not heard of them."""
+    """Answers like a store that does not know checksums."""
     for name, _ in request.headers:
         if name.lower().startswith("x-amz-checksum-"):
             text = f"Unsupported header '{name.lower()}' received for this API call."
@@ -66,7 +67,7 @@ def refusal(status: int, code: str, message: str) -> Response:
 
 
 class StrictS3:
-    """On 127.0.0.1 while it is entered, with one bucket. `seen` are the requests it was sent."""
+    """On 127.0.0.1 while it is entered, with one bucket. `seen` are the requests that it got."""
 
     bucket = "recordings"
 
@@ -78,7 +79,7 @@ class StrictS3:
         self.seen: list[tuple[str, dict[str, str]]] = []
         """Method and headers."""
         self.completed: list[str] = []
-        """What uploads in parts were completed with."""
+        """The bodies with which uploads in parts were completed."""
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     def __enter__(self) -> Self:
@@ -120,7 +121,7 @@ class StrictS3:
         told = [(name, value) for name, value in request.headers.items() if name.startswith(CHECKSUM)]
 
         def with_checksums(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
-            """S3 says of an object and of a part which checksum it has kept."""
+            """S3 reports which checksum it has stored for an object and a part."""
             return start_response(status, [*headers, *told] if request.method == "PUT" else headers, *more)
 
         answered: Iterable[bytes] = self._moto(environ, with_checksums)

@@ -1,4 +1,4 @@
-"""Packets of tracks as a room gives them, and a disk that remembers how they were written."""
+"""Packets of tracks as a room delivers them, and a disk that remembers how they were written."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -59,12 +59,12 @@ def by_time(*tracks: Sequence[Packet]) -> list[Packet]:
 
 @dataclass
 class Disk:
-    """A file as a disk gets it: what is written, in its order."""
+    """A file as a disk gets it: the writes, in order."""
 
     writes: list[tuple[int, bytes]] = field(default_factory=list)
     end: int = 0
     appended_bytes: int = 0
-    """Of all that was written, up to the end of the last cluster."""
+    """Bytes of everything written, up to the end of the last cluster."""
 
     def put(self, data: bytes) -> None:
         self.rewrite(self.end, data)
@@ -75,7 +75,7 @@ class Disk:
         self.writes.append((at, data))
 
     def after(self, written_bytes: int) -> bytes:
-        """When so many bytes of it all have arrived."""
+        """The file when this many bytes of it have arrived."""
         content = bytearray()
         for at, data in self.writes:
             arrived = data[:written_bytes]

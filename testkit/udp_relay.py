@@ -1,8 +1,8 @@
 """A UDP relay on loopback that does to datagrams what networks do: loses, delays, reorders, narrows, cuts.
 
 It stands in front of a livekit-server that announces the relay's address instead of its own (LivekitServer's
-`announced`). Publishers and recorders reach the server through it and nothing else, so whatever is lost is
-lost before SRTP and asked for again as on a real path.
+`announced`). Publishers and recorders reach the server through it and nothing else, so losses happen before
+SRTP, and lost packets are requested again as on a real path.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from typing import Any, Self
 RELAY_ADDRESS = "127.0.0.2"
 """All of 127.0.0.0/8 is this machine; the server itself is at 127.0.0.1."""
 HEADERS_BYTES = 28
-"""Of IPv4 and UDP, which a link's rate counts too."""
+"""Bytes of IPv4 and UDP headers, which also count for a link's rate."""
 SOCKET_BUFFER_BYTES = 4 << 20
 
 
@@ -37,24 +37,25 @@ class Impairment:
     """How many are lost in a row, on average: a Gilbert model with no loss in its good state."""
     delay_ms: float = 0.0
     jitter_ms: float = 0.0
-    """More delay, drawn anew every JITTER_HOLD_S, evenly from 0 to this. Order is kept, as in a queue."""
+    """Additional delay, drawn again every JITTER_HOLD_S, evenly from 0 to this. Order is kept, as in a
+    queue."""
     reordered: float = 0.0
-    """The share of datagrams that comes `reordered_ms` late, behind those that were sent after it."""
+    """The share of datagrams that arrives `reordered_ms` late, behind later ones."""
     reordered_ms: float = 20.0
     kbps: int = 0
-    """Of a bottleneck with a queue of `queue_ms`, which drops what does not fit; 0: none."""
+    """The rate of a bottleneck with a queue of `queue_ms`, which drops what does not fit; 0: none."""
     queue_ms: float = 300.0
     cut: bool = False
 
 
 JITTER_HOLD_S = 0.02
-"""Shorter than the time between two packets of sound: each comes at a delay of its own."""
+"""Shorter than the time between two packets of sound: each has a delay of its own."""
 CLEAR = Impairment()
 CUT = Impairment(cut=True)
 
 
 class Path:
-    """Decides for each datagram of one direction when it comes out. No I/O and no clock of its own."""
+    """Decides when each datagram of one direction comes out. No I/O and no clock of its own."""
 
     def __init__(self, impairment: Impairment = CLEAR, seed: int = 0) -> None:
         self.impairment = impairment
@@ -66,7 +67,7 @@ class Path:
         self._jitter_until_s = 0.0
 
     def delivered_at(self, size_bytes: int, now_s: float) -> float | None:
-        """When a datagram that is sent at `now_s` arrives, or None where it does not."""
+        """When a datagram that is sent at `now_s` arrives; None if it is lost."""
         path = self.impairment
         if path.cut or self._loses():
             return None
@@ -102,7 +103,7 @@ class Path:
 
 
 def is_media(data: bytes) -> bool:
-    """SRTP, and no RTCP (RFC 5761 section 4, RFC 7983)."""
+    """Whether it is SRTP, and not RTCP (RFC 5761 section 4, RFC 7983)."""
     return len(data) > 12 and 127 < data[0] < 192 and not 191 < data[1] < 224
 
 
@@ -116,7 +117,7 @@ class _Flow:
     up: Path
     down: Path
     joined: Leg
-    """Where clients belonged when it came."""
+    """Which side clients belonged to when it came."""
 
 
 @dataclass(slots=True)
@@ -128,8 +129,8 @@ class Counts:
 class UdpRelay:
     """Relays RELAY_ADDRESS:`port` to 127.0.0.1:`port`; lives in the running event loop.
 
-    Who sends media through it is a publisher, who is sent media a recorder; until either is seen a client
-    belongs to `joining`.
+    A client that sends media through it is a publisher, and one that receives media is a recorder; until
+    either is seen, it belongs to `joining`.
     """
 
     def __init__(self, port: int, seed: int = 1) -> None:
@@ -174,8 +175,8 @@ class UdpRelay:
                 flow.up.impairment = flow.down.impairment = impairment
 
     async def change_address(self, leg: Leg) -> None:
-        """As a NAT that forgot: from now on the server sees these clients at another address and port, and
-        what it sends to the former one goes nowhere."""
+        """Like a NAT that forgot: from now on the server sees these clients at another address and port, and
+        what it sends to the previous one is lost."""
         address = f"127.0.0.{next(self._addresses)}"
         for flow in list(self._flows.values()):
             if flow.leg is leg:

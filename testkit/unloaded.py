@@ -1,6 +1,6 @@
-"""The `openegress` command on a machine that admission takes for idle, however busy it is.
+"""The `openegress` command on a machine that admission considers idle, however busy it is.
 
-A program of its own: the testkit's modules are not on its path.
+It is a program of its own: the testkit's modules are not on its path.
 """
 
 import sys

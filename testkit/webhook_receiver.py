@@ -1,4 +1,4 @@
-"""A webhook endpoint that takes what the official receiver verifies."""
+"""A webhook endpoint that accepts what the official receiver verifies."""
 
 import asyncio
 
@@ -19,7 +19,7 @@ class VerifiedWebhooks(SignedReceiver):
         self.events: list[WebhookEvent] = []
 
     def of(self, egress_id: str) -> list[str]:
-        """Names of the events of an egress, in the order of their coming."""
+        """Names of the events of an egress, in order of arrival."""
         return [event.event for event in self.events if event.egress_info.egress_id == egress_id]
 
     async def until(self, egress_id: str, event: str, timeout_s: float = 20.0) -> None:

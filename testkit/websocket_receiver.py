@@ -1,4 +1,4 @@
-"""A websocket server that takes a track's sound, and keeps what it was sent."""
+"""A websocket server that takes a track's sound, and keeps what it receives."""
 
 import asyncio
 import json
@@ -11,17 +11,17 @@ from testkit.local_app import LocalApp
 
 
 class WebsocketReceiver(LocalApp):
-    """A websocket server that keeps what it is sent. Use as an async context manager."""
+    """A websocket server that keeps what it receives. Use as an async context manager."""
 
     def __init__(self) -> None:
         super().__init__()
         self.headers: list[dict[str, str]] = []
         self.sound = b""
         self.begin_s = math.inf
-        """Unix time of the first sample, by what came quickest; where `bytes_per_s` are said."""
+        """Unix time of the first sample, by the quickest message; if `bytes_per_s` is given."""
         self.bytes_per_s = 0
         self.texts: list[tuple[int, object]] = []
-        """(bytes of sound before it, what it said)."""
+        """(bytes of sound before it, text)."""
         self.closed_properly = False
         self._changed = asyncio.Condition()
         self._sockets: list[web.WebSocketResponse] = []

@@ -175,7 +175,7 @@ async def test_a_service_killed_and_started_again_finishes_what_it_left(tmp_path
         await service.start()
         info = await service.wait(egress_id, timeout_s=20)
         assert info["status"] == "EGRESS_FAILED"
-        assert "the worker that recorded this ended" in info["error"]
+        assert "the worker ended while it recorded this" in info["error"]
         check_kept(info)
 
 

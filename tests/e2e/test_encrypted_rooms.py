@@ -222,7 +222,7 @@ async def test_encrypted_and_unencrypted_people_are_in_one_picture(parts: Parts)
     egress_id = (await parts.service.call("StartRoomCompositeEgress", **request))["egress_id"]
     await parts.service.active(egress_id)
     await asyncio.sleep(SECONDS)
-    await parts.service.logged("encrypted with a key that is not among those of its room")
+    await parts.service.logged("encrypted with a key that is not one of its room's keys")
     info = await parts.service.finish(egress_id)
     assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
     heard = tones(location(info), min_level=0.003)
@@ -251,7 +251,7 @@ async def test_another_key_ends_what_was_named(parts: Parts, named: str) -> None
 async def ended_by_another_key(parts: Parts, info: Info, identity: str) -> None:
     info = await parts.service.wait(info["egress_id"], timeout_s=30)
     assert (info["status"], info["error_code"]) == ("EGRESS_FAILED", 412), info
-    text = f"of {identity} cannot be recorded: it is encrypted with a key that is not among those of its room"
+    text = f"of {identity} cannot be recorded: it is encrypted with a key that is not one of its room's keys"
     assert text in info["error"]
 
 

@@ -233,7 +233,7 @@ async def test_an_upload_that_waits_is_done_after_a_restart(
             info = await until(service, egress_id, is_stored)
             info = await service.wait(egress_id)
             assert info["status"] == "EGRESS_FAILED"
-            assert "ended while it was at work" in info["error"] or "storage write" in info["error"]
+            assert "ended while it recorded this" in info["error"] or "storage write" in info["error"]
             assert info["file_results"][0]["location"] == f"{link.url}/request/{name}"
             check_stored(s3, "request", name, tmp_path, 2.0)
             images = [key for key in s3.keys("request") if key.startswith(f"{how}/i_")]

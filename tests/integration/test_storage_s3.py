@@ -98,7 +98,7 @@ async def test_a_role_that_sts_would_not_take_is_refused(wrong: dict[str, Any]) 
     """By its form, which nobody is asked about."""
     role: dict[str, Any] = {"assume_role_arn": "arn:aws:iam::123456789012:role/recorder"} | wrong
     backend = S3Storage(bucket=BUCKET, access_key="k", secret="s-e-c", endpoint="http://127.0.0.1:1", **role)
-    with pytest.raises(EgressError, match="AssumeRole: STS takes no such assume_role_arn or") as raised:
+    with pytest.raises(EgressError, match="STS does not accept this assume_role_arn or") as raised:
         await (await open_storage(backend)).check("a.mp4")
     assert (raised.value.code, raised.value.fault) == (Code.INVALID_ARGUMENT, Fault.CALLER)
 

@@ -126,7 +126,7 @@ async def test_from_a_disk(tmp_path: Path) -> None:
         Path(rig.info.file_results[0].location).unlink()
         with pytest.raises(EgressError) as refused:
             await rig.clip("1.5", "6.2")
-        assert "not on the disk of a worker" in refused.value.message
+        assert "no connected worker has the stored files" in refused.value.message
 
 
 @pytest.fixture

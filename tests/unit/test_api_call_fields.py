@@ -260,7 +260,7 @@ async def test_no_list_has_pages() -> None:
         service(Kept(), MemoryBus()).list(request),
         OwnEgresses(RPCClient(MemoryBus()), lambda: ()).list(request),
     ):
-        with pytest.raises(EgressError, match=r'page_token "second\\n": no list of this server has pages'):
+        with pytest.raises(EgressError, match=r'page_token "second\\n": lists of this server have one page'):
             await listed
 
 

@@ -363,7 +363,7 @@ def test_redundant_audio_ends_where_its_blocks_do() -> None:
     """One byte more or less in a block's length is one of its neighbour's."""
     whole = red_packet([(960, b"abc"), (480, b"")], b"")
     assert [each.data for each in red.split(whole)] == [b"abc", b"", b""]
-    with pytest.raises(MalformedPayload, match="says more than it holds"):
+    with pytest.raises(MalformedPayload, match="is shorter than its header says"):
         red.split(whole[:-1])
     with pytest.raises(MalformedPayload, match="header ends too early"):
         red.split(bytes.fromhex("ef000004"))

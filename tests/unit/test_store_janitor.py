@@ -108,7 +108,7 @@ async def test_after_an_outage_workers_get_time_to_be_heard(monkeypatch: pytest.
     await world.leases.hold("NE_1", ["EG_1"])
 
     async def unreachable() -> list[object]:
-        raise EgressError(Code.UNAVAILABLE, "redis is away")
+        raise EgressError(Code.UNAVAILABLE, "redis is not reachable")
 
     with monkeypatch.context() as outage:
         outage.setattr(world.leases, "lost", unreachable)

@@ -161,7 +161,7 @@ async def test_what_was_recorded_is_recovered_when_a_handler_speaks_gibberish(tm
     assert isinstance(recovery.heard.get_nowait(), ipc.Recover)
     assert info.error == (
         "recording: the recording process ended (its messages could not be read: truncated);"
-        " what was recorded until then is kept"
+        " the recording up to then is kept"
     )
 
 
@@ -268,7 +268,7 @@ async def test_a_recovery_that_fails_says_why(tmp_path: Path) -> None:
     why = "storage write: S3 upload failed: the key is not valid any more"
     recovery = Handler(Ended(9, EndReason.FAILURE, why, "permission_denied"))
     info = await World(tmp_path, FILE).run(Handler(Active(5)), recovery)
-    assert info.error.endswith(f"what was recorded until then could not be stored: {why}")
+    assert info.error.endswith(f"the recording up to then could not be stored: {why}")
 
 
 async def test_a_room_that_was_joined_again_passes_the_record_by(tmp_path: Path) -> None:
@@ -358,7 +358,7 @@ async def test_handlers_that_die_again_and_again_are_not_followed_without_end(tm
     dying = [Handler(Active(5)), Handler(AGAIN), Handler(AGAIN), Handler(AGAIN)]
     info = await world.run_each(dying, Handler(Ended(9, EndReason.FAILURE)))
     assert info.status == Status.EGRESS_FAILED
-    assert info.error.endswith("what was recorded until then is kept")
+    assert info.error.endswith("the recording up to then is kept")
     assert [each.heard.empty() for each in dying] == [False, False, False, True]
 
 
@@ -369,7 +369,7 @@ async def test_one_that_cannot_go_on_is_finished(tmp_path: Path) -> None:
     info = await world.run_each([Handler(Active(5)), helpless], recovery)
     assert isinstance(recovery.heard.get_nowait(), ipc.Recover)
     assert info.status == Status.EGRESS_FAILED
-    assert "nobody could continue it: recovery: its journal is damaged; what was" in info.error
+    assert "nobody could continue it: recovery: its journal is damaged; the recording up" in info.error
 
 
 async def test_one_whose_room_is_over_is_finished(tmp_path: Path) -> None:
@@ -377,7 +377,7 @@ async def test_one_whose_room_is_over_is_finished(tmp_path: Path) -> None:
     world.room_is_on = False
     info = await world.run_each([], Handler(Ended(9, EndReason.FAILURE)), begun=BegunAt.HERE)
     assert info.status == Status.EGRESS_FAILED
-    assert "its room is over; what was recorded until then is kept" in info.error
+    assert "its room has ended; the recording up to then is kept" in info.error
 
 
 async def test_one_that_is_stopped_before_another_goes_on_is_complete(tmp_path: Path) -> None:
@@ -424,7 +424,7 @@ async def test_what_a_dead_handler_was_asked_for_is_refused_at_once(tmp_path: Pa
     async with asyncio.timeout(1):
         refusals = await asyncio.gather(*asked, return_exceptions=True)
     assert [
-        (each.code, "ask again" in each.message) for each in refusals if isinstance(each, EgressError)
+        (each.code, "try again" in each.message) for each in refusals if isinstance(each, EgressError)
     ] == [(Code.UNAVAILABLE, True)] * 4
     assert second.heard.empty()
     second.said.put_nowait(AGAIN)

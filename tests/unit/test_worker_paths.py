@@ -285,7 +285,7 @@ async def test_a_clip_keeps_away_from_what_is_recorded(
     one, two = (Paths(leases, worker, lambda _: False) for worker in ("NE_1", "NE_2"))
     assert await one.claim(plan_of(output)) is None
     for paths in (one, two):
-        with pytest.raises(EgressError, match="is written by a recording or a clip") as refused:
+        with pytest.raises(EgressError, match="is being written by a recording or a clip") as refused:
             await paths.claim_clip("CL_1", storage, taken)
         assert refused.value.code is Code.ALREADY_EXISTS
     await one.claim_clip("CL_1", storage, free)

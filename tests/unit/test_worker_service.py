@@ -227,7 +227,7 @@ async def test_one_that_another_worker_is_at_is_not_started_twice(world: World) 
 
 async def test_a_bus_that_is_away_at_the_registration_leaves_nothing(world: World) -> None:
     async def away() -> None:
-        raise EgressError(Code.UNAVAILABLE, "redis is away")
+        raise EgressError(Code.UNAVAILABLE, "redis is not reachable")
 
     await world.worker("NE_1")
     world.bus.on_subscribe["UpdateStream"] = away

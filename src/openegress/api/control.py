@@ -1,4 +1,4 @@
-"""openegress.Control: what LiveKit's API has no methods for."""
+"""openegress.Control: methods that LiveKit's API does not have."""
 
 from collections.abc import Mapping
 from typing import Protocol

@@ -195,7 +195,8 @@ class EgressService:
         return await self._records.list(request)
 
     async def stop(self, request: StopEgressRequest) -> EgressInfo:
-        """Raises EgressError; where no worker answers, whoever goes on with it is told all the same."""
+        """Raises EgressError. If no worker answers, the stop is kept for the worker that continues the
+        egress."""
         info = await self._records.get(request.egress_id)
         _refuse_ended(info, "stopped")
         try:
@@ -270,8 +271,8 @@ class EgressService:
         return await self._ask_recorder(str(order), info)
 
     async def _check_recorded(self, info: EgressInfo) -> None:
-        """What is set in the room of an egress whose recorder has just died reaches nobody. Raises
-        EgressError, UNAVAILABLE."""
+        """Layouts set in the room reach nobody while the recorder has just died. Raises EgressError,
+        UNAVAILABLE."""
         if info.status == EgressStatus.EGRESS_ACTIVE:
             await self._ask_recorder("", info)
 
@@ -293,8 +294,8 @@ class EgressService:
         except EgressError as error:
             if error.code is not Code.UNAVAILABLE:
                 raise
-            what = "what it has stored" if is_terminal(info) else "the recording"
-            why = f"no worker is connected that has {what}"
+            what = "its stored files" if is_terminal(info) else "the recording"
+            why = f"no connected worker has {what}"
             raise EgressError(Code.UNAVAILABLE, why, fault=Fault.SERVICE) from error
 
     async def _explained(self, egress_id: str, error: EgressError, verb: str, *, remap: bool) -> EgressError:
@@ -314,7 +315,7 @@ def _refuse_ended(info: EgressInfo, verb: str) -> None:
 
 
 def _without_worker() -> EgressError:
-    why = "no worker has this egress now: where another one goes on with it, ask again in a moment"
+    why = "no worker has this egress now: if another one continues it, try again in a moment"
     return EgressError(Code.UNAVAILABLE, why, fault=Fault.SERVICE)
 
 

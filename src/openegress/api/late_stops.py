@@ -1,4 +1,5 @@
-"""Stops that no worker took, as the egress had just lost its own: whoever goes on with it gets them."""
+"""Keeps stops that no worker took, because the egress had just lost its own: the worker that continues it
+gets them."""
 
 import asyncio
 
@@ -15,12 +16,13 @@ _log = structlog.get_logger(__name__)
 
 _AGAIN_S = 0.5
 _ATTEMPTS = 40
-"""Each takes a second or more: by then another worker has taken it over, or its record says it was lost."""
+"""Each attempt takes a second or more: by then another worker has the egress, or its record says that it was
+lost."""
 _RUNNING = frozenset({EgressStatus.EGRESS_STARTING, EgressStatus.EGRESS_ACTIVE})
 
 
 class LateStops:
-    """Until close()."""
+    """Retries until close()."""
 
     def __init__(self, client: RPCClient, records: IOInfoService) -> None:
         self._client = client
@@ -29,7 +31,7 @@ class LateStops:
         self._waiting: set[str] = set()
 
     def keep(self, request: StopEgressRequest) -> None:
-        """Nobody has taken it yet."""
+        """Keeps a stop that no worker has taken yet."""
         if request.egress_id not in self._waiting:
             self._waiting.add(request.egress_id)
             self._errands.begin(self._deliver(request))
@@ -47,7 +49,7 @@ class LateStops:
             self._waiting.discard(request.egress_id)
 
     async def _is_done(self, request: StopEgressRequest) -> bool:
-        """Taken by a worker, or there is nothing to stop any more."""
+        """A worker has taken it, or there is nothing left to stop."""
         try:
             if (await self._records.get(request.egress_id)).status not in _RUNNING:
                 return True

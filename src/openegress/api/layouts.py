@@ -22,7 +22,7 @@ class Ask:
 
 
 def ask(info: EgressInfo, asked: LayoutOrder, own: Collection[str] = (), *, own_template: bool) -> Ask:
-    """A template of the request, or of the server (`own_template`), gets the name unchanged. The built-in
+    """Templates of the request, or of the server (`own_template`), get the name unchanged. The built-in
     layouts accept any name, as upstream's template does. `own`: names of the operator's layouts."""
     request, name = room_request(info), asked.layout
     if request is None:

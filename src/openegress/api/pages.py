@@ -48,7 +48,7 @@ class Pages:
         for prefix, folder in self._mounts.items():
             if request.path == prefix and prefix:
                 # Relative URLs of the page need the slash.
-                # As it came: taken apart, it may hold what no header can.
+                # The path as received: decoded, it may contain what a header cannot.
                 query = f"?{raw}" if (raw := request.rel_url.raw_query_string) else ""
                 return web.Response(status=308, headers={"Location": f"{prefix}/{query}"})
             if request.path.startswith(prefix + "/"):

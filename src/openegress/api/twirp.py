@@ -1,6 +1,7 @@
 """The Twirp wire protocol (v7): one POST route per method, JSON or protobuf in and out, errors as JSON.
 
-Who calls is known before the first byte of a body is read: from a stranger nothing is read, unpacked or kept.
+The caller is known before the first byte of a body is read: nothing of a stranger's body is read, unpacked or
+kept.
 """
 
 import asyncio

@@ -105,13 +105,13 @@ def disk_error(error: OSError, path: Path) -> EgressError:
             code, text = (
                 Code.RESOURCE_EXHAUSTED,
                 f"the disk of the recordings ({path.parent}) is full: free some space or record to a "
-                "larger one; what was recorded until then is kept",
+                "larger one; the recording up to then is kept",
             )
         case errno.EFBIG:
             code, text = (
                 Code.RESOURCE_EXHAUSTED,
                 f"the largest size a file may have on this host was reached by {path.name}: raise the "
-                "limit or set file_output_max_size; what was recorded until then is kept",
+                "limit or set file_output_max_size; the recording up to then is kept",
             )
         case errno.EACCES | errno.EPERM | errno.EROFS:
             code, text = (

@@ -80,13 +80,13 @@ class IOInfoClient:
         await self._client.call(IOInfo.UPDATE_METRICS, usage)
 
     async def add_part(self, info: EgressInfo) -> None:
-        """What became of a part that is not the last one of its egress, which has ended. Raises EgressError,
-        also before that: the worker that records the last one tells the keeper of all parts."""
+        """Reports the result of a part that is not the last one of an ended egress. Raises EgressError, also
+        while the egress continues: then the worker that records the last part reports all parts."""
         stored = await self.get(info.egress_id)
         if stored is None:
             return
         if not is_terminal(stored):
-            why = "the egress goes on, and the worker that records it cannot be told of an earlier part"
+            why = "the egress continues, and its worker cannot be told about an earlier part"
             raise EgressError(Code.FAILED_PRECONDITION, why)
         await self._ours_alone(IOInfo.ADD_PART, info)
 

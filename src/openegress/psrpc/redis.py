@@ -24,15 +24,15 @@ LOCK_S = 5
 """Lifetime of the lock on a payload of a queue, as in psrpc."""
 
 QUIET_S = 5.0
-"""After so long without a message the connection is pinged. It is lost after the same time without an
+"""Without a message for this long, the connection is pinged. It is lost after the same time without an
 answer."""
 
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 1.0
-"""Between attempts to reconnect."""
+"""Pauses between attempts to reconnect."""
 
 PUBLISH_PAUSE_S = 0.25
-"""Between attempts to publish while Redis is unreachable, if the caller wants retries."""
+"""The pause between attempts to publish while Redis is unreachable, if the caller wants retries."""
 
 
 @dataclass(slots=True)
@@ -148,7 +148,7 @@ class RedisBus:
             return bool(await self._redis.run(self._redis.client.set, key, b"1", nx=True, ex=LOCK_S))
         except EgressError as error:
             # A subscriber that can still reach Redis takes it. If there is none, the caller tries again.
-            _log.warning("a request was passed over", error=error.message)
+            _log.warning("a request was skipped", error=error.message)
             return False
 
     # --- subscriptions
@@ -200,12 +200,12 @@ class RedisBus:
                     if self._channels:
                         await cancellable(pubsub.subscribe(*self._channels))
                 if lost:
-                    _log.info("redis is back", channels=len(self._channels))
+                    _log.info("redis is reachable again", channels=len(self._channels))
                 lost, pause_s = False, FIRST_PAUSE_S
                 await self._receive(pubsub)
             except FAILURES as error:
                 if not lost:
-                    _log.warning("redis is away", error=unreachable(self._settings, error).message)
+                    _log.warning("redis is not reachable", error=unreachable(self._settings, error).message)
                 lost = True
             except Exception:
                 # Without subscriptions the service gets no requests, so any error leads to a new connection.

@@ -37,7 +37,7 @@ CHOICE_S = 1.2
 """Clients choose within a second of their request."""
 
 PUBLISH_PAUSE_S = 0.25
-"""Between attempts to publish an answer while the bus is unreachable."""
+"""The pause between attempts to publish an answer while the bus is unreachable."""
 
 
 MOST_RUNNING = 1_000

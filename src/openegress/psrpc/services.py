@@ -46,7 +46,7 @@ class CallRetry:
 ORDER_TIMEOUT_S = 6.0
 """A recording that resumes waits up to 2 s for its media."""
 CLIP_TIMEOUT_S = 120.0
-"""Limit for cutting and storing a clip. The worker goes on with a clip that takes longer."""
+"""Limit for cutting and storing a clip. The worker continues a clip that takes longer."""
 ONCE = CallRetry(attempts=1)
 FIRST = ClaimSelection()
 
@@ -103,7 +103,7 @@ class EgressInternal:
         routing=Routing.BROADCAST,
     )
     CLIP = Method("EgressInternal", "Clip", CutRequest, ClipInfo, timeout_s=CLIP_TIMEOUT_S)
-    """Ours alone."""
+    """Not part of LiveKit's protocol."""
 
 
 class EgressHandler:

@@ -1,6 +1,6 @@
-"""A LiveKit client for recorders: it joins hidden, subscribes to the tracks it is given, and hands out the
+"""A LiveKit client for recorders. It joins hidden, subscribes to the tracks it is given, and hands out the
 encoded frames of each track: in order, with lost packets recovered, and with the time when a listener in the
-room had them.
+room got them.
 
 To its user, a room is one stream of events and one callback for frames. The client reconnects by itself: a
 track keeps its `TrackKey` when the recorder joins again, and when the track is published again.
@@ -42,7 +42,7 @@ class Lock(StrEnum):
     NO_KEY = "no key of its room is configured: see room_keys in the configuration"
     AWAITED = "its key service has not answered yet"
     NOT_GIVEN = "its key service gave no key for it"
-    CUSTOM = "in a way of its application's own"
+    CUSTOM = "its application uses an encryption of its own"
     CODEC = "frames of its codec cannot be decrypted: publish it as VP8 or H264"
 
 
@@ -98,15 +98,15 @@ class EncodedFrame(NamedTuple):
     codec: AudioCodec | VideoCodec
     data: bytes
     at_ns: int
-    """When a listener in the room had it: unix ns on our clock. It increases for pictures, unless a sender
+    """When a listener in the room got it: unix ns on our clock. It increases for pictures, unless a sender
     reorders them. For sound it may step back by as much as the network was late, and recorders keep all of
     it."""
     rtp_timestamp: int
-    """Unwrapped: never jumps back by 2**32."""
+    """Unwrapped: it never jumps back by 2**32."""
     clock_rate: int
     is_key: bool
     after_gap: bool = False
-    """Packets before this one were lost for good; a decoder needs a key frame."""
+    """Packets before this one are lost for good; a decoder needs a key frame."""
     width: int = 0
     height: int = 0
     """Set on key frames of video."""
@@ -185,14 +185,14 @@ class TrackUnpublished:
 
 @dataclass(frozen=True, slots=True)
 class TrackMuted:
-    """Or unmuted: see track.muted."""
+    """Or unmuted, see track.muted."""
 
     track: Track
 
 
 @dataclass(frozen=True, slots=True)
 class TrackSubscribed:
-    """Its media is about to arrive. Sent again when the codec turns out to differ from the announced one."""
+    """Its media is about to arrive. Sent again if the codec differs from the announced one."""
 
     track: Track
     codec: AudioCodec | VideoCodec
@@ -227,7 +227,7 @@ class SubscriptionFailed:
 
 @dataclass(frozen=True, slots=True)
 class TrackLeftOut:
-    """A subscribed track costs more than it may, and is left out for a while."""
+    """A subscribed track costs more than it may, so it is left out for a while."""
 
     track_sid: str
     identity: str
@@ -237,7 +237,7 @@ class TrackLeftOut:
 
 @dataclass(frozen=True, slots=True)
 class TrackTakenAgain:
-    """Its media is about to arrive, from a key frame on."""
+    """Its media is about to arrive, beginning with a key frame."""
 
     track_sid: str
     identity: str
@@ -245,11 +245,11 @@ class TrackTakenAgain:
 
 @dataclass(frozen=True, slots=True)
 class DataArrived:
-    """Somebody sent this to the room over a data channel; it is already decrypted. Only where data is
+    """Somebody sent this to the room over a data channel; it is already decrypted. Sent only if data is
     requested."""
 
     identity: str
-    """Who sent it; empty: the server."""
+    """The sender; empty: the server."""
     packet: DataPacket
     at_ns: int
     """Unix ns."""
@@ -261,7 +261,7 @@ class DataLocked:
 
     identity: str
     reason: str
-    """In words that follow "it is encrypted, and"."""
+    """The reason, in words that follow "it is encrypted, and"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,12 +353,12 @@ class Room(Protocol):
     def events(self) -> AsyncIterator[RoomEvent]: ...
 
     def tracks(self) -> list[Track]:
-        """Currently published tracks."""
+        """The currently published tracks."""
 
     def participants(self) -> list[Participant]: ...
 
     def lock(self, track: Track) -> Lock | None:
-        """Why nothing of a track can be decrypted; None: it can be, or its first frames will show."""
+        """Why a track cannot be decrypted; None: it can be, or its first frames will show."""
 
     def now_ns(self) -> int:
         """Unix time on the clock of the frames: it does not jump when the host's clock is set."""
@@ -374,11 +374,11 @@ class Room(Protocol):
     async def set_quality(self, sid: str, quality: VideoQuality) -> None: ...
 
     def batch_reads(self) -> None:
-        """Nobody waits for frames from now on: they may be handed out a tenth of a second late, many at a
-        time, which costs much less."""
+        """Call it when nobody waits for frames any more: they may then be handed out a tenth of a second
+        late, many at a time, which costs much less."""
 
     def drain(self) -> None:
-        """Hands out what has arrived, now."""
+        """Hands out what has arrived so far."""
 
     def request_key_frame(self, sid: str) -> None: ...
 
@@ -389,6 +389,6 @@ class Room(Protocol):
         """The SIDs of subscribed tracks that are left out."""
 
     def losses(self) -> list[TrackLosses]:
-        """About every track that was subscribed to so far."""
+        """The losses of every track that was subscribed to so far."""
 
     async def close(self) -> None: ...

@@ -1,7 +1,7 @@
-"""What a track may cost a recorder, and when one that costs more is left out and taken again. Pure.
+"""What a track may cost a recorder, and when a track that costs more is left out and taken again. Pure.
 
-The limits lie far above what any sender of real-time media needs. They allow bursts, because what a network
-held up arrives at once. Times are monotonic ns.
+The limits lie far above what any sender of real-time media needs. They allow bursts, because packets that a
+network held up arrive at once. Times are monotonic ns.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from openegress.core.codecs import MediaKind
 from openegress.core.units import S
 
 MOST_PIXELS = 5120 * 3200
-"""Limit for a picture that is decoded: that of the largest shared screens."""
+"""Limit for a decoded picture: the size of the largest shared screens."""
 FIRST_PAUSE_NS = 5 * S
 """How long a track is left out the first time; twice as long each time after that."""
 LONGEST_PAUSE_NS = 60 * S
@@ -35,8 +35,8 @@ class Reason(StrEnum):
     SHARE = "the room sends more than can be received, and its participant the most"
     MEMORY = "the recording ran short of memory, and it held the most"
     TROUBLE = "its media could not be handled"
-    WRONG_KEY = "it is encrypted with a key that is not among those of its room"
-    KEY_CHANGED = "it has been encrypted with another key since, which is not among those of its room"
+    WRONG_KEY = "it is encrypted with a key that is not one of its room's keys"
+    KEY_CHANGED = "it is now encrypted with another key, which is not one of its room's keys"
 
 
 OF_KEYS = frozenset({Reason.WRONG_KEY, Reason.KEY_CHANGED})
@@ -60,35 +60,35 @@ class TrackLimits:
 
 
 SOUND = TrackLimits(RefillRate(500, 3000), RefillRate(1.05, 30), Reason.SOUND)
-"""Opus in frames of 2.5 ms is 400 packets a second. The burst is half a minute of sound, which comes at once
-where the recorder's own network stood still."""
+"""Opus in frames of 2.5 ms has 400 packets a second. The burst is half a minute of sound, which arrives at
+once after the recorder's own network stood still."""
 PICTURES = TrackLimits(RefillRate(5000, 10_000), RefillRate(300, 1500), Reason.PICTURES)
 """48 Mbit/s in packets of 1,200 bytes."""
 
 DECODING = RefillRate(0.7, 0.3)
 """Seconds of decoding for a second of one track's pictures: 2160p30 takes half of that."""
 ROOM_DECODING = RefillRate(0.8, 0.4)
-"""The same for all tracks, which one thread decodes."""
+"""The same for all tracks together, which one thread decodes."""
 ENTITLED = RefillRate(0.15, 0.05)
 """What each track gets in any case, whatever the others cost: enough for 720p30."""
 ALL_ENTITLED_PER_S = 0.6
-"""All tracks together are entitled to this much: where there are many, each is entitled to less."""
+"""The share that all tracks together are entitled to: the more tracks, the less each is entitled to."""
 GREEDY = RefillRate(0.3, 0.3)
-"""CPU seconds for a second of a track's own media. If a track that takes less is late, others are the reason,
-or the machine."""
+"""CPU seconds for a second of a track's own media. If a track that takes less is late, other tracks or the
+machine are the cause."""
 CHANGES = RefillRate(20, 20)
-"""Selections of what is recorded: where more changes in the room, several changes make one."""
+"""Selections of what is recorded: if the room changes more often, several changes make one selection."""
 MOST_LATE_NS = 3 * S // 2
 """Pictures may be this late because there is no time to decode them."""
 MOST_WAITING_BYTES = 32 * 2**20
-"""Of one track, waiting to be decoded: two seconds of what its packets may carry."""
+"""Bytes of one track that wait to be decoded: two seconds of what its packets may carry."""
 
 
 class TokenBucket:
     """A token bucket: it fills at the rate, up to its burst."""
 
     def __init__(self, rate: RefillRate, share: float = 1.0) -> None:
-        """It starts with this `share` of the burst."""
+        """The bucket starts with this `share` of the burst."""
         self.per_s = rate.per_s
         self.burst = rate.burst
         self._left = share * rate.burst
@@ -96,11 +96,11 @@ class TokenBucket:
 
     @property
     def is_overdrawn(self) -> bool:
-        """When it was last spent from."""
+        """At the last call of spend()."""
         return self._left < 0
 
     def left(self, now_ns: int) -> float:
-        """Negative where more was spent than there was."""
+        """Negative after more was spent than the bucket held."""
         at_ns = self._at_ns
         if at_ns is None:
             self._at_ns = now_ns
@@ -117,7 +117,7 @@ class TokenBucket:
 
 
 class TrackBudget:
-    """The budget of one track, from when it is taken to when it is left out."""
+    """The budget of one track, from the time it is taken until it is left out."""
 
     def __init__(self, kind: MediaKind, *, on_probation: bool = False) -> None:
         """`on_probation`: the track was left out before, and soon shows whether it behaves."""
@@ -127,8 +127,8 @@ class TrackBudget:
         self._media = TokenBucket(self._limits.media, share)
 
     def packets(self, count: int, now_ns: int) -> Reason | None:
-        """One has come, behind `count` - 1 that are missing: those are asked for, and waited for. A reason to
-        leave the track out, or None."""
+        """A packet has arrived, with `count` - 1 missing ones before it, which will be requested and waited
+        for. A reason to leave the track out, or None."""
         return None if self._packets.spend(count, now_ns) else Reason.PACKETS
 
     def media(self, amount: float, now_ns: int) -> Reason | None:
@@ -146,7 +146,7 @@ class DecodeBudget:
         self._entitled = TokenBucket(ENTITLED)
         self._cpu = TokenBucket(GREEDY)
         self._last_s = 0.0
-        """What its last picture cost, which the next one may cost as well."""
+        """The cost of its last picture; the next one may cost as much."""
 
     def spend(self, spent_s: float, at_ns: int) -> None:
         """Decoding for the slot at `at_ns` took this long."""
@@ -155,11 +155,11 @@ class DecodeBudget:
         self._last_s = spent_s
 
     def decoded(self, cpu_s: float, at_ns: int) -> None:
-        """A picture whose own time is `at_ns` took so much of a processor."""
+        """A picture with the time `at_ns` took this much CPU time."""
         self._cpu.spend(cpu_s, at_ns)
 
     def allows(self, at_ns: int, tracks: int) -> bool:
-        """Whether there is time for another picture, where so many tracks are decoded."""
+        """Whether there is time for another picture while this many tracks are decoded."""
         if self._own.left(at_ns) <= 0:
             return False
         self._entitled.per_s = min(ENTITLED.per_s, ALL_ENTITLED_PER_S / tracks)
@@ -170,16 +170,16 @@ class DecodeBudget:
         return bucket.left(at_ns) >= min(self._last_s, bucket.burst)
 
     def is_greedy(self) -> bool:
-        """Its pictures take long on any machine."""
+        """Whether its pictures take long on any machine."""
         return self._cpu.is_overdrawn
 
     def left(self, at_ns: int) -> float:
-        """The larger it is, the sooner it is the track's turn."""
+        """The larger it is, the sooner the track is decoded."""
         return self._own.left(at_ns)
 
 
 class UnhurriedDecoding(DecodeBudget):
-    """Where nobody waits, there is time for every picture."""
+    """For recordings that nobody waits for: there is time for every picture."""
 
     def allows(self, at_ns: int, tracks: int) -> bool:
         return True
@@ -203,7 +203,7 @@ class Standing:
         self._pause_ns = 0
         self._past_ns = 0
         self.reason: Reason | None = None
-        """Of the last time."""
+        """Duration of the last time."""
 
     @property
     def is_left_out(self) -> bool:
@@ -234,8 +234,8 @@ class Standing:
 
 
 def greediest(costs: Mapping[str, tuple[str, float]], most: float) -> list[str]:
-    """Which tracks have to go so that the rest costs at most `most`. It is always the dearest track of the
-    participant who costs most, so that people with many tracks do not crowd out those with one.
+    """The tracks to leave out so that the rest costs at most `most`. It always takes the most expensive track
+    of the participant who costs most, so that people with many tracks do not crowd out those with one.
 
     `costs`: (identity, cost) by SID.
     """

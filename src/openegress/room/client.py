@@ -136,12 +136,12 @@ class RoomClient:
         await self._membership.stop_watching()
         await self._subscriptions.close()
         await self._membership.leave()
-        self._deriving.shutdown(cancel_futures=True)  # what is under way takes a moment
+        self._deriving.shutdown(cancel_futures=True)  # closing takes a moment
         self._events.close()
 
     @property
     def path(self) -> str:
-        """How media comes in, for logs: `udp host -> address:port`."""
+        """The path of the media, for logs: `udp host -> address:port`."""
         return self._membership.path
 
     def _asker_of(self, service: KeyService | None) -> KeyAsker | None:

@@ -71,16 +71,16 @@ class ConnectionListener(Protocol):
         """Everything that is not the connection's own business."""
 
     def on_data(self, message: bytes, arrival_ns: int) -> None:
-        """Each message of a data channel: a DataPacket. Monotonic ns."""
+        """A message of a data channel: a DataPacket. Monotonic ns."""
 
     def on_data_track(self, packet: bytes, arrival_ns: int) -> None:
-        """Each packet of a data track. Monotonic ns."""
+        """A packet of a data track. Monotonic ns."""
 
     def on_offer(self, offer: sdp.Offer) -> None:
-        """Each offer, before its answer."""
+        """An offer, before it is answered."""
 
     def expects_media(self) -> bool:
-        """Packets should be arriving."""
+        """Whether packets should be arriving."""
 
 
 class RoomConnection:
@@ -138,7 +138,7 @@ class RoomConnection:
         await self._signalling.send(**message)
 
     async def leave(self) -> None:
-        """Says goodbye, so that the server drops us at once."""
+        """Says goodbye, so that the server removes us at once."""
         await self._signalling.leave()
 
     async def close(self) -> None:
@@ -241,7 +241,7 @@ class RoomConnection:
     # --- data
 
     def _start_channels(self) -> None:
-        """Once the path is up, and an offer has data channels."""
+        """Starts once the path is up and an offer has data channels."""
         path = self._path
         if path is None or not path.is_up or not self._options.data or self._channels is not None:
             return

@@ -9,7 +9,7 @@ from livekit.protocol.rtc import DataTrackSubscriberHandles, UpdateDataSubscript
 from openegress.room.rtp import data_track
 
 MOST_OF_ONE = 60
-"""Tracks of one participant: as of topics in a file."""
+"""Tracks of one participant: the same limit as for topics in a file."""
 LOCKED = "data tracks that are encrypted cannot be read"
 
 
@@ -23,17 +23,17 @@ class DataTracks:
         self._send = send
         self._on_locked = on_locked
         self._names: dict[str, dict[str, str]] = {}
-        """By identity, those of tracks by SID."""
+        """By identity: the names of tracks by SID."""
         self._wanted: set[str] = set()
-        """SIDs that the server has not been asked for yet."""
+        """SIDs that are not requested from the server yet."""
         self._asked: set[str] = set()
         self._asking: asyncio.Task[None] | None = None
         self._publishers: dict[int, tuple[str, str]] = {}
-        """(identity, SID), by what packets say."""
+        """(identity, SID) by the handle in packets."""
         self._frames = data_track.DataFrames()
 
     def joined(self) -> None:
-        """Starts again: the new server knows nothing of earlier requests."""
+        """Starts again: the new server does not know earlier requests."""
         self._names.clear()
         self._asked.clear()
         self._publishers.clear()
@@ -54,7 +54,7 @@ class DataTracks:
         }
 
     def take(self, message: bytes) -> DataPacket | None:
-        """A frame, once its last packet has arrived. None for invalid packets."""
+        """Returns a frame once its last packet has arrived. None for invalid packets."""
         packet = data_track.parse(message)
         publisher = self._publishers.get(packet.handle) if packet is not None else None
         if packet is None or publisher is None:

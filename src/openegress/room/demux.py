@@ -1,4 +1,4 @@
-"""Passes the packets of a connection to the receivers of their tracks, and sends what those request.
+"""Passes the packets of a connection to the receivers of their tracks, and sends the receivers' requests.
 
 There is one for all connections of a client, one after the other. Nothing here runs while nothing arrives:
 the timer for requests of lost packets is armed only while packets are missing.
@@ -54,7 +54,7 @@ class Demux:
 
     def connect(self, send_rtcp: Callable[[bytes], None], drain: Callable[[], None]) -> None:
         """A new connection, on which SSRCs of the old one have no meaning. `drain` hands in all packets that
-        have arrived and have not been read yet."""
+        have arrived but are not read yet."""
         self._by_ssrc.clear()
         self._by_rtx.clear()
         self._send = send_rtcp
@@ -72,7 +72,7 @@ class Demux:
         types: Mapping[int, PayloadType],
         receivers: Mapping[str, TrackReceiver],
     ) -> None:
-        """What an offer says: which SSRC belongs to which track."""
+        """Takes an offer: which SSRC belongs to which track."""
         self._by_ssrc.clear()
         self._by_rtx.clear()
         for stream in streams:
@@ -151,7 +151,7 @@ class Demux:
         self._relieve(now_ns)
 
     def _relieve(self, now_ns: int) -> None:
-        """Has tracks left out when all of them together send more than can be received."""
+        """Has tracks left out if all of them together send more than the recorder can receive."""
         seconds = (now_ns - self._ticked_ns) / S
         receivers = {each.track_sid: each for each in self._by_ssrc.values()}
         rates = {
@@ -175,7 +175,7 @@ class Demux:
     def _due(self) -> None:
         self._timer = None
         if self._drain is not None:
-            self._drain()  # what has come in is not missing, and shows where held frames belong
+            self._drain()  # packets that wait to be read are not missing, and show where held frames belong
         now_ns = time.monotonic_ns()
         following: int | None = None
         for receiver in list(self._by_ssrc.values()):

@@ -1,4 +1,4 @@
-"""The events of a room on their way to their reader."""
+"""Queues the events of a room for their reader."""
 
 import asyncio
 from collections.abc import AsyncIterator

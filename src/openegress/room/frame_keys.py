@@ -39,9 +39,9 @@ class Undecryptable(Exception):
     def __init__(
         self, text: str, *, index: int | None = None, is_certain: bool = True, is_likely: bool = True
     ) -> None:
-        """`index`: that of the key that is missing, or does not fit. Not `is_certain`: a fitting key may be
-        among those that are being derived or requested. `is_likely`: none is, unless the sender has skipped
-        several steps at once."""
+        """`index` is that of the key that is missing or does not fit. Not `is_certain`: a fitting key may be
+        among those that are being derived or requested. Not `is_likely`: none of those fits, unless the
+        sender has skipped several steps at once."""
         super().__init__(text)
         self.index = index
         self.is_certain = is_certain
@@ -59,7 +59,7 @@ class KeyChain:
         self._ratchets = TokenBucket(RATCHETS)
         self._following: Future[bytes] | None = None
         self._derived = key.material
-        """Of the last step."""
+        """The number of the last step."""
 
     def has(self, step: int, now_ns: int) -> bool:
         """Whether all steps are known up to this one. If not, the next one is derived meanwhile."""
@@ -83,7 +83,7 @@ class KeyRing:
 
     def __init__(self) -> None:
         self._chains: dict[int, tuple[KeyChain, ...]] = {}
-        """By index; the one that fitted last is tried first."""
+        """By index; the key that fitted last is tried first."""
         self._steps: dict[KeyChain, int] = {}
         """The last step of each key that fitted."""
         self.has_opened = False
@@ -94,7 +94,8 @@ class KeyRing:
         return not self._chains
 
     def hold(self, chains: Iterable[KeyChain]) -> None:
-        """Replaces the keys, the likelier ones first. Keys that stay continue at their step."""
+        """Replaces the keys, given in the order of their likelihood. Keys that stay continue at their
+        step."""
         by_index: dict[int, tuple[KeyChain, ...]] = {}
         for chain in chains:
             known = by_index.get(chain.key.index, ())
@@ -116,7 +117,7 @@ class KeyRing:
             raise Undecryptable(f"there is no key of index {index}", index=index)
         for chain in chains:
             first = self._steps.get(chain, 0)
-            chain.has(first + 1, now_ns)  # so that nothing is lost when a sender goes on by one step
+            chain.has(first + 1, now_ns)  # nothing is lost when a sender advances by one step
             for step, cipher in enumerate(chain.steps[first : first + RATCHET_WINDOW + 1], first):
                 try:
                     plain = cipher.decrypt(iv, sealed, clear)

@@ -1,8 +1,8 @@
-"""Asks a key service for the keys of people who encrypt: once they are seen, when a frame shows that another
-key is needed, and when the service said to ask again.
+"""Asks a key service for the keys of people who encrypt: when they first appear, when a frame shows that
+another key is needed, and when the service said to ask again.
 
-What anybody in the room can bring about is bounded: a participant whose keys do not come is asked for less
-and less often, and a room asks only so often whoever it is about.
+Nobody in the room can cause more than a bounded number of questions: a participant whose keys do not come is
+asked about less and less often, and a room asks only so often in total.
 """
 
 import asyncio
@@ -18,30 +18,30 @@ from openegress.core.units import S
 from openegress.room.budget import RefillRate, TokenBucket
 
 AGAIN = Backoff(first_s=2.0, ceiling_s=15.0, least=0.75)
-"""Between questions about one participant, while answers do not help."""
+"""Seconds between questions about one participant, while answers do not help."""
 QUESTIONS = RefillRate(0.5, 6)
 """Questions of one room, a second and at once."""
 SOON_S = 2.0
-"""A question that may be asked within this time is worth waiting for: frames until then do not count as
+"""A question that will be allowed within this time is worth waiting for: frames until then do not count as
 lost."""
 AFTER_FAILURE_S = 5.0
-"""The least time before a service that did not answer is asked again."""
+"""Minimum time before a service that did not answer is asked again."""
 MOST_ASKED = 1000
-"""People whose keys are requested at one time."""
+"""People whose keys are requested at a time."""
 
 
 @dataclass(slots=True)
 class _Asked:
-    """Questions about one participant."""
+    """The questions about one participant."""
 
     answers: int = 0
     """Answers in a row that did not help."""
     again_at_s: float = 0.0
-    """Not asked before this."""
+    """No question before this time."""
 
 
 class KeyAsker:
-    """Implements frame_cipher.KeyAsking. Owner of the task that asks."""
+    """Implements frame_cipher.KeyAsking, and owns the task that asks."""
 
     def __init__(
         self,
@@ -50,15 +50,15 @@ class KeyAsker:
         told: Callable[[str], None],
         locked: Callable[[], frozenset[str]],
     ) -> None:
-        """`take` gets what the service gives; then `told`, with why there is no answer, or "". `locked`: the
-        identities of those who have tracks, and no key."""
+        """`take` gets the service's keys; then `told` gets why there is no answer, or "". `locked` returns
+        the identities of those who have tracks but no key."""
         self._service = service
         self._take = take
         self._told = told
         self._locked = locked
         self._asked: dict[str, _Asked] = {}
         self._wanted: dict[str, int | None] = {}
-        """By identity, to be asked for: the index that is missing."""
+        """By identity: the index of the missing key."""
         self._under_way: frozenset[str] = frozenset()
         self._bucket = TokenBucket(QUESTIONS)
         self._refresh_at_s: float | None = None
@@ -85,7 +85,7 @@ class KeyAsker:
         await cancelled(self._task)
 
     def _first_asked(self, identity: str, now_s: float) -> _Asked | None:
-        """None: too many are asked for."""
+        """The first one to ask about; None: too many were asked about."""
         if len(self._asked) >= MOST_ASKED:
             self._asked = {
                 each: asked
@@ -111,7 +111,7 @@ class KeyAsker:
             self._told(problem)
 
     async def _ask(self, due: dict[str, int | None]) -> str:
-        """Why there is no answer; "" for one. Nobody is due: the answer before is to be made anew."""
+        """Why there is no answer; "" for an answer. If nobody is due, the previous question is repeated."""
         indices = set(due.values())
         index = indices.pop() if len(indices) == 1 else None
         question = KeyQuestion(tuple(sorted(due or self._asked)), index)
@@ -139,7 +139,7 @@ class KeyAsker:
         return asked is None or asked.again_at_s <= now_s
 
     async def _until_due(self) -> None:
-        """Until somebody's key may be asked for, or the service is to be asked again."""
+        """Waits until somebody's key may be requested, or the service must be asked again."""
         loop = asyncio.get_running_loop()
         while True:
             self._woken.clear()
@@ -158,7 +158,7 @@ class KeyAsker:
                     await self._woken.wait()
 
     async def _until_allowed(self) -> None:
-        """More may be wanted meanwhile."""
+        """More keys may be needed meanwhile."""
         loop = asyncio.get_running_loop()
         left = self._bucket.left(int(loop.time() * S))
         await asyncio.sleep(max(0.0, 1 - left) / QUESTIONS.per_s)

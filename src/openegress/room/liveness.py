@@ -6,22 +6,22 @@ from dataclasses import dataclass
 SILENCE_S = 7
 """While media flows, packets are so frequent that the path counts as lost after this long without any."""
 IDLE_SILENCE_S = 20
-"""Where nothing is subscribed to, only our own checks are answered, about every 5 s, and one answer may be
-lost (RFC 7675)."""
+"""Without subscriptions, the server answers only our own checks, about every 5 s, and one answer may be lost
+(RFC 7675)."""
 RENEWAL_AFTER_S = 1
-"""Without any RTP or RTCP, although tracks flow: a NAT on the way may have forgotten us. Where nobody speaks
-a server's reports come every three seconds, and a check that was not needed costs nothing."""
+"""How long tracks flow without any RTP or RTCP before a NAT on the way may have forgotten us. While nobody
+speaks, a server's reports come every three seconds, and an unneeded check costs nothing."""
 ADDRESS_AFTER_S = 2
-"""Without any datagram: our own address may have disappeared."""
+"""How long without any datagram before our own address may have disappeared."""
 MEDIA_SILENCE_S = 20
-"""Without any RTP or RTCP, although tracks that are not muted flowed before."""
+"""How long without any RTP or RTCP, although tracks that are not muted flowed before."""
 DEFAULT_PING_INTERVAL_S = 10
 DEFAULT_PING_TIMEOUT_S = 30
 
 
 @dataclass(frozen=True, slots=True)
 class PathCounts:
-    """Of one media path, so far."""
+    """The counts of one media path so far."""
 
     datagrams: int
     packets: int
@@ -29,10 +29,10 @@ class PathCounts:
 
 
 class Liveness:
-    """Looked at once a second while the media path is up."""
+    """To be called once a second while the media path is up."""
 
     def __init__(self, ping_interval_s: float, ping_timeout_s: float) -> None:
-        """From the server's answer to the join; 0: unknown."""
+        """The times in the server's answer to the join; 0: unknown."""
         self._ping_interval_s = ping_interval_s or DEFAULT_PING_INTERVAL_S
         self._ping_timeout_s = ping_timeout_s or DEFAULT_PING_TIMEOUT_S
         self._heard_at = self._pinged_at = 0.0
@@ -44,7 +44,7 @@ class Liveness:
         self._heard_at = self._pinged_at = now_s
 
     def heard(self, now_s: float) -> None:
-        """A signalling message came."""
+        """A signalling message arrived."""
         self._heard_at = now_s
 
     def takes_ping(self, now_s: float) -> bool:
@@ -75,5 +75,5 @@ class Liveness:
 
     @property
     def needs_renewal(self) -> bool:
-        """As of the last look: a NAT on the way may have forgotten us."""
+        """As of the last look(): a NAT on the way may have forgotten us."""
         return self._media_quiet_s >= RENEWAL_AFTER_S

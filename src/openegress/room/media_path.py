@@ -13,7 +13,7 @@ from openegress.room.signalling.websocket import Signalling
 from openegress.room.transport.media import Transport
 
 OFFER_TIMEOUT_S = 5.0
-"""The server offers the data channel as soon as one has joined."""
+"""The server offers the data channel right after the join."""
 
 
 class MediaPath:
@@ -28,9 +28,9 @@ class MediaPath:
         self._connect_timeout_s = connect_timeout_s
         self._local_candidates: list[str] = []
         self._early_candidates: list[str] = []
-        """Of the server, before its first offer."""
+        """Candidates of the server that came before its first offer."""
         self._ice_username: str | None = None
-        """Of the server, in its first offer."""
+        """Candidates in the server's first offer."""
         self._tasks: list[asyncio.Task[None]] = []
         self._up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -56,12 +56,12 @@ class MediaPath:
         return self._up.done() and not self._up.cancelled() and self._up.exception() is None
 
     def fail(self, error: EgressError) -> None:
-        """It will not come up."""
+        """The path will not come up."""
         if not self._up.done():
             self._up.set_exception(error)
 
     def is_restarted_by(self, offer: sdp.Offer) -> bool:
-        """The path in use is dead from here on, and ours cannot be restarted (see ice)."""
+        """The current path is dead from here on, and ours cannot be restarted (see ice)."""
         return self._up.done() and offer.username != self._ice_username
 
     async def answer(self, offer: sdp.Offer, number: int) -> None:
@@ -88,7 +88,7 @@ class MediaPath:
             await self._trickle(line)
 
     async def add_candidate(self, trickle: TrickleRequest) -> None:
-        """Of the server."""
+        """A candidate of the server."""
         if trickle.target != SignalTarget.SUBSCRIBER:
             return
         line = candidate_in(trickle.candidateInit)
@@ -108,7 +108,7 @@ class MediaPath:
         if not self._up.done():
             self._up.cancel()
         elif not self._up.cancelled():
-            self._up.exception()  # told by up() already, or of no interest any more
+            self._up.exception()  # up() has reported it, or nobody waits for it any more
         self._demux.disconnect()
         await self.transport.close()
 

@@ -1,4 +1,4 @@
-"""The recorder's place in a room: it joins, keeps the connection, and joins again when that is lost."""
+"""The recorder's membership in a room: it joins, keeps the connection, and joins again after a loss."""
 
 import asyncio
 import logging
@@ -33,7 +33,7 @@ class MembershipListener(ConnectionListener, Protocol):
         """No packet will arrive any more."""
 
     async def on_open_again(self) -> None:
-        """There is a new connection, which knows no subscriptions."""
+        """There is a new connection, without subscriptions."""
 
     def on_joined_again(self) -> None:
         """Its media path is up."""
@@ -64,13 +64,13 @@ class Membership:
         self._options = options
         self._connection: RoomConnection | None = None
         self._connected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """The media path of the first join is up."""
+        """Set when the media path of the first join is up."""
         self._supervisor: asyncio.Task[None] | None = None
         self._batches_reads = False
 
     @property
     def connection(self) -> RoomConnection | None:
-        """None while it is lost."""
+        """None while the connection is lost."""
         return self._connection
 
     async def join(self) -> JoinResponse:
@@ -86,7 +86,7 @@ class Membership:
         await asyncio.shield(self._connected)
 
     async def send(self, **message: object) -> None:
-        """Sends nothing while the connection is lost: the listener asks again once there is another one."""
+        """Sends nothing while the connection is lost: the listener requests again on the next connection."""
         if self._connection is not None:
             await self._connection.send(**message)
 
@@ -101,12 +101,12 @@ class Membership:
             self._connection.drain()
 
     async def stop_watching(self) -> None:
-        """From now on the connection stays as it is."""
+        """From now on a lost connection is not replaced."""
         if self._supervisor is not None:
             self._supervisor.cancel()
             await asyncio.gather(self._supervisor, return_exceptions=True)
         if not self._connected.cancel() and not self._connected.cancelled():
-            self._connected.exception()  # of no interest any more
+            self._connected.exception()  # nobody waits for it any more
 
     async def leave(self) -> None:
         if self._connection is not None:
@@ -115,7 +115,7 @@ class Membership:
 
     @property
     def path(self) -> str:
-        """How media comes in, for logs: `udp host -> address:port`."""
+        """The path of the media, for logs: `udp host -> address:port`."""
         return self._connection.path if self._connection else "none"
 
     async def _open(self) -> tuple[RoomConnection, JoinResponse]:

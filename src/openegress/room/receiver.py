@@ -43,7 +43,7 @@ class Feedback(Protocol):
         """The first packet came, or the codec changed."""
 
     def first_key_frame(self, receiver: "TrackReceiver", codec: VideoCodec, unit: AccessUnit) -> None:
-        """The first whole key frame of a codec came in."""
+        """The first complete key frame of a codec came."""
 
     def over_budget(self, receiver: "TrackReceiver", reason: Reason) -> None:
         """The track costs more than it may. Called again with each packet, until the track is left out."""
@@ -62,9 +62,10 @@ class ReceiverStats:
 
 
 class TrackReceiver:
-    """Not bound to an event loop: times are given, as monotonic ns.
+    """A track's receiver.
 
-    `wall_offset_ns` makes unix time of them. Implements PictureTaker and SoundTaker.
+    Not bound to an event loop: callers give times, as monotonic ns. `wall_offset_ns` turns them into unix
+    time. Implements PictureTaker and SoundTaker.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class TrackReceiver:
         policy: NackPolicy | None = None,
         cipher: TrackCipher | None = None,
     ) -> None:
-        """`policy`: by default that of the track's kind. `cipher`: that of an encrypted track."""
+        """`policy` defaults to that of the track's kind. `cipher` decrypts an encrypted track."""
         self.track_sid = track_sid
         self.key = key
         self.on_frame = on_frame
@@ -87,7 +88,7 @@ class TrackReceiver:
         self._feedback = feedback
         self._stream = RtpStream(policy)
         self._type: PayloadType | None = None
-        """Of the last packet that was delivered."""
+        """The type of the last delivered packet."""
         self._pictures = FrameAssembler(self, cipher)
         self._sound = SoundAssembler(self, cipher)
         self._demand = KeyFrameDemand()
@@ -100,7 +101,7 @@ class TrackReceiver:
     # --- life
 
     def attach(self, ssrc: int, rtx_ssrc: int | None, types: Mapping[int, PayloadType]) -> None:
-        """An SSRC to receive from now on. The previous one has ended."""
+        """Receives an SSRC from now on. The previous one has ended."""
         self._stream.map(rtx_ssrc, types)
         if ssrc == self.ssrc:
             return
@@ -110,7 +111,7 @@ class TrackReceiver:
         self._begin_anew()
 
     def leave_out(self) -> None:
-        """No packet is taken from now on, and what is held is dropped."""
+        """Takes no packets from now on, and drops what is held."""
         self._budget = None
         self._sync.discard()
         self._begin_anew()
@@ -129,7 +130,7 @@ class TrackReceiver:
         self._sync.restart()
 
     def rename(self, track_sid: str, cipher: TrackCipher | None = None) -> None:
-        """The track is back under another SID; what is held belongs to the old one."""
+        """The track is back under another SID; held frames belong to the old one."""
         self.flush()
         self.track_sid = self._sync.track_sid = track_sid
         self._pictures.cipher = self._sound.cipher = cipher
@@ -157,12 +158,12 @@ class TrackReceiver:
 
     @property
     def packets(self) -> int:
-        """That came or are missing, so far."""
+        """Packets so far, received or missing."""
         return self._stream.packets
 
     @property
     def lost_packets(self) -> int:
-        """Given up so far."""
+        """Packets given up so far."""
         return self._stream.lost_packets
 
     def rtp(self, packet: RtpPacket, now_ns: int) -> None:
@@ -190,7 +191,7 @@ class TrackReceiver:
             self._ask_to_be_woken()
 
     def next_due_ns(self) -> int | None:
-        """When to call `due`; None while nothing is waited for."""
+        """When to call `due`; None while it waits for nothing."""
         packets_ns = self._stream.next_due_ns()
         # Frames that wait behind a lost packet may show that held frames are in time after all.
         return self._sync.due_ns if packets_ns is None else packets_ns
@@ -274,7 +275,7 @@ class TrackReceiver:
             self._feedback.wake(due_ns)
 
     def _switch(self, packet: RtpPacket) -> PayloadType:
-        """The packets delivered from here on are of another payload type."""
+        """The packets delivered from here on have another payload type."""
         kind = self._stream.type_of(packet)
         assert kind is not None
         previous, self._type = self._type, kind
@@ -303,7 +304,7 @@ class TrackReceiver:
                     self._pictures.put(packet, now_ns)
 
     def _amount(self, unit: AccessUnit) -> float:
-        """See TrackBudget.media. A malformed packet costs as much as one that can be heard."""
+        """See TrackBudget.media. A malformed packet costs as much as a valid one."""
         if not isinstance(self.codec, AudioCodec) or self._type is None:
             return 1.0
         rate = self._type.clock_rate

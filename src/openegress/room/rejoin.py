@@ -3,13 +3,13 @@
 from openegress.core.errors import Code, EgressError
 
 REJOIN_FOR_S = 120.0
-"""A server that is being replaced is back within a minute or two; a longer absence is the end of the room."""
+"""A server that is replaced is back within a minute or two; a longer absence is the end of the room."""
 REJOIN_PAUSES_S = (0.0, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0)
 """Between attempts; the last one repeats."""
 
 
 class Rejoin:
-    """From one loss of the connection to the join after it. Times are those of the event loop."""
+    """Covers one loss of the connection, until the next join. Times are those of the event loop."""
 
     def __init__(self, lost_at_s: float, limit_s: float) -> None:
         """`limit_s`: gives up after this time."""

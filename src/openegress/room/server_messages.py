@@ -31,11 +31,11 @@ from openegress.room.subscriptions import Subscriptions
 from openegress.room.unix_clock import UnixClock
 
 MOST_HELD = 100
-"""Packets of data, each of 64 KiB at most, whose key is about to be known."""
+"""Data packets, each of at most 64 KiB, whose key is about to be known."""
 HELD_FOR_NS = 15 * S
 RETRY_S = 0.25
 MOST_LOCKED = 1000
-"""People of whom is told that their data is locked."""
+"""The number of people whose locked data is reported."""
 
 
 class ServerMessages:
@@ -50,7 +50,7 @@ class ServerMessages:
         clock: UnixClock,
         send: Callable[..., Awaitable[None]] | None = None,
     ) -> None:
-        """`send`: a signal to the server, where data tracks are asked for; None: they are not."""
+        """`send` sends a signal to the server if data tracks are requested; None: they are not."""
         self._roster = roster
         self._subscriptions = subscriptions
         self._cipher = cipher
@@ -59,15 +59,15 @@ class ServerMessages:
         self._data_tracks = DataTracks(send, self._tell_locked) if send is not None else None
         self._updates = ParticipantUpdates()
         self._catching_up: asyncio.TimerHandle | None = None
-        """While some of what was told of participants waits."""
+        """Runs while some news of participants waits."""
         self._locked: set[str] = set()
-        """Identities of whom it was told that their data cannot be decrypted."""
+        """Identities whose data was reported as locked."""
         self._held: deque[tuple[bytes, int]] = deque(maxlen=MOST_HELD)
-        """Packets, and when each came; monotonic ns."""
+        """Packets with their arrival in monotonic ns."""
         self._retry: asyncio.TimerHandle | None = None
         self._joins = 0
         self._settled_at = 0.0
-        """Until then, tracks that end may come back after a re-join; monotonic seconds."""
+        """Until then, tracks that end may come back after joining again; monotonic seconds."""
         self._expiry: asyncio.TimerHandle | None = None
 
     async def close(self) -> None:
@@ -80,7 +80,7 @@ class ServerMessages:
     # --- ConnectionListener
 
     def on_join(self, join: JoinResponse) -> None:
-        """Everybody who is there when we join."""
+        """Takes everybody who is there when we join."""
         now_s = time.monotonic()
         self._joins += 1
         if self._joins > 1:
@@ -160,7 +160,7 @@ class ServerMessages:
         self.emit(DataArrived(identity, packet, self._clock.offset_ns + arrival_ns))
 
     def _hold(self, message: bytes, arrival_ns: int) -> None:
-        """Until its key has been derived, or a key service has answered."""
+        """Holds a packet until its key has been derived, or a key service has answered."""
         self._held.append((message, arrival_ns))
         if self._retry is None:
             self._retry = asyncio.get_running_loop().call_later(RETRY_S, self._read_held)
@@ -175,7 +175,7 @@ class ServerMessages:
             self._read(message, arrival_ns)
 
     def _decrypted(self, packet: DataPacket, now_ns: int) -> DataPacket:
-        """What it holds, as if it had never been encrypted. Raises Undecryptable, and DecodeError."""
+        """Its content, as if it had never been encrypted. Raises Undecryptable, and DecodeError."""
         sealed = packet.encrypted_packet
         identity = packet.participant_identity
         plain = self._cipher.open_data(identity, sealed.key_index, sealed.iv, sealed.encrypted_value, now_ns)
@@ -191,7 +191,7 @@ class ServerMessages:
             self.emit(DataLocked(identity, why))
 
     def _watch_absent(self) -> None:
-        """Those who were there before the new join and are not back yet count as gone after a while."""
+        """Those who were there before the new join and are not back after a while count as gone."""
         self._expiry = None
         now_s = time.monotonic()
         self._publish(self._roster.expire(now_s))

@@ -1,4 +1,4 @@
-"""Which tracks are left out for a while, and when each of them is taken again."""
+"""Tracks how long tracks are left out, and when each is taken again."""
 
 import asyncio
 import time
@@ -10,15 +10,15 @@ from openegress.room.budget import Reason, Standing
 
 
 class Standings:
-    """The standing of tracks that are subscribed to, or were left out lately. A track that is published again
-    keeps its standing."""
+    """The standings of tracks that are subscribed to, or were left out lately. A track that is published
+    again keeps its standing."""
 
     def __init__(self, on_end: Callable[[TrackKey], None]) -> None:
         """`on_end`: a track that was left out is taken again."""
         self._on_end = on_end
         self._by_key: dict[TrackKey, Standing] = {}
         self._pauses: dict[TrackKey, asyncio.TimerHandle] = {}
-        """Of tracks that are left out."""
+        """The timers of tracks that are left out."""
 
     def of(self, key: TrackKey, subscribed: Collection[TrackKey]) -> Standing:
         """Forgets tracks that have behaved and are not `subscribed` to."""
@@ -37,7 +37,7 @@ class Standings:
         return pause_s
 
     def take_again(self, reasons: Container[Reason]) -> None:
-        """Those that are left out for one of these, now."""
+        """Takes tracks again, now, that were left out for one of these reasons."""
         for key, timer in list(self._pauses.items()):
             if self._by_key[key].reason in reasons:
                 timer.cancel()

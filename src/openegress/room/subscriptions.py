@@ -1,4 +1,4 @@
-"""The subscribed tracks, each with its receiver, and what the server is asked to send of them."""
+"""The subscribed tracks, each with its receiver, and the requests about them to the server."""
 
 import time
 from collections import deque
@@ -40,12 +40,11 @@ from openegress.room.sync.participant import RoomSync
 from openegress.room.unix_clock import UnixClock
 
 MOST_PAST_LOSSES = 200
-"""Limit for the tracks that records list."""
+"""Limit for the number of tracks in records."""
 
 
 class Send(Protocol):
-    """Sends one message of SignalRequest, by its name, to the server; does nothing while there is no
-    connection."""
+    """Sends one message of SignalRequest, by its name, to the server; does nothing without a connection."""
 
     def __call__(self, **message: object) -> Awaitable[None]: ...
 
@@ -83,7 +82,7 @@ class Subscriptions:
         self._sync = RoomSync()
         self._by_sid: dict[str, _Subscription] = {}
         self._past_losses: deque[TrackLosses] = deque(maxlen=MOST_PAST_LOSSES)
-        """Of tracks that are not subscribed to any more."""
+        """Losses of tracks that are no longer subscribed to."""
         self._standings = Standings(self._take_again)
         self._requests = Errands("a request to the server could not be made")
         self.demux = Demux(self._codec_known, self._key_frame_seen, self._in_trouble)
@@ -148,16 +147,16 @@ class Subscriptions:
         self._emit(TrackLeftOut(sid, key.identity, reason, round(pause_s)))
 
     def try_new_keys(self) -> None:
-        """Tracks that are left out because no key fitted are taken again."""
+        """Takes tracks again that are left out because no key fitted."""
         self._standings.take_again(OF_KEYS)
 
     def losses(self) -> list[TrackLosses]:
-        """Of every track that was subscribed to so far."""
+        """The losses of every track that was subscribed to so far."""
         now = [self._losses_of(sid, each) for sid, each in self._by_sid.items()]
         return [*self._past_losses, *(each for each in now if each.any)]
 
     async def close(self) -> None:
-        """Frames that are held are handed out before."""
+        """Hands out held frames before it returns."""
         self._standings.close()
         await self._requests.wait()
         for sid in list(self._by_sid):
@@ -207,7 +206,7 @@ class Subscriptions:
         return True
 
     def drop_absent(self) -> None:
-        """Those whose tracks are not published any more."""
+        """Drops tracks that are not published any more."""
         for sid in [each for each in self._by_sid if self._roster.track(each) is None]:
             self.drop(sid)
 
@@ -217,7 +216,7 @@ class Subscriptions:
             subscription.receiver.flush()
 
     async def request_again(self) -> None:
-        """Of a new connection, which knows nothing of them."""
+        """Requests all from a new connection, which does not know them."""
         present = [sid for sid in self._by_sid if self._roster.track(sid) is not None]
         if present:
             await self._request(present, subscribe=True)

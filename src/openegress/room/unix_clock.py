@@ -1,4 +1,4 @@
-"""Our own clock, as one recording reads it."""
+"""The clock of one recording."""
 
 import time
 
@@ -8,7 +8,7 @@ class UnixClock:
 
     def __init__(self) -> None:
         self.offset_ns = time.time_ns() - time.monotonic_ns()
-        """Makes unix time of a monotonic time."""
+        """Turns a monotonic time into unix time."""
 
     def now_ns(self) -> int:
         return time.monotonic_ns() + self.offset_ns

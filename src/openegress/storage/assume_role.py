@@ -54,7 +54,7 @@ class AssumedRole:
             raise CredentialsRefused(words) from None
         except ParamValidationError:
             # Its text has the external id.
-            words = "AssumeRole: STS takes no such assume_role_arn or assume_role_external_id"
+            words = "AssumeRole: STS does not accept this assume_role_arn or assume_role_external_id"
             raise CredentialsRefused(words) from None
         except Exception as error:
             # BotoCoreError or errors of its parser. Their text may hold the proxy's password.

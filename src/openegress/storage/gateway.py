@@ -178,7 +178,7 @@ class _Far:
         self._left_bytes = ANSWER_BYTES
 
     async def take_from(self, reader: asyncio.StreamReader) -> None:
-        """Passes on all that the client sends."""
+        """Passes on everything that the client sends."""
         while data := await reader.read(CHUNK_BYTES):
             self._left_bytes = ANSWER_BYTES
             self._writer.write(data)
@@ -224,7 +224,7 @@ class _Head:
 
     @classmethod
     async def read(cls, reader: asyncio.StreamReader) -> "_Head":
-        """Raises ValueError for what is not a head, EOFError and asyncio.LimitOverrunError."""
+        """Raises ValueError if it is not a head, EOFError and asyncio.LimitOverrunError."""
         data = await reader.readuntil(b"\r\n\r\n")
         if len(data) > HEAD_BYTES:
             raise ValueError("a head that is too long")

@@ -28,11 +28,11 @@ LOCK = "lock"
 VERSION = 1
 _ENDED = "ended"
 STARTED = "started"
-"""Unix ns of media time zero, of a recording that others may go on with."""
+"""Unix ns of media time zero, for a recording that others may continue."""
 _NAMES = "names"
 
 RESTART = "restart-"
-"""And a number: a core.restart.Restart."""
+"""Followed by a number: a core.restart.Restart."""
 
 Fact = str | int | float | bool
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class Opened(msgspec.Struct, frozen=True, tag="opened", tag_field="is"):
     egress_id: str
     plan: bytes
     seal: str = ""
-    """Of the plan, by the worker that gave it away (storage.seal)."""
+    """The seal of the plan, by the worker that gave it away (storage.seal)."""
 
 
 class Noted(msgspec.Struct, frozen=True, tag="noted", tag_field="is"):
@@ -125,18 +125,18 @@ class Journal:
 
     @property
     def size_bytes(self) -> int:
-        """On the disk; 0 where that does not say."""
+        """Its size on the disk; 0 if the disk does not say."""
         try:
             return (self.folder / NAME).stat().st_size
         except OSError:
             return 0
 
     def note(self, key: str, value: Fact) -> None:
-        """Keeps a fact for a recovery; a later value of the same key replaces it. Raises EgressError."""
+        """Notes a fact for a recovery; a later value of the same key replaces it. Raises EgressError."""
         self._append(Noted(key, value))
 
     def noted(self, prefix: str, kind: type[T]) -> tuple[T, ...]:
-        """All of a kind, whose keys begin so, in the order in which they came. Raises ValueError."""
+        """All facts whose keys begin with this, in the order in which they came. Raises ValueError."""
         texts = [str(value) for key, value in self.facts.items() if key.startswith(prefix)]
         return tuple(msgspec.json.decode(text, type=kind) for text in texts)
 
@@ -157,7 +157,7 @@ class Journal:
 
     @property
     def has_begun(self) -> bool:
-        """Of a recording that others may go on with: there is something to go on with."""
+        """For a recording that others may continue: whether there is something to continue."""
         return bool(self.facts.get(STARTED))
 
     def finish(self) -> None:

@@ -112,6 +112,6 @@ class LateUploads:
 
 
 def last_change_s(folder: Path) -> float:
-    """When the process that works on it wrote last, in unix seconds. Folders count too: they change when a
-    stored file is removed from them. Blocking."""
+    """When the process that works on the folder wrote last, in unix seconds. Folders count too: they change
+    when a stored file is removed from them. Blocking."""
     return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")) if path.name != LOCK)

@@ -26,8 +26,8 @@ PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.
 
 
 def parts_below(root: Path, path: str) -> tuple[str, ...]:
-    """The names that lead from `root` to `path`. A leading "/" means the root, except that an absolute path
-    already below the root is taken as it is. Raises EgressError for what leads elsewhere."""
+    """The names that lead from `root` to `path`. A leading "/" means the root; an absolute path below the
+    root is used unchanged. Raises EgressError for a path that leads elsewhere."""
     if "\0" in path:
         raise invalid(f"local path {path!r} holds a zero byte")
     if path.startswith("/"):
@@ -129,8 +129,7 @@ class LocalFolder:
             pass
 
     def _parts(self, path: str) -> tuple[str, ...]:
-        """Checked again here, as the name now has values that were known only in the room. Raises
-        EgressError."""
+        """Checked again here, as the name now contains values from the room. Raises EgressError."""
         parts = parts_below(self.root, path)
         if is_private(str(self.root.joinpath(*parts)), self._private):
             raise invalid(f"local path {path!r} lies in a folder of the server's own; give another path")

@@ -34,7 +34,9 @@ def connect(backend: S3Storage) -> S3Bucket:
         if not _FIELD_VALUE.fullmatch(getattr(backend, name)):
             raise invalid(f"S3 {name} has a line break, or a character that is not ASCII")
     if backend.region and not _REGION.fullmatch(backend.region):
-        raise invalid(f"S3 region {shown(backend.region)!r} is not the name of one; write it as in us-east-1")
+        raise invalid(
+            f"S3 region {shown(backend.region)!r} is not the name of a region; write it as in us-east-1"
+        )
     identity = _identity(backend)
     region, checksum = backend.region or DEFAULT_REGION, backend.checksum
     where = address(backend.bucket, backend.endpoint, region, backend.force_path_style)

@@ -62,7 +62,7 @@ def endpoint_url(endpoint: str) -> str:
     parts = urlsplit(url)
     try:
         is_address = parts.scheme in ("http", "https") and parts.port != 0
-    except ValueError:  # a port that is no number, or too large
+    except ValueError:  # a port that is not a number, or too large
         is_address = False
     if not is_address or not HOST.fullmatch(parts.hostname or "") or parts.query or parts.fragment:
         raise invalid(

@@ -304,10 +304,11 @@ def _unanswered(error: "botocore.exceptions.BotoCoreError") -> Answer:
         number = _ERRNO.search(cause)
         return Answer(0, "", os.strerror(int(number[1])) if number else "the connection was lost")
     if isinstance(error, botocore.parsers.ResponseParserError):
-        return Answer(0, "", "it answered with something else than S3")
+        return Answer(0, "", "it answered with something other than S3")
     return _senseless(error)
 
 
 def _senseless(error: Exception) -> Answer:
-    """What botocore does not send: its name says what is wrong, and no other try will cure it."""
+    """Requests that botocore refuses to send. The name of its error says what is wrong, and a retry would not
+    help."""
     return Answer(400, "", f"botocore refuses it ({shown(type(error).__name__, 64)})")

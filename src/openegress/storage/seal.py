@@ -25,11 +25,12 @@ class Seal:
         self._path = spool.parent / SEAL
 
     def of(self, plan: bytes) -> str:
-        """`plan` as encoded by core.plan.encode. Raises EgressError where there can be no key."""
+        """`plan` as encoded by core.plan.encode. Raises EgressError if there is no key and none can be
+        made."""
         return hmac.digest(self._key, plan, "sha256").hex()
 
     def fits(self, plan: bytes, seal: str) -> bool:
-        """Raises EgressError where there can be no key."""
+        """Raises EgressError if there is no key and none can be made."""
         return hmac.compare_digest(self.of(plan).encode(), seal.encode(errors="replace"))
 
     @cached_property
@@ -42,7 +43,7 @@ class Seal:
             raise failed(self._path, error) from error
 
     def _made(self) -> bytes:
-        """Ours, or that of a service which was quicker."""
+        """Our key, or that of a service that made one first."""
         made = self._path.with_name(f"{SEAL}-{secrets.token_hex(8)}")
         with open(made, "wb", opener=privately) as file:
             file.write(secrets.token_bytes(_KEY_BYTES))

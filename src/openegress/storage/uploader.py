@@ -116,7 +116,7 @@ class Failover:
     each of them waits for hours before it turns to the backup."""
 
     late: LateUploads | None = None
-    """Set for a recording that has ended before."""
+    """Set for a recording that has already ended."""
 
     gave_up: EgressError | None = None
     """Why everything goes to the backup from now on; None: the storage is still in use."""
@@ -195,9 +195,9 @@ class Uploader:
         return stored
 
     async def locate(self, path: str, *, on_backup: bool) -> Stored:
-        """Where the object is that was stored under `path` before (storage.backed_up knows in which storage).
-        The storage itself is not asked: it may be down, or let us only write. Raises EgressError when it
-        cannot be opened."""
+        """The location of the object that was stored under `path` before (storage.backed_up knows in which
+        storage). The storage itself is not asked: it may be down, or let us only write. Raises EgressError
+        when it cannot be opened."""
         target = self._backup if on_backup and self._backup is not None else self._primary
         return await self._signed(target, join(target.prefix, path))
 
@@ -280,7 +280,7 @@ class Uploader:
             await asyncio.gather(*waiting, return_exceptions=True)
 
     async def _attempt(self, target: UploadTarget, what: _Object, path: str) -> Stored:
-        """`path`: there."""
+        """`path` is the full path."""
         storage = await target.storage()
         size_bytes, late = await size_of(what.local), what.late
         if late is not None:

@@ -66,7 +66,7 @@ class Store(Protocol):
         """Records, newest first: all, those of a room, or only active ones."""
 
     async def revision(self) -> int:
-        """A number that rises with each change of a record. As long as it is the same, so is list()."""
+        """A number that rises with each change of a record. While it stays the same, so does list()."""
 
     async def purge(self, ended_before_ns: int) -> int:
         """Deletes records that ended before this unix time. Returns their number."""

@@ -1,11 +1,13 @@
-"""Egresses that another worker goes on with when theirs is lost: who has each, and what it takes to go on.
+"""Egresses that another worker continues when theirs is lost: which worker has each, and what a worker needs
+to continue it.
 
-They lie in Redis, whose clock counts. A worker that has one says so again and again; one that has been silent
-for TENURE_S has lost it, to the first of the others that claims it. Each claim has a number, so that a worker
-which was only out of reach knows that it is no more the one.
+They are in Redis, whose clock counts. The worker that has an egress reports so again and again. If it is
+silent for TENURE_S, it loses the egress to the first other worker that claims it. Each claim has a number, so
+that a worker which was only out of reach learns that it has lost the egress.
 
-What it takes is a plan, with the secrets of its storage: it is encrypted (AES-GCM) with a key that is derived
-(HKDF-SHA256) from the API secret, which workers of a deployment share, and bound to its egress.
+To continue, a worker needs the plan, with the secrets of its storage. The plan is encrypted (AES-GCM) with a
+key that is derived (HKDF-SHA256) from the API secret, which the workers of a deployment share, and bound to
+its egress.
 """
 
 import os
@@ -34,45 +36,45 @@ from openegress.store.redis_leases import NOW
 _log = structlog.get_logger(__name__)
 
 TENURE_S = 7.0
-"""Without a word from its worker, an egress is anybody's. A Redis that fails over takes less as a rule."""
+"""After this long without a word from its worker, an egress is free. A Redis failover usually takes less."""
 CLAIM_S = 12.0
-"""For others to claim it after that. The lease of its record, which a worker renews every 6 s, lasts 30 s:
-who claims it has that by then, before anybody ends it as lost."""
+"""The time that others then have to claim it. The lease of its record, which a worker renews every 6 s, lasts
+30 s: the claimer has that lease before anybody ends the record as lost."""
 KEPT_S = 7 * 24 * 3600
-"""How long it is known who had an egress: a worker may return with a part of it."""
+"""How long Redis remembers who had an egress: a worker may return with a part of it."""
 _NONCE_BYTES = 12
 
 
 class Holding(Enum):
-    """Of a worker in an egress that it has recorded."""
+    """What a worker is to an egress that it has recorded."""
 
     OURS = auto()
-    """Or nobody's."""
+    """This worker has it, or nobody has."""
     TAKEN = auto()
     """Another worker records it."""
     ENDED = auto()
-    """Another worker has recorded it since, and it is over, or was lost by that one too."""
+    """Another worker has recorded it since. It has ended, or that worker lost it too."""
 
 
 class HandoverOffer(msgspec.Struct, frozen=True):
-    """What it takes to go on with an egress."""
+    """Everything that a worker needs to continue an egress."""
 
     plan: Plan
-    """Of the whole."""
+    """The plan of the whole egress."""
     restarts: tuple[Restart, ...] = ()
-    """Of those that have gone on with it until now."""
+    """The workers that have continued it so far."""
     live: LiveState | None = None
     """None: nothing was recorded yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """An egress that is the claimer's now."""
+    """An egress that now belongs to the claimer."""
 
     offer: HandoverOffer
     number: int
     heard_ns: int
-    """Unix ns by Redis' clock: when the worker before was heard of last."""
+    """Unix ns by Redis' clock: the last report of the previous worker."""
 
 
 _OFFER = (
@@ -149,7 +151,8 @@ return {known[1] or '', tonumber(known[2]) or 0, ends > now and 1 or 0}
 
 
 class Handovers:
-    """Of the workers of one deployment. Raises EgressError (unavailable) where Redis cannot be reached."""
+    """The handovers of one deployment's workers. Methods raise EgressError (unavailable) if Redis cannot be
+    reached."""
 
     def __init__(self, settings: RedisSettings, cluster_id: str, secret: str) -> None:
         self._redis = RedisLink(settings)
@@ -161,19 +164,19 @@ class Handovers:
         self._cipher = AESGCM(derived)
 
     def open(self, holder: str) -> None:
-        """`holder` is this worker, and its next life with the same spool. Before all else."""
+        """`holder` is this worker, and its next life with the same spool. Call it before any other method."""
         self._holder = holder
 
     async def offer(self, offer: HandoverOffer, number: int) -> bool:
-        """This worker records part `number` of it. False: another one has taken it over."""
+        """This worker records part `number` of the egress. False: another worker has taken it over."""
         egress_id = offer.plan.egress_id
         sealed = self._seal(egress_id, msgspec.msgpack.encode(offer))
         arguments: list[Argument] = [egress_id, self._holder, number, sealed, TENURE_S, KEPT_S]
         return bool(await self._keys.script(_OFFER, [self._index, self._key(egress_id)], arguments))
 
     async def beat(self, numbers: Mapping[str, int]) -> Mapping[str, bool | None]:
-        """Says that this worker still records these parts, by egress id. For each: False, another one has
-        taken it over; None, Redis has lost or spoilt it, and it is to be offered anew."""
+        """Reports that this worker still records these parts, by egress id. For each: False, another worker
+        has taken it over; None, Redis has lost or damaged it, and it must be offered again."""
         if not numbers:
             return {}
         keys = [self._index, *map(self._key, numbers)]
@@ -185,12 +188,12 @@ class Handovers:
         return {one: meanings[int(each)] for one, each in zip(numbers, said, strict=True)}
 
     async def release(self, egress_id: str, number: int) -> bool:
-        """Nobody is to take it over. False: another one has."""
+        """No other worker may take it over any more. False: another one already has."""
         arguments: list[Argument] = [egress_id, self._holder, number]
         return bool(await self._keys.script(_RELEASE, [self._index, self._key(egress_id)], arguments))
 
     async def standing(self, egress_id: str, number: int | None = None) -> Holding:
-        """`number`: of the part that this worker has recorded; None: it is not known."""
+        """`number` is that of the part which this worker recorded; None: unknown."""
         keys = [self._index, self._key(egress_id)]
         holder, known, lives = await self._keys.script(_STANDING, keys, [egress_id])
         if not holder:
@@ -201,17 +204,17 @@ class Handovers:
         return Holding.TAKEN if lives else Holding.ENDED
 
     async def lost(self) -> Sequence[str]:
-        """Ids of those that anybody may claim."""
+        """Ids of the egresses that any worker may claim."""
         rows = await self._keys.script(_LOST, [self._index], [CLAIM_S, KEPT_S])
         return [one for row in rows if is_egress_id(one := row.decode(errors="replace"))]
 
     async def look(self, egress_id: str) -> HandoverOffer | None:
-        """None: there is none that can be read."""
+        """None: there is no offer that can be read."""
         sealed = await self._keys.run([self._key(egress_id)], self._redis.client.hget, "offer")
         return None if sealed is None else self._open(egress_id, sealed)
 
     async def claim(self, egress_id: str) -> Claimed | None:
-        """Makes this worker the one that goes on with a lost egress; None: another one was first."""
+        """Makes this worker the one that continues a lost egress; None: another worker was first."""
         arguments: list[Argument] = [egress_id, self._holder, TENURE_S, CLAIM_S, KEPT_S]
         row: Any = await self._keys.script(_CLAIM, [self._index, self._key(egress_id)], arguments)
         if not row:
@@ -236,6 +239,6 @@ class Handovers:
                 self._cipher.decrypt(nonce, text, egress_id.encode()), type=HandoverOffer
             )
         except (InvalidTag, ValueError) as error:
-            _log.warning("what another worker offers cannot be read", egress_id=egress_id, error=repr(error))
+            _log.warning("cannot read another worker's offer", egress_id=egress_id, error=repr(error))
             return None
         return offer if offer.plan.egress_id == egress_id else None

@@ -14,7 +14,7 @@ _log = structlog.get_logger(__name__)
 
 BEAT_S = LEASE_S / 5
 LATE_S = 2 * BEAT_S
-"""After so long without a beat, the leases may run out before an update that is sent now arrives."""
+"""After this long without a beat, the leases may expire before an update that is sent now arrives."""
 
 
 class Heartbeat(BackgroundTask):

@@ -126,7 +126,8 @@ class IOInfoService:
         return Empty()
 
     async def _merge(self, egress_id: str, changed: Callable[[EgressInfo], EgressInfo]) -> None:
-        """`changed` makes of the stored record what it is to be; again where an update came between."""
+        """`changed` turns the stored record into the new one; it is called again if an update came in
+        between."""
         while True:
             stored = await self.get(egress_id)
             info = changed(stored)
@@ -160,4 +161,4 @@ class IOInfoService:
 def check_page(request: ListEgressRequest) -> None:
     """Raises EgressError for a page token, as lists of this server have one page."""
     if token := request.page_token.token:
-        raise invalid(f'page_token "{shown(token)}": no list of this server has pages; leave it out')
+        raise invalid(f'page_token "{shown(token)}": lists of this server have one page; leave it out')

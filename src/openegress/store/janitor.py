@@ -39,7 +39,7 @@ def died(info: EgressInfo, worker_id: str, silent_s: float, now_ns: int) -> Egre
     who = f"worker {worker_id}" if worker_id else "its worker"
     ended.error = (
         f"{who} has not been heard of for {silent_s:.0f} s: its process, machine or network failed;"
-        " what was recorded until then is finished and stored when it returns"
+        " the recording up to then is finished and stored when it returns"
     )
     ended.error_code = Code.INTERNAL.http_status
     ended.details = f"End reason: {EndReason.FAILURE}"
@@ -126,7 +126,7 @@ class Janitor(BackgroundTask):
         if self._purge is not None and now_s - self._purged_at_s >= PURGE_S:
             self._purged_at_s = now_s
             if count := await self._purge():
-                _log.info("old records forgotten", count=count)
+                _log.info("old records deleted", count=count)
 
     async def _settle(self, lost: Lost) -> None:
         """Ends the egress. If the janitor dies meanwhile, its own lease runs out and another one takes
@@ -159,7 +159,7 @@ class Janitor(BackgroundTask):
                 away = False
             except EgressError as error:
                 if not away:
-                    _log.warning("nobody looks after lost egresses for now", error=error.message)
+                    _log.warning("cannot end lost egresses for now", error=error.message)
                 away = True
             except Exception:
                 # One bad record must not keep the janitor from the others.

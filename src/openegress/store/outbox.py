@@ -48,7 +48,7 @@ IDLE_S = 5.0
 
 
 REFUSED_ATTEMPTS = 4
-"""After so many refusals (about seven seconds), newer events are sent instead."""
+"""After this many refusals (about seven seconds), newer events are sent instead."""
 
 ASK_AGAIN = frozenset({408, 425, 429})
 """4xx that say nothing about the event (RFC 9110, 8470, 6585)."""
@@ -58,7 +58,7 @@ REDIRECTS = 3
 
 
 def pause_s(failures: int) -> float:
-    """The pause after so many failures in a row: doubles each time, and varies by a quarter up and down."""
+    """The pause after this many failures in a row: doubles each time, and varies by a quarter up and down."""
     return Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S, least=0.75, most=1.25).delay_s(failures)
 
 
@@ -235,7 +235,9 @@ class WebhookSender:
                 await self._failed(delivery, url, failure)
         except EgressError as error:
             # The claim runs out and the event is sent again: delivery is at least once, not exactly once.
-            _log.warning("a webhook's outcome could not be kept", error=error.message, event=delivery.event)
+            _log.warning(
+                "could not store the outcome of a webhook", error=error.message, event=delivery.event
+            )
         finally:
             host = _host_of(delivery.url)
             self._in_flight[host] -= 1
@@ -299,7 +301,7 @@ class WebhookSender:
 
 
 def _host_of(url: str) -> str:
-    """With its port."""
+    """The host of a URL, with its port."""
     return urlsplit(url).netloc.rpartition("@")[2].lower()
 
 

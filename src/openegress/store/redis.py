@@ -37,8 +37,8 @@ from openegress.store.redis_keys import (
 
 _log = structlog.get_logger(__name__)
 
-# The record comes last: a script that fails at a damaged key has changed nothing that a second run takes for
-# done.
+# The record comes last: a script that fails at a damaged key has then changed nothing that a second run would
+# take for done.
 APPLY = """
 local stored = redis.call('HGET', KEYS[1], ARGV[1]) or ''
 if stored ~= ARGV[2] then return 0 end
@@ -191,7 +191,7 @@ class RedisStore:
         try:
             return int(stored or 0)
         except ValueError:
-            # It counts on from zero; what lists remember of it is of a higher one.
+            # It starts again from zero; lists remember a higher number.
             return int(await self._keys.run([REVISION], self._redis.client.incr))
 
     async def purge(self, ended_before_ns: int) -> int:

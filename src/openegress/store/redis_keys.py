@@ -42,10 +42,10 @@ LEASES = PREFIX + "leases"
 HOLDERS = PREFIX + "holders"
 """Hash: egress id -> worker id."""
 HANDOVERS = PREFIX + "handovers:"
-"""Sorted sets, by cluster: egress ids by the time until which their worker is taken for alive, in unix
+"""Sorted sets, by cluster: egress ids by the time until which their worker counts as alive, in unix
 seconds."""
 HANDOVER = PREFIX + "handover:"
-"""Hashes, by cluster and egress id: who records it, and what it takes to go on with it."""
+"""Hashes, by cluster and egress id: the worker that records it, and what another one needs to continue it."""
 DAMAGED = PREFIX + "damaged"
 """Hash: values that could not be decoded, by the place where they were found. Keys of a wrong type are
 renamed to "<DAMAGED>:<their name>:<unix ns>"."""

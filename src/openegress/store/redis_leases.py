@@ -76,7 +76,7 @@ class RedisLeases:
         return [
             Lost(egress_id, worker_id, float(silent_s) + LEASE_S)
             for egress_id, worker_id, silent_s in named
-            # What is no id, nobody of ours has put there.
+            # None of our processes writes values that are not ids.
             if is_egress_id(egress_id) or not self._is_of_egresses
         ]
 

@@ -38,7 +38,7 @@ _OTHER_EVENTS = frozenset(
         *("ingress_started", "ingress_ended"),
     )
 )
-"""Of livekit-server (livekit/protocol webhook/): filters may name them, and they are not of egresses."""
+"""Events of livekit-server that are not about egresses (livekit/protocol webhook/): filters may name them."""
 
 HEADERS = {"Content-Type": "application/webhook+json", "User-Agent": "LiveKit"}
 
@@ -113,7 +113,7 @@ def default_key(settings: Settings) -> str:
 def check_webhooks(webhooks: Sequence[WebhookConfig], keys: Collection[str], fallback_key: str = "") -> None:
     """Refuses webhooks that could not be delivered later. Raises EgressError (INVALID_ARGUMENT)."""
     if len(webhooks) > MAX_WEBHOOKS:
-        raise invalid(f"the request has {len(webhooks)} webhooks, and at most {MAX_WEBHOOKS} are taken")
+        raise invalid(f"the request has {len(webhooks)} webhooks, and at most {MAX_WEBHOOKS} are accepted")
     for webhook in webhooks:
         if not is_http(webhook.url):
             raise invalid(f'webhook url "{receiver(webhook.url)}" is not an http or https URL with a host')
@@ -128,7 +128,7 @@ def check_webhooks(webhooks: Sequence[WebhookConfig], keys: Collection[str], fal
 
 
 def _check_filter(webhook: WebhookConfig) -> None:
-    """Refuses one by which what was asked for would be left out, or nothing ever be sent."""
+    """Refuses a filter that drops what was asked for, or everything."""
     chosen = webhook.filter_params
     for event in (*chosen.include_events, *chosen.exclude_events):
         if event not in _OTHER_EVENTS and event not in (STARTED, UPDATED, ENDED):

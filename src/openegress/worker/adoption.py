@@ -1,4 +1,4 @@
-"""Finishes what is left in the spool by an earlier life of this worker, or by uploads that were given up."""
+"""Finishes what an earlier life of this worker, or uploads that were given up, left in the spool."""
 
 import asyncio
 from collections import deque
@@ -28,35 +28,36 @@ from openegress.worker.supervisor import Supervisor
 _log = structlog.get_logger(__name__)
 
 AGAIN_S = 600.0
-"""A storage that took nothing for as long as retries.upload_for says is asked again this often."""
+"""How often a storage that accepted nothing for all of retries.upload_for is asked again."""
 _AT_ONCE = 2
-"""Each is a process that may remux hours of media, beside recordings that need the machine."""
+"""Each recovery is a process that may remux hours of media, beside recordings that need the machine."""
 _PATIENCE_S = 120.0
-"""A longer recovery is mostly waiting for its storage. It stops waiting when others want its turn."""
+"""A longer recovery mostly waits for its storage. It stops waiting when others want its turn."""
 
-_AFTER_DEATH = "the worker that recorded this ended while it was at work"
-_NOT_STORED = "its files could not be stored before"
+_AFTER_DEATH = "the worker ended while it recorded this"
+_NOT_STORED = "its files could not be stored earlier"
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """Why it is looked. The first waits for a folder that another process holds, as a handler may have
-    outlived its worker and has nobody else to tell of its end; and it reports what has no record."""
+    """The reason for a look. The first look waits for a folder that another process holds, as a handler may
+    have outlived its worker and nobody else learns of its end. It also reports recordings that have no
+    record."""
 
     text: str
     is_first: bool
     leaves_resumable: bool = False
-    """To the service that goes on with it."""
+    """Leaves recordings that can continue to the service that continues them."""
 
 
 FIRST = Round(_AFTER_DEATH, is_first=True)
 BESIDE = Round(_AFTER_DEATH, is_first=False, leaves_resumable=True)
-"""The first look of one that shares the spool with a service, which may be at work there."""
+"""The first look of a process that shares the spool with a service, which may be at work there."""
 LATER = Round(_NOT_STORED, is_first=False)
 
 
 class Adoption:
-    """Looks when it starts and every `AGAIN_S` after that. Never touches what runs here."""
+    """Looks at the start and every `AGAIN_S` after that. Never touches what runs here."""
 
     def __init__(
         self,
@@ -69,9 +70,9 @@ class Adoption:
         go_on: Callable[[Leftover], Awaitable[None]],
         is_ours: Callable[[Leftover], Awaitable[bool]],
     ) -> None:
-        """`is_busy` tells of egresses that run or are reported here; `recover` starts a job for
-        one, with the text to end it with and whether its end is to be reported. `go_on` starts one that
-        records it further. `is_ours`: no other worker has taken it over, nor can from then on; it may raise
+        """`is_busy` says which egresses run or are reported here. `recover` starts a job for an egress, with
+        the text to end it with and whether to report its end. `go_on` starts a job that continues the
+        recording. `is_ours` says that no other worker has taken it over, nor can from then on; it may raise
         EgressError."""
         self._spool = spool
         self._lookup = lookup
@@ -86,14 +87,14 @@ class Adoption:
 
     @property
     def waiting(self) -> Collection[str]:
-        """Ids of those whose turn has not come: they are this worker's as much as what runs."""
+        """Ids of egresses whose turn has not come. They belong to this worker as much as those that run."""
         return self._waiting
 
     def start(self, reason: Round = FIRST) -> None:
         self._task = asyncio.create_task(self._run(reason), name="adopt")
 
     async def close(self) -> None:
-        """Starts no further recovery; those under way are the supervisor's."""
+        """Starts no more recoveries. The supervisor owns those in progress."""
         await cancelled(self._task)
 
     async def _run(self, reason: Round) -> None:
@@ -101,24 +102,25 @@ class Adoption:
             try:
                 await self.look(reason)
             except Exception:
-                # A disk that does not answer now must not end this until the next restart.
-                _log.exception("a look for left recordings failed")
+                # A disk that does not answer now must not stop the looks until the next restart.
+                _log.exception("looking for leftover recordings failed")
             for egress_id in list(self._waiting):
                 await self._pass_over(egress_id)
             reason = replace(LATER, leaves_resumable=reason.leaves_resumable)
             await asyncio.sleep(AGAIN_S)
 
     async def look(self, reason: Round) -> None:
-        """One round over the spool; returns when the last recovery has ended, but for what is composed."""
+        """One round over the spool. Returns when the last recovery has ended, except for recordings that are
+        being composed."""
         found = await find_leftovers(self._spool)
         if reason.leaves_resumable:
             found = [left for left in found if not left.plan.resumes]
         plans = [left.plan for left in found if not self._is_busy(left.plan.egress_id)]
-        # Each second before somebody goes on with a recording is missing of it.
+        # Each second before a recording continues is missing from it.
         queue = deque(sorted(plans, key=lambda plan: not plan.resumes))
         self._waiting = {plan.egress_id for plan in queue}
         for each in found:
-            with beside("keeping the paths of a left recording"):
+            with beside("cannot keep the paths of a leftover recording"):
                 await self._keep_paths(each, reason)
         turns = asyncio.Semaphore(_AT_ONCE)
         async with asyncio.TaskGroup() as group:
@@ -130,13 +132,15 @@ class Adoption:
                 group.create_task(self._finish(left, reason, queue, turns))
 
     async def _keep_paths(self, left: LeftRecording, reason: Round) -> None:
-        """Before its turn comes, so that no recording begins to write where it will."""
+        """Keeps the paths before a recording's turn comes, so that no other recording begins to write
+        there."""
         egress_id = left.plan.egress_id
         if egress_id in self._waiting and await self._is_left(egress_id, reason):
             await self._paths.keep(left.plan, left.names)
 
     async def _next(self, queue: deque[Plan], reason: Round) -> Leftover | None:
-        """One whose record somebody could tell; a record that nobody can tell waits behind the others."""
+        """The next recording whose record was found. Those whose record cannot be read wait behind the
+        others."""
         warned: set[str] = set()
         while queue:
             plan = queue.popleft()
@@ -158,18 +162,18 @@ class Adoption:
                 await asyncio.sleep(ASK_AGAIN_S)
                 continue
             except Exception:
-                _log.exception("a left recording is passed over", egress_id=egress_id)
+                _log.exception("a leftover recording is skipped", egress_id=egress_id)
             await self._pass_over(egress_id)
         return None
 
     async def _pass_over(self, egress_id: str) -> None:
-        """It waits no more. What it writes to is free for others, unless it runs here after all."""
+        """It stops waiting. Its paths are free for others, unless it runs here after all."""
         self._waiting.discard(egress_id)
         if not self._is_busy(egress_id):
             await self._paths.release(egress_id)
 
     async def _is_left(self, egress_id: str, reason: Round) -> bool:
-        """It may have been finished, or begun anew, since it was found."""
+        """False if it was finished or started again since it was found."""
         folder = self._spool / egress_id
         if self._is_busy(egress_id) or not await asyncio.to_thread(has_journal, folder):
             return False
@@ -184,15 +188,15 @@ class Adoption:
                 await self._go_on(left)
                 self._waiting.discard(egress_id)
                 return
-            # A record that was forgotten since is not to come back with every round.
+            # A record that was deleted since must not come back with every round.
             self._recover(left, reason.text, left.on_record or reason.is_first)
             self._waiting.discard(egress_id)
             if left.plan.render is Render.DEFERRED:
-                return  # composing takes hours, and has a queue of its own
+                return  # Composing takes hours, and has a queue of its own.
             while not await self._supervisor.wait(egress_id, _PATIENCE_S):
                 if queue and (job := self._supervisor.get(egress_id)) is not None:
                     job.stop_retrying()
         except Exception:
-            _log.exception("a left recording could not be recovered", egress_id=egress_id)
+            _log.exception("a leftover recording could not be recovered", egress_id=egress_id)
         finally:
             turns.release()

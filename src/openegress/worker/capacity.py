@@ -1,4 +1,4 @@
-"""What this worker still has room for."""
+"""The capacity that this worker has left."""
 
 import time
 from dataclasses import replace
@@ -20,7 +20,7 @@ from openegress.worker.supervisor import Supervisor
 from openegress.worker.usage import UsageMeter
 
 _WINDOW_S = 0.5
-"""As the load is measured in."""
+"""The interval at which the load is measured."""
 _SETTLING_S = 8.0
 """How long a new egress counts with its full cost on top of the measured load."""
 
@@ -37,7 +37,7 @@ class Capacity:
         self._starting: dict[str, tuple[RequestKind, Plan]] = {}
 
     def reserve(self, egress_id: str, kind: RequestKind, plan: Plan) -> None:
-        """For a start, until free()."""
+        """Reserves capacity for a start until free()."""
         self._starting[egress_id] = (kind, plan)
 
     def free(self, egress_id: str) -> None:
@@ -47,7 +47,7 @@ class Capacity:
         return egress_id in self._starting
 
     def refusal(self, kind: RequestKind, plan: Plan | None = None) -> EgressError | None:
-        """None: there is room for one more of this kind; with a plan, for this very one."""
+        """None: there is room for one more of this kind or, if given, for this plan."""
         limit = self._config.max_browsers
         browsers = sum(running.needs_browser for running in self._kinds())
         if limit and kind.needs_browser and browsers >= limit:
@@ -65,15 +65,15 @@ class Capacity:
         )
 
     def suited(self, kind: RequestKind, plan: Plan) -> Plan:
-        """`plan` with the slowest speed of the encoder that there is room for, where that is left to the
-        machine; with the quickest where there is room for none."""
+        """`plan` with the slowest encoder speed that there is room for, if the plan lets the machine choose;
+        with the fastest if there is room for none."""
         video = plan.video
         if video is None or not video.adapts or plan.render is Render.DEFERRED:
             return plan
         load, reserved = self._load(), self._reserved()
         for speed in reversed(LIVE_SPEEDS):
             plan = msgspec.structs.replace(plan, video=msgspec.structs.replace(video, speed=speed))
-            # An idle machine would take any: here it is about what is free.
+            # An idle machine would accept any plan; here only free capacity counts.
             running = max(1, len(self._kinds()))
             if (
                 admit(kind.value, self._cost(kind, plan), load, reserved, running, self._config.limits)
@@ -87,7 +87,7 @@ class Capacity:
         return hesitation_s(self._load(), self._reserved(), len(self._kinds()))
 
     def _load(self) -> Load:
-        """Less what composing takes, which gives way to all else."""
+        """The load without composing, which gives way to everything else."""
         load, now_s = self._meter.sample(), time.monotonic()
         if now_s - self._measured_s >= _WINDOW_S:
             pids = {
@@ -101,12 +101,12 @@ class Capacity:
 
     def _cost(self, kind: RequestKind, plan: Plan | None) -> Cost:
         if plan is not None and plan.render is Render.DEFERRED:
-            return self._config.costs[RequestKind.ROOM_TRACKS]  # composing takes what is left
+            return self._config.costs[RequestKind.ROOM_TRACKS]  # Composing takes only what is left.
         base = self._config.costs[kind]
         return base if plan is None else cost.of_plan(base, plan)
 
     def _running(self) -> list[Job]:
-        """An egress that is over makes room, though its process is still cleaning up."""
+        """An egress that has ended frees its capacity, even while its process still cleans up."""
         return [job for job in self._supervisor if not transitions.is_terminal(job.record.info)]
 
     def _kinds(self) -> list[RequestKind]:

@@ -1,4 +1,4 @@
-"""Clips: what is asked for, which recording it is of, and the handler that makes it."""
+"""Clips: what is requested, from which recording, and the handler that cuts it."""
 
 import asyncio
 import shutil
@@ -35,12 +35,12 @@ from openegress.worker.supervisor import Supervisor, relay_log
 _log = structlog.get_logger(__name__)
 
 MOST_AT_ONCE = 2
-"""Clips that are made at a time on a machine: each takes a processor that nobody else wants, and disk."""
+"""How many clips a machine cuts at once: each takes disk and a processor that nothing else wants."""
 MOST_WAITING = 8
 FOLDER_PREFIX = "CL_"
-"""Of their folders in the spool, beside those of egresses."""
+"""The folders of clips in the spool, beside those of egresses."""
 _LEAVES_S = 10.0
-"""For the handler of a recording that has told its end."""
+"""How long to wait for the handler of a recording that has reported its end."""
 _ANSWER_S = CLIP_TIMEOUT_S - 2.0
 
 Spawn = Callable[[], Awaitable[HandlerProcess]]
@@ -77,13 +77,14 @@ class ClipService:
         )
 
     def clear_after_dead(self) -> None:
-        """Of an earlier life of this worker, where nobody else uses the spool. Blocking."""
+        """Removes clips of an earlier life of this worker, unless another process uses the spool.
+        Blocking."""
         for folder in self._spool.glob(f"{FOLDER_PREFIX}*"):
-            if not has_journal(folder):  # else an egress has this name
+            if not has_journal(folder):  # otherwise an egress has this name
                 shutil.rmtree(folder, ignore_errors=True)
 
     async def close(self) -> None:
-        """Gives up what is being made."""
+        """Gives up the clips in progress."""
         if self._registration is not None:
             for task in self._tasks:
                 task.cancel()
@@ -92,7 +93,7 @@ class ClipService:
             self._registration = None
 
     def _affinity(self, request: CutRequest) -> float | EgressError:
-        """Only who runs it, or can read what it has stored, offers to do it."""
+        """Only a worker that runs the egress, or can read its stored files, offers to cut the clip."""
         job = self._supervisor.get(request.egress.egress_id)
         if job is not None:
             return 1.0
@@ -101,14 +102,14 @@ class ClipService:
         if clips.is_within_reach(request.egress, self._context()):
             return 1.0
         return EgressError(
-            Code.NOT_FOUND, "what the egress has stored is not on the disk of a worker that is connected"
+            Code.NOT_FOUND, "no connected worker has the stored files of the egress on its disk"
         )
 
     async def _clip(self, request: CutRequest) -> ClipInfo:
         if len(self._tasks) >= MOST_AT_ONCE + MOST_WAITING:
             raise EgressError(
                 Code.RESOURCE_EXHAUSTED,
-                f"{len(self._tasks)} clips are being made or queued here: ask again later",
+                f"{len(self._tasks)} clips are being made or queued here: try again later",
                 fault=Fault.SERVICE,
             )
         job = await self._job(request)
@@ -125,22 +126,22 @@ class ClipService:
             )
         if task.cancelled():
             raise EgressError(
-                Code.UNAVAILABLE, "the worker is ending, and gave up the clip", fault=Fault.SERVICE
+                Code.UNAVAILABLE, "the worker is shutting down, and gave up the clip", fault=Fault.SERVICE
             )
         return task.result()
 
     def _done(self, task: "asyncio.Task[ClipInfo]") -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # whoever waited has heard it
+            task.exception()  # every waiting caller has heard it
 
     async def _job(self, request: CutRequest) -> Job | None:
-        """The one that records; None where it is over, and `request` then has its last word."""
+        """The job that records; None if it has ended, and then `request` has its last word."""
         job = self._supervisor.get(request.egress.egress_id)
         if job is None or job.ended is None:
             return job
         if not await self._supervisor.wait(job.plan.egress_id, _LEAVES_S):
-            raise EgressError(Code.FAILED_PRECONDITION, "the egress has ended just now: ask again")
+            raise EgressError(Code.FAILED_PRECONDITION, "the egress has just ended: try again")
         request.egress.CopyFrom(job.record.info)
         return None
 
@@ -158,10 +159,10 @@ class ClipService:
                 made = await self._made(plan, egress_id)
             finally:
                 await self._paths.release(plan.clip_id)
-                # Of one that was killed; in its cage it cannot remove the folder itself.
+                # The handler was killed, or its cage does not let it remove the folder itself.
                 await asyncio.to_thread(shutil.rmtree, self._spool / plan.clip_id, ignore_errors=True)
         if made.code:
-            _log.warning("a clip was not made", egress_id=egress_id, error=made.error)
+            _log.warning("a clip failed", egress_id=egress_id, error=made.error)
             raise EgressError(Code(made.code), made.error)
         _log.info(
             "clip stored",
@@ -180,7 +181,7 @@ class ClipService:
         return _answer(job.record.info, made, await asyncio.to_thread(self._restarts, egress_id))
 
     def _restarts(self, egress_id: str) -> tuple[Restart, ...]:
-        """Of a recording that runs."""
+        """The restarts of a running recording."""
         try:
             return Journal.load(self._spool / egress_id, mends=False).noted(RESTART, Restart)
         except (EgressError, ValueError):
@@ -212,7 +213,9 @@ class ClipService:
                         pass
         except (msgspec.MsgspecError, ValueError) as error:
             handler.kill()
-            raise EgressError(Code.INTERNAL, f"the clip's process cannot be understood: {error}") from error
+            raise EgressError(
+                Code.INTERNAL, f"cannot decode the messages of the clip's process: {error}"
+            ) from error
         except BaseException:
             handler.kill()
             raise
@@ -225,7 +228,7 @@ class ClipService:
         return made
 
     async def _claimed(self, plan: ClipPlan, path: str) -> ipc.NamesClaimed:
-        """What is stored already, the clip's process sees; what is being written, nobody but the worker."""
+        """The clip's process sees stored paths itself; only the worker knows which are being written."""
         try:
             await self._paths.claim_clip(plan.clip_id, plan.target.storage, path)
         except EgressError as error:
@@ -234,7 +237,8 @@ class ClipService:
 
 
 def _tell(job: Job, made: ClipMade) -> None:
-    """The recording's manifest, whoever watches, and by its details and a webhook whoever asked for it."""
+    """Adds the clip to the recording's manifest, tells everyone who watches, and notifies the caller by
+    details and a webhook."""
     job.handlers.tell(
         ClipStored(made.filename, made.location, made.presign_error, made.begin_ns, made.end_ns)
     )

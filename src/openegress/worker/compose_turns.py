@@ -1,19 +1,20 @@
-"""Which recordings are composed now, and which wait: those that came first go first."""
+"""Decides which recordings are composed now and which wait: first come, first served."""
 
 from collections.abc import Callable
 
 OnTurn = Callable[[int], None]
-"""Told how many wait for each that is composed: when its turn comes, and whenever that changes."""
+"""Called with the number of waiting recordings for each one that is composed: when its turn comes, and at
+each change."""
 
 
 class ComposeTurns:
-    """Of one machine."""
+    """The turns of one machine."""
 
     def __init__(self, most: int) -> None:
-        """`most` are composed at a time."""
+        """At most `most` are composed at a time."""
         self._most = most
         self._waiting: dict[ComposePlace, OnTurn] = {}
-        """In their order."""
+        """In order of arrival."""
         self._composing: dict[ComposePlace, OnTurn] = {}
 
     def place(self) -> "ComposePlace":
@@ -40,21 +41,21 @@ class ComposeTurns:
 
 
 class ComposePlace:
-    """Of one handler in the queue."""
+    """The place of one handler in the queue."""
 
     def __init__(self, turns: ComposeTurns) -> None:
         self._turns = turns
         self._is_in = False
         self.told: int | None = None
-        """How many wait, as it knows; None: its turn has not come."""
+        """The number of waiting recordings that it knows; None: its turn has not come."""
 
     def ask(self, on_turn: OnTurn) -> None:
-        """Once."""
+        """Call it once."""
         if not self._is_in:
             self._is_in = True
             self._turns.enter(self, on_turn)
 
     def leave(self) -> None:
-        """The handler is gone."""
+        """The handler has ended."""
         if self._is_in:
             self._turns.leave(self)

@@ -1,4 +1,4 @@
-"""What a worker goes by."""
+"""The configuration of a worker."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,35 +11,35 @@ from openegress.store.leases import Leases
 from openegress.worker.admission import AdmissionLimits, Cost
 
 RoomMetadata = Callable[[str], Awaitable[str]]
-"""The metadata of a room by its name, "" for one that is not there. Raises EgressError."""
+"""The metadata of a room by its name, "" if the room does not exist. Raises EgressError."""
 
 
 async def no_metadata(room_name: str) -> str:
-    """Where no LiveKit server can be asked."""
+    """For workers that cannot ask a LiveKit server."""
     return ""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
     context: Callable[[], Context]
-    """What the server adds to a request, as of now."""
+    """What the server currently adds to a request."""
     costs: Mapping[RequestKind, Cost]
     limits: AdmissionLimits = field(default_factory=AdmissionLimits)
     max_browsers: int = 0
-    """0: as many as there is room for."""
+    """0: as many as the machine has capacity for."""
     cluster_id: str = ""
     same_path: Distinct = Distinct.UNNAMED
-    """Which names give way where another recording is writing to them; where none does, it is refused."""
+    """Which names get a suffix if another recording writes to them; other requests are refused."""
     room_metadata: RoomMetadata = no_metadata
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerLeases:
-    """Where workers tell each other what they hold."""
+    """The leases by which workers tell each other what they hold."""
 
     egresses: Leases
-    """Ids of egresses that run."""
+    """Ids of running egresses."""
     paths: Leases
-    """What they write to."""
+    """The paths that they write."""
     handovers: Handovers | None = None
-    """Egresses that another worker goes on with; None: no other does."""
+    """Egresses that another worker may take over; None: no worker takes over."""

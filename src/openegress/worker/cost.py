@@ -18,7 +18,7 @@ SHARE_AT = {
     EncoderSpeed.VERYFAST: 1.0,
     EncoderSpeed.FAST: 1.3,
 }
-"""Factors for our own estimates, which are for calm pictures: encoding is a third of their cost."""
+"""Factors on our own estimates, which assume calm pictures: encoding is a third of their cost."""
 
 SHARE_OF = {
     VideoCodec.H264: 1.0,
@@ -27,7 +27,7 @@ SHARE_OF = {
     VideoCodec.AV1: 1.3,
     VideoCodec.H265: 1.4,
 }
-"""Of all estimates, which are of H.264: that third takes so much longer (bench.speeds)."""
+"""Estimates assume H.264; with other codecs, that third takes longer by these factors (bench.speeds)."""
 
 FRAMES_HELD = 24
 """Frames in the encoder, its lookahead and the queue before it. An estimate, as the base is measured at
@@ -35,7 +35,7 @@ FRAMES_HELD = 24
 FRAME_BYTES_PER_PIXEL = 1.5
 
 OTHER_BYTES_PER_PIXEL = 45
-"""More than x264 and VP8's encoder take, of the others: 40 MiB at 720p (measured)."""
+"""What other encoders take beyond x264 and VP8: 40 MiB at 720p (measured)."""
 
 IMAGE_CORE_S_PER_PIXEL = 20e-9
 """For one picture: a noisy 720p picture takes 10 ms to compress (measured), and as long to scale and

@@ -1,7 +1,7 @@
-"""Reports of egresses that failed (`debug:` in the configuration): a ZIP for each, in a storage of their own.
+"""Reports of egresses that failed (`debug:` in the configuration): a ZIP for each, in a separate storage.
 
-Upstream puts the graph and the stacks of a failed pipeline there. Nothing in a report lets its reader in
-anywhere: URLs are cut to where they lead, and what is secret in the plan is replaced wherever it stands.
+Upstream puts the graph and the stacks of a failed pipeline there. A report gives its reader no access: URLs
+show only where they lead, and the secrets of the plan are replaced everywhere.
 """
 
 import asyncio
@@ -31,11 +31,11 @@ _log = structlog.get_logger(__name__)
 REPORTED = frozenset({EgressStatus.EGRESS_FAILED, EgressStatus.EGRESS_ABORTED})
 CONTENT_TYPE = "application/zip"
 _WITHIN_S = 60.0
-"""A worker that ends waits for it; the storage of reports is not worth more."""
+"""A worker that ends waits this long; the storage of reports is not worth more."""
 
 
 class FaultReports:
-    """Of one worker."""
+    """The reports of one worker."""
 
     def __init__(
         self, storage: StoragePlan, folder: str, facts: Callable[[], Mapping[str, str | int | float]]
@@ -53,7 +53,7 @@ class FaultReports:
         self._traces.state(info)
 
     async def ended(self, job: Job) -> None:
-        """Stores the report of one that failed. Raises nothing."""
+        """Stores a report if the egress failed. Raises nothing."""
         egress_id = job.plan.egress_id
         trace = self._traces.take(egress_id)
         if job.had_ended or job.record.info.status not in REPORTED:
@@ -82,7 +82,7 @@ class FaultReports:
 
 
 def report(job: Job, trace: Trace, facts: Mapping[str, str | int | float]) -> dict[str, str]:
-    """Contents by file name: what was asked for, how it was carried out, what was said, how it ended."""
+    """Contents by file name: the request, how it was carried out, the log, and how it ended."""
     secrets = secrets_of(job.plan)
     secrets |= {json.dumps(secret)[1:-1] for secret in secrets}
     state = {

@@ -21,8 +21,8 @@ _DECODER: msgspec.msgpack.Decoder[ipc.FromForks] = msgspec.msgpack.Decoder(ipc.F
 _MESSAGE_BYTES = 4096
 _LINE_BYTES = 65_536
 _IDENTITY = ("AWS_", "AZURE_", "GOOGLE_")
-"""Variables by which cloud SDKs find who they are: a role's token, a profile, an ECS or workload identity. A
-handler has them from its socket, for its uploads."""
+"""Variables that give cloud SDKs their identity: a role's token, a profile, an ECS or workload identity. A
+handler gets the identity for its uploads over its socket."""
 _SECRET_ENVIRONMENT = ("LIVEKIT_", "EGRESS_CONFIG", "OPENEGRESS_", *_IDENTITY)
 """A handler gets what it needs over its socket: its browser could read the environment."""
 
@@ -34,7 +34,7 @@ class Fork:
         self.pid = pid
         self._pidfd = pidfd
         self.exited: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
-        """Its status, negative of a signal; None when nobody was left to tell."""
+        """Its status, negative for a signal; None if nobody could report it."""
 
     def kill(self) -> None:
         self.signal(signal.SIGKILL)
@@ -49,13 +49,13 @@ class Fork:
         self.exited.set_result(status)
 
     def watch(self) -> None:
-        """From here on nobody else will tell of its end."""
+        """From here on, nobody else reports its end."""
         asyncio.get_running_loop().add_reader(self._pidfd, self._gone)
 
     def _gone(self) -> None:
         asyncio.get_running_loop().remove_reader(self._pidfd)
         try:
-            # Orphans are ours to wait for where we are the first process of a container.
+            # We reap orphans if we are the first process of a container.
             result = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
         except ChildProcessError:
             result = None
@@ -66,10 +66,10 @@ class Fork:
 
 
 class ForkClient:
-    """Starts the process that forks, when one is wanted and there is none."""
+    """Starts the fork server when it is needed and does not run."""
 
     def __init__(self, *, stores_on_s3: bool = False) -> None:
-        """`stores_on_s3`: what handlers need for that is loaded ahead, once for all of them."""
+        """`stores_on_s3` loads the libraries for that in advance, once for all handlers."""
         self._stores_on_s3 = stores_on_s3
         self._line: _ForkConnection | None = None
         self._opening = asyncio.Lock()
@@ -77,17 +77,19 @@ class ForkClient:
     async def fork(self, channel: int, stderr: int) -> Fork:
         """`channel` and `stderr` are duplicated into the handler.
 
-        Raises OSError when there is no room; ConnectionError when the process that forks has just ended.
-        That may have forked a handler yet: for another try these two are of no use.
+        Raises OSError when the machine cannot start one more process, and ConnectionError when the fork
+        server has just ended. It may have forked a handler by then, so another try needs a new `channel` and
+        `stderr`.
         """
         return await (await self._open()).fork(channel, stderr)
 
     async def start(self) -> None:
-        """Ahead of the first handler. Raises OSError when the machine has no room for a process."""
+        """Starts the fork server before the first handler is needed. Raises OSError when the machine cannot
+        start a process."""
         await self._open()
 
     async def close(self) -> None:
-        """Handlers live on."""
+        """Handlers keep running."""
         line, self._line = self._line, None
         if line is not None:
             await line.close()
@@ -103,7 +105,7 @@ class ForkClient:
 
 
 class _ForkConnection:
-    """One such process and the socket to it."""
+    """One fork server and the socket to it."""
 
     def __init__(self, process: asyncio.subprocess.Process, control: socket.socket) -> None:
         self._process = process
@@ -116,7 +118,7 @@ class _ForkConnection:
 
     @classmethod
     async def open(cls, loaded: Sequence[str]) -> "_ForkConnection":
-        """`loaded`: what beside the usual, see openegress.handler."""
+        """`loaded` lists additional modules, see openegress.handler."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         try:
@@ -140,13 +142,14 @@ class _ForkConnection:
         return cls(process, ours)
 
     async def fork(self, channel: int, stderr: int) -> Fork:
-        """Raises ConnectionError when the process has ended, other OSErrors when there is no room."""
+        """Raises ConnectionError when the fork server has ended, other OSErrors when the machine cannot start
+        one more process."""
         forked: asyncio.Future[Fork] = asyncio.get_running_loop().create_future()
         self._asked.append(forked)
         try:
             socket.send_fds(self._control, [b"\0"], [channel, stderr])
         except ConnectionError:
-            pass  # it has ended: that is read behind what it said before
+            pass  # It has ended; we learn that after reading what it sent before.
         except OSError:
             self._asked.remove(forked)
             raise
@@ -156,11 +159,11 @@ class _ForkConnection:
             ended = await self.close()
             raise ConnectionError(f"the process that forks handlers ended: {ended}") from None
         except asyncio.CancelledError:
-            forked.add_done_callback(_kill)  # nobody wants it any more
+            forked.add_done_callback(_kill)  # the caller no longer wants it
             raise
 
     async def close(self) -> str:
-        """Lets it end; returns how it did."""
+        """Lets it end; returns how it ended."""
         self._lose()
         await self._process.wait()
         return how_it_ended(self._process.returncode, await self._said)
@@ -173,7 +176,7 @@ class _ForkConnection:
         except BlockingIOError:
             return
         except ConnectionError:
-            # Requests of ours were unread at its end. Behind this lies what it said, then the end.
+            # It ended with requests of ours unread. We now read what it sent before, then the end.
             return
         if not data:
             self._lose()
@@ -183,7 +186,7 @@ class _ForkConnection:
                 fork = self._running[pid] = Fork(pid, descriptors[0])
                 self._asked.popleft().set_result(fork)
             case ipc.Forked():
-                # It ends by itself: nobody speaks on its channel.
+                # It ends by itself when its channel is closed.
                 full = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
                 self._asked.popleft().set_exception(full)
             case ipc.NotForked(number, why):
@@ -211,7 +214,7 @@ def _kill(forked: "asyncio.Future[Fork]") -> None:
 
 def _environment() -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(_SECRET_ENVIRONMENT)}
-    # Numpy's library of linear algebra, which nothing here uses, would start threads: no fork is safe then.
+    # Numpy's linear algebra library, which nothing here uses, would start threads, and then no fork is safe.
     return kept | {"OPENBLAS_NUM_THREADS": "1"}
 
 
@@ -228,7 +231,7 @@ async def _last_line(process: asyncio.subprocess.Process) -> str:
 
 
 async def lines_of(stream: asyncio.StreamReader) -> AsyncIterator[str]:
-    """To its end, whatever comes; of an endless line there are pieces."""
+    """The lines of a stream to its end. Endless lines come in pieces."""
     rest = b""
     while chunk := await stream.read(_LINE_BYTES):
         *complete, rest = (rest + chunk).split(b"\n")

@@ -1,4 +1,4 @@
-"""EgressHandler: what may be asked of each egress that runs here."""
+"""EgressHandler: the calls that each egress running here takes."""
 
 from collections.abc import Callable
 
@@ -21,19 +21,19 @@ _log = structlog.get_logger(__name__)
 
 
 class HandlerCalls:
-    """Each egress has topics of its own, from open() to close()."""
+    """Each egress has topics of its own from open() to close()."""
 
     def __init__(
         self, server: RPCServer, supervisor: Supervisor, unknown_fields: Callable[[], UnknownFields]
     ) -> None:
-        """`unknown_fields` says what becomes of those that decide nothing, as of now."""
+        """`unknown_fields` says what to do with fields that decide nothing."""
         self._server = server
         self._supervisor = supervisor
         self._unknown_fields = unknown_fields
         self._topics: dict[str, list[Registration]] = {}  # type: ignore[type-arg]
 
     async def open(self, egress_id: str) -> None:
-        """Raises EgressError; what was registered until then is closed by close()."""
+        """Raises EgressError; close() then closes what was already registered."""
         topics = self._topics.setdefault(egress_id, [])
         topics.append(await self._server.register(EgressHandler.STOP_EGRESS, self._stop, egress_id))
         topics.append(
@@ -50,7 +50,7 @@ class HandlerCalls:
         told = unknown.told(request, self._unknown_fields())
         job = self._job(request.egress_id)
         for notice in told:
-            _log.warning("a part of StopEgress", egress_id=request.egress_id, notice=notice)
+            _log.warning("unknown fields of StopEgress", egress_id=request.egress_id, notice=notice)
             job.record.notice(notice)
         job.stop(EndReason.API)
         return job.record.info
@@ -70,7 +70,7 @@ class HandlerCalls:
         return Empty()
 
     async def _update_stream(self, request: UpdateStreamRequest) -> EgressInfo:
-        unknown.told(request, self._unknown_fields())  # refuses them all: they say where media goes
+        unknown.told(request, self._unknown_fields())  # All are refused: they say where media goes.
         job = self._job(request.egress_id)
         output = next((o for o in job.plan.outputs if isinstance(o, StreamOutput)), None)
         if output is None:

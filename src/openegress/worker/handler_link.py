@@ -1,4 +1,4 @@
-"""What connects an egress to its handler processes: one at a time, and a second one to recover what the first
+"""Connects an egress to its handler processes: one at a time, and a second one to recover what the first
 left."""
 
 import time
@@ -28,10 +28,10 @@ _log = structlog.get_logger(__name__)
 
 OnLog = Callable[[str, ipc.Log], None]
 OnNames = Callable[[Plan, ipc.ClaimNames], Awaitable[str]]
-"""Claims the paths that the plan's names have become; returns what is to go behind its names so that no
-other recording has them. Raises EgressError."""
+"""Claims the paths of the plan's names once they are known. Returns the suffix that makes its names unique.
+Raises EgressError."""
 AskKeys = Callable[[Plan, KeyQuestion], Awaitable[KeyAnswer]]
-"""Asks the key service of an egress' room. Raises EgressError."""
+"""Asks the key service of the egress' room. Raises EgressError."""
 OnEvent = Callable[[AnyEvent], None]
 
 
@@ -40,23 +40,23 @@ class _Stage(Enum):
     """For its first handler."""
     RECORDING = auto()
     RECOVERING = auto()
-    """A handler stores what a dead one left."""
+    """A handler stores what a dead one left in the spool."""
     ALONE = auto()
     """Between two handlers, or after the last."""
 
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """Of a handler that did not come to its end."""
+    """The death of a handler that did not finish."""
 
     how: str
     of_memory: bool = False
-    """The kernel killed it to have memory."""
+    """The kernel killed it for memory."""
     at_s: float = field(default_factory=time.monotonic)
 
 
 class HandlerLink:
-    """Gives a handler its orders, answers what it asks, and passes on its events."""
+    """Passes orders to a handler, answers its questions, and passes on its events."""
 
     def __init__(
         self,
@@ -67,14 +67,13 @@ class HandlerLink:
         turns: ComposeTurns,
         ask_keys: AskKeys | None = None,
     ) -> None:
-        """`on_event` gets every event of the recording, `Ended` the last; of a recovery, all but its `Ended`.
-        `claim_names`: None lets the handler write any name. `ask_keys`: None where there is no key
-        service."""
+        """`on_event` gets every event of the recording, `Ended` last; of a recovery, all but its `Ended`.
+        Without `claim_names` the handler may write any name. `ask_keys` is None without a key service."""
         self.deaths: list[Death] = []
         self.last_words: tuple[str, ...] = ()
-        """On the standard error of the last handler."""
+        """What the last handler wrote to standard error."""
         self.live: LiveState | None = None
-        """None: none of them has recorded yet."""
+        """None: no handler has recorded yet."""
         self._plan = plan
         self._on_event = on_event
         self._on_log = on_log
@@ -85,41 +84,41 @@ class HandlerLink:
         self._handler: HandlerProcess | None = None
         self._stage = _Stage.WAITING
         self._has_ended = False
-        """A handler came to its end."""
+        """A handler finished."""
         self._requests = HandlerRequests()
 
     @property
     def pid(self) -> int | None:
-        """None while there is no handler."""
+        """None without a handler."""
         return self._handler.pid if self._handler is not None else None
 
     def stop(self, reason: EndReason) -> None:
-        """Asks the handler to end, if there is one."""
+        """Asks the handler, if any, to end."""
         if self._handler is not None:
             self._handler.send(ipc.Stop(reason.value))
 
     def tell(self, message: ClipStored) -> None:
-        """The handler that records, if there is one."""
+        """Sends to the handler that records, if any."""
         if self._handler is not None and self._stage is _Stage.RECORDING:
             self._handler.send(message)
 
     def kill(self) -> None:
-        """What it has recorded stays in the spool."""
+        """What it recorded stays in the spool."""
         if self._handler is not None:
             self._handler.kill()
 
     async def update_streams(
         self, add: tuple[StreamTarget, ...], remove: tuple[str, ...], *, has_begun: bool
     ) -> None:
-        """`has_begun`: the recording has; until then the handler answers late. Raises EgressError with
-        everything that did not work."""
+        """`has_begun` says that the recording has begun; before that, the handler answers late. Raises
+        EgressError with everything that did not work."""
         if self._stage in (_Stage.RECOVERING, _Stage.ALONE):
             raise self._unanswered()
         send = self._handler.send if self._handler is not None else None
         await self._requests.update_streams(add, remove, send=send, has_begun=has_begun)
 
     async def obey(self, order: str) -> None:
-        """`order` is text of request.orders. Returns once it is carried out. Raises EgressError."""
+        """`order` is a text of request.orders. Returns once it is carried out. Raises EgressError."""
         if self._stage is _Stage.ALONE:
             raise self._unanswered()
         if self._handler is None or self._stage is not _Stage.RECORDING:
@@ -129,14 +128,14 @@ class HandlerLink:
     async def follow(
         self, handler: HandlerProcess, order: ipc.Run | ipc.Recover, stop: EndReason | None
     ) -> Ended | Death:
-        """Sees one handler through to its exit; returns its last word, or how it died without one. `stop` is
-        why it is to end at once."""
+        """Follows one handler to its exit; returns its last word, or how it died without one. `stop` is why
+        it must end at once."""
         self._handler, place = handler, self._turns.place()
         try:
             ended = await self._listen(handler, order, stop, place)
         except (msgspec.MsgspecError, ValueError) as error:
             _log.error(
-                "the recording process cannot be understood: killing it",
+                "cannot decode the messages of the recording process: killing it",
                 egress_id=self._plan.egress_id,
                 error=str(error),
             )
@@ -169,7 +168,7 @@ class HandlerLink:
         stop: EndReason | None,
         place: ComposePlace,
     ) -> Ended | None:
-        """Until the handler has nothing more to say; None: it did not come to its end."""
+        """Reads until the handler sends nothing more; None: it did not finish."""
         handler.send(order)
         match order:
             case ipc.Run():
@@ -198,7 +197,7 @@ class HandlerLink:
                     case ipc.AskTurn():
                         place.ask(lambda behind: handler.send(ipc.Turn(behind)))
                     case ipc.AskKeys():
-                        # Beside other messages: a key service may take its time.
+                        # Concurrently with other messages: a key service may be slow.
                         self._questions.begin(self._give_keys(message, handler))
                     case LiveState():
                         self.live = message
@@ -234,6 +233,7 @@ def not_running() -> EgressError:
 
 
 def between_two() -> EgressError:
-    """For what a dead handler has not answered, too: nobody knows whether it was done."""
-    why = "the recording process has died, and another one is about to go on: ask again in a moment"
+    """The error for orders between two handlers, and for those that a dead handler has not answered: nobody
+    knows whether these were carried out."""
+    why = "the recording process has died, and another one is about to continue: try again in a moment"
     return EgressError(Code.UNAVAILABLE, why, fault=Fault.SERVICE)

@@ -1,4 +1,4 @@
-"""What a running recording is asked for on its way to a handler, and the answer on its way back."""
+"""Requests to a running recording on their way to a handler, and the answers on their way back."""
 
 import asyncio
 import itertools
@@ -11,9 +11,9 @@ from openegress.psrpc.services import ORDER_TIMEOUT_S
 
 _TIMEOUT_S = 10.0
 _EARLY_TIMEOUT_S = 2.0
-"""Before the recording has begun; whoever asks over the bus waits for 3 s."""
+"""Before the recording has begun; callers on the bus wait for 3 s."""
 _ORDER_S = ORDER_TIMEOUT_S - 1.0
-"""Less than who asks over the bus waits."""
+"""Less than callers on the bus wait."""
 
 Asked = ipc.UpdateStreams | ipc.Obey
 Send = Callable[[Asked], None]
@@ -21,7 +21,7 @@ Send = Callable[[Asked], None]
 
 
 class HandlerRequests:
-    """Of one egress."""
+    """The requests to one egress."""
 
     def __init__(self) -> None:
         self._calls: dict[int, asyncio.Future[ipc.Reply]] = {}
@@ -31,7 +31,7 @@ class HandlerRequests:
     async def update_streams(
         self, add: tuple[StreamTarget, ...], remove: tuple[str, ...], *, send: Send | None, has_begun: bool
     ) -> None:
-        """`send` is None where there is no handler yet. `has_begun`: the recording has. Raises EgressError
+        """`send` is None without a handler. `has_begun` says that the recording has begun. Raises EgressError
         with everything that did not work."""
         update = ipc.UpdateStreams(next(self._ids), add, remove)
         if send is None:
@@ -40,16 +40,16 @@ class HandlerRequests:
         await self._ask(update, send, _TIMEOUT_S if has_begun else _EARLY_TIMEOUT_S, late)
 
     async def obey(self, order: str, send: Send) -> None:
-        """`order` is text of request.orders. Returns once it is carried out. Raises EgressError."""
+        """`order` is a text of request.orders. Returns once it is carried out. Raises EgressError."""
         await self._ask(ipc.Obey(next(self._ids), order), send, _ORDER_S, f"has not answered to {order}")
 
     def take_early(self) -> Sequence[ipc.UpdateStreams]:
-        """Those asked for before there was a handler, once."""
+        """Takes, once, the requests that came before there was a handler."""
         early, self._early = self._early, []
         return early
 
     def refuse_all(self, error: EgressError) -> None:
-        """Nobody will answer any more."""
+        """Refuses all, when nobody will answer any more."""
         for call in self._calls.values():
             if not call.done():
                 call.set_exception(error)

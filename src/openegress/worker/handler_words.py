@@ -1,7 +1,7 @@
-"""Which messages of a handler are believed: its decoders read what strangers send, and one that was taken
-over says what it likes. Pure.
+"""Decides which messages of a handler are believed: its decoders read what strangers send, and an attacker
+who took it over may send anything. Pure.
 
-What a record adds up is bounded here, as everything in it is copied with each change, in the process of all
+The size of a record is bounded here, as everything in it is copied at each change, in the process of all
 recordings.
 """
 
@@ -13,30 +13,30 @@ from openegress.core import ipc
 from openegress.core.events import FileUpdate, Noticed, OutputFailed, StreamAdded, Thumbnail
 
 MOST_TEXT_CHARS = 64 * 1024
-"""Of one text in a record: errors and names have some hundreds."""
+"""Characters of one text in a record; errors and names have some hundreds."""
 MOST_ASIDE = 1024 * 1024
 """Characters of one text of the log, or bytes of a thumbnail."""
 MOST_PARTS = 100_000
-"""Of a file that is split; a number has five digits."""
+"""Parts of a split file; a number has five digits."""
 MOST_STREAMS = 10_000
 MOST_NOTICE_CHARS = 1024 * 1024
-"""Of all notices and failures."""
+"""Characters of all notices and failures together."""
 MOST_NAME_CHARS = 64 * 1024 * 1024
-"""Of all parts and streams."""
+"""Characters of the names of all parts and streams together."""
 
 
 class HandlerWords:
-    """Of one handler."""
+    """The messages of one handler."""
 
     def __init__(self, outputs: int) -> None:
-        """`outputs`: how many its plan has."""
+        """`outputs` is the number of outputs in its plan."""
         self._outputs = outputs
         self._notice_chars = 0
         self._name_chars = 0
         self._parts = 0
 
     def check(self, message: ipc.ToWorker) -> None:
-        """Raises ValueError for what no recorder of ours says."""
+        """Raises ValueError for a message that our recorder never sends."""
         most = MOST_ASIDE if isinstance(message, ipc.Log | Thumbnail) else MOST_TEXT_CHARS
         lengths = [len(each) for each in _values(message) if isinstance(each, str | bytes)]
         if max(lengths, default=0) > most:
@@ -55,7 +55,7 @@ class HandlerWords:
             case StreamAdded():
                 self._name_chars += chars
         if self._notice_chars > MOST_NOTICE_CHARS or self._name_chars > MOST_NAME_CHARS:
-            raise ValueError("more to tell than a recording ever has")
+            raise ValueError("more reports than any recording has")
 
     def _take_part(self, part: int, chars: int) -> None:
         if not 0 <= part < MOST_PARTS:
@@ -66,7 +66,7 @@ class HandlerWords:
 
 
 def _values(message: object) -> Iterator[object]:
-    """The message's own, and those in its tables and parts."""
+    """The message's own values, and those in its tables and parts."""
     if isinstance(message, msgspec.Struct):
         for name in message.__struct_fields__:
             value = getattr(message, name)

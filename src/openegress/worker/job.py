@@ -50,49 +50,49 @@ Spawn = Callable[[], Awaitable[HandlerProcess]]
 
 @dataclass(frozen=True, slots=True)
 class Spawns:
-    """Where the handlers of a recording come from, and whether another may go on with it."""
+    """Starts the handlers of a recording, and says whether another one may continue it."""
 
     start: Spawn
     """For the plan."""
     recover: Spawn
-    """To finish what a dead one left."""
+    """Starts a handler that finishes what a dead one left."""
     is_room_on: Callable[[Plan], Awaitable[bool]]
 
 
 @dataclass(frozen=True, slots=True)
 class Supplies:
-    """What its handlers ask the worker for."""
+    """What its handlers request from the worker."""
 
     claim_names: OnNames | None = None
-    """Asked once the room has told what placeholders stand for; without it, any name may be written."""
+    """Asked once the room has filled the placeholders; without it, any name may be written."""
     room_keys: JobKeys = NO_KEYS
-    """Should its room be encrypted."""
+    """For encrypted rooms."""
     turns: ComposeTurns = field(default_factory=lambda: ComposeTurns(1))
     seal: Callable[[Plan], str] = lambda plan: ""
-    """By which a later life of this worker knows the plan again."""
+    """The seal by which a later life of this worker recognises the plan."""
 
 
 class BegunAt(Enum):
-    """Where a recording has begun before."""
+    """Where a recording began before."""
 
     NOWHERE = auto()
     HERE = auto()
-    """In an earlier life of this worker, whose spool has what was recorded."""
+    """In an earlier life of this worker, whose spool has the recording."""
     ELSEWHERE = auto()
-    """On another worker, which is lost: this one records another part."""
+    """On another worker, which is lost: this worker records another part."""
     ELSEWHERE_LEFT = auto()
-    """The same, and a handler of this worker died before it had recorded anything of that part. What it left
-    in the spool has to go first."""
+    """As above, but a handler of this worker died before it recorded anything of that part. What it left in
+    the spool must be removed first."""
 
 
 class _Stage(Enum):
     RECORDED = auto()
     TAKEN_OVER = auto()
-    """A handler is on its way to go on with what a dead one recorded."""
+    """A handler is about to continue what a dead one recorded."""
     FINISHING = auto()
-    """A handler finishes what a dead one recorded."""
+    """A handler is finishing what a dead one recorded."""
     LEFT = auto()
-    """To whoever comes after this worker."""
+    """The job is left to the next worker."""
 
 
 class Job:
@@ -109,17 +109,17 @@ class Job:
         *,
         had_ended: bool = False,
     ) -> None:
-        """`had_ended`: this is a recovery of an egress that has ended before, or goes on elsewhere."""
+        """`had_ended`: this recovers an egress that has already ended, or continues on another worker."""
         self.plan = plan
         self.kind = kind
         self.record = record
         self.had_ended = had_ended
         self.started_s = time.monotonic()
         self.active_s: float | None = None
-        """When it became active, on the monotonic clock."""
+        """Monotonic time at which it became active."""
         self.progress: Progress | None = None
         self.composing: Composing | None = None
-        """None: it has not come so far."""
+        """None before that."""
         self.handlers = HandlerLink(
             plan, self._take, on_log, supplies.claim_names, supplies.turns, supplies.room_keys.ask
         )
@@ -128,7 +128,7 @@ class Job:
         self._stop_reason: EndReason | None = None
         self._ended: Ended | None = None
         self._phase: Phase | None = None
-        """START_SIGNAL while the page's signal is awaited."""
+        """START_SIGNAL while it waits for the page's signal."""
         self._stage = _Stage.RECORDED
 
     @property
@@ -136,8 +136,8 @@ class Job:
         return self._ended
 
     def stop(self, reason: EndReason) -> None:
-        """Asks for the end. Idempotent, but for KILLED: that hurries an end that is under way. Nothing comes
-        of it where it is left to the next start."""
+        """Requests the end. Idempotent, except for KILLED, which hurries an end in progress. No effect if the
+        job is left to the next start."""
         if self.is_left:
             return
         if self._stop_reason is not None or self._ended is not None:
@@ -149,7 +149,8 @@ class Job:
         self.handlers.stop(reason)
 
     def leave(self) -> bool:
-        """Its handler goes at once, and the next life of this worker goes on with it. False: nobody would."""
+        """Ends its handler at once, so that the next life of this worker continues the recording. False if
+        nobody would."""
         if self._stage is _Stage.FINISHING:
             return False
         has_begun = self.active_s is not None or self._stage is _Stage.TAKEN_OVER
@@ -165,7 +166,7 @@ class Job:
 
     @property
     def goes_on(self) -> bool:
-        """Another worker is to go on with it, should this one be lost."""
+        """Another worker should continue it if this one is lost."""
         info = self.record.info
         is_over = self._stage in (_Stage.FINISHING, _Stage.LEFT) or self._stop_reason or self._ended
         is_on = info.status == EgressStatus.EGRESS_ACTIVE
@@ -173,29 +174,29 @@ class Job:
 
     @property
     def live(self) -> LiveState | None:
-        """What was asked of it since; None: nothing was recorded yet."""
+        """What was requested of it since the start; None: nothing was recorded yet."""
         return self.handlers.live
 
     def lose(self) -> None:
-        """Another worker goes on with the egress: what was recorded here is a part of it, which ends."""
+        """Another worker continues the egress: what was recorded here becomes a part, which ends."""
         self.had_ended = True
         self.stop(EndReason.TAKEN_OVER)
 
     def stop_retrying(self) -> None:
-        """Of a recovery: what no storage takes now is left to the next one."""
+        """For a recovery: what no storage accepts now is left to the next one."""
         self.handlers.stop(EndReason.KILLED)
 
     async def update_streams(self, add: tuple[StreamTarget, ...], remove: tuple[str, ...]) -> None:
-        """Raises EgressError with everything that did not work; what did is applied. What is asked for before
-        the recording has begun is applied when it does."""
+        """Raises EgressError with everything that did not work; the rest is applied. Requests that come
+        before the recording has begun are applied when it begins."""
         if self._ended is not None:
             raise not_running()
         self.check_recorded()
         await self.handlers.update_streams(add, remove, has_begun=self.active_s is not None)
 
     async def obey(self, order: str) -> None:
-        """`order` is text of request.orders; empty: whether any could be carried out now. Returns once it
-        is. Raises EgressError."""
+        """`order` is a text of request.orders; empty: asks whether an order could be carried out now. Returns
+        once it is carried out. Raises EgressError."""
         if self._ended is not None:
             raise EgressError(Code.FAILED_PRECONDITION, "the egress is not recording")
         self.check_recorded()
@@ -203,7 +204,7 @@ class Job:
             await self.handlers.obey(order)
 
     def check_recorded(self) -> None:
-        """Raises EgressError, UNAVAILABLE, while another handler is on its way to go on with it."""
+        """Raises EgressError, UNAVAILABLE, while another handler is about to continue the recording."""
         if self._stage is _Stage.TAKEN_OVER:
             raise between_two()
 
@@ -212,7 +213,7 @@ class Job:
         try:
             await self._record(spawns, begun)
         except Exception as error:
-            # Nothing may leave a record behind that claims to be running.
+            # No record may be left that claims to be running.
             _log.exception("egress failed in the worker", egress_id=self.plan.egress_id)
             self._end_failed(f"the worker failed: {error!r}")
         finally:
@@ -229,7 +230,7 @@ class Job:
             await self.record.close()
 
     async def _record(self, spawns: Spawns, begun: BegunAt) -> None:
-        """By one handler, and by others as long as each dies."""
+        """Records with one handler, and with the next as long as each dies."""
         died, resumes = "with its worker", begun is not BegunAt.NOWHERE
         while True:
             if resumes and not self.is_left:
@@ -238,7 +239,7 @@ class Job:
                 if self.is_left:
                     return
                 if not is_on:
-                    await self._finish_after(spawns, died, "its room is over", begun)
+                    await self._finish_after(spawns, died, "its room has ended", begun)
                     return
             if begun is BegunAt.ELSEWHERE_LEFT:
                 await self._follow(spawns.recover, ipc.Recover(self.plan))
@@ -273,17 +274,17 @@ class Job:
         return is_wanted and RestartPolicy().allows(deaths_s, time.monotonic())
 
     async def _finish_after(self, spawns: Spawns, died: str, why: str, begun: BegunAt) -> None:
-        """Nobody can go on with it; no `why`: it was stopped before somebody had."""
+        """Nobody can continue it; without `why`, it was stopped before anybody did."""
         reason = f" and nobody could continue it: {why}" if why else ""
         if begun is not BegunAt.HERE:
-            # Nothing to save, but it may have left a folder in the spool.
+            # There is nothing to save, but it may have left a folder in the spool.
             await self._follow(spawns.recover, ipc.Recover(self.plan))
             self._end_unbegun(f"the worker that recorded this was lost{reason}")
             return
         await self._finish_left(spawns.recover, f"the recording process ended ({died}){reason}")
 
     def _end_unbegun(self, text: str) -> None:
-        """Of a part of which nothing was recorded."""
+        """Ends a part of which nothing was recorded."""
         if self._stop_reason in (None, EndReason.FAILURE):
             self._end_failed(text)
             return
@@ -294,14 +295,14 @@ class Job:
     async def _recover(self, spawn: Spawn, died: str) -> None:
         text = f"the recording process ended ({died})"
         if self.active_s is None and self._stage is _Stage.RECORDED:
-            # Nothing to save, but it may have left a folder in the spool.
+            # There is nothing to save, but it may have left a folder in the spool.
             await self._follow(spawn, ipc.Recover(self.plan))
             self._end_failed(f"{text} before it could record")
         else:
             await self._finish_left(spawn, text)
 
     async def _finish_left(self, spawn: Spawn, text: str) -> None:
-        _log.error("recovering what was recorded", egress_id=self.plan.egress_id, reason=text)
+        _log.error("recovering a recording", egress_id=self.plan.egress_id, reason=text)
         self._stage = _Stage.FINISHING
         match await self._follow(spawn, ipc.Recover(self.plan)):
             case Death() if self._may_try_again:
@@ -311,36 +312,36 @@ class Job:
                 self._take(ended)
                 return
             case Death(how):
-                kept = f"its files wait in the spool, as their recovery ended too ({how})"
+                kept = f"its files wait in the spool, because their recovery ended too ({how})"
             case Ended(error=error) if error:
                 _log.error("a recovery failed", egress_id=self.plan.egress_id, error=error)
-                kept = f"what was recorded until then could not be stored: {error}"
+                kept = f"the recording up to then could not be stored: {error}"
             case Ended() if self.plan.resumes and self._stop_reason not in (None, EndReason.FAILURE):
-                # It was to end, and all that there was until then is stored.
+                # It had to end anyway, and everything until then is stored.
                 self._stage = _Stage.RECORDED
                 self.record.notice(text)
                 self._take(Ended(time.time_ns(), self._stop_reason))
                 return
             case Ended():
-                kept = "what was recorded until then is kept"
+                kept = "the recording up to then is kept"
         self._end_failed(f"{text}; {kept}")
 
     @property
     def _may_try_again(self) -> bool:
-        """What dies of composing a recording stores its tracks in the end, and the first death may have been
-        of another cause."""
+        """If handlers die while composing, the tracks are stored in the end; the first death may have had
+        another cause."""
         return self.plan.render is Render.DEFERRED and len(self.handlers.deaths) <= MOST_TRIES
 
     async def _follow(self, spawn: Spawn, order: ipc.Run | ipc.Recover) -> Ended | Death:
         handler = await spawn()
         if self.is_left:
             handler.kill()
-        # A recovery is at the end anyway: it is only told when there is no time for it.
+        # A recovery ends by itself: it is only told when there is no time left.
         is_told = isinstance(order, ipc.Run) or self._stop_reason is EndReason.KILLED
         return await self.handlers.follow(handler, order, self._stop_reason if is_told else None)
 
     def happened(self, event: StoredBeside) -> None:
-        """Beside the recording."""
+        """An event beside the recording."""
         self._take(event)
 
     def _take(self, event: AnyEvent) -> None:
@@ -366,7 +367,7 @@ class Job:
             case Composing():
                 self.composing = event
             case Ended() if self._stage is _Stage.TAKEN_OVER:
-                return  # of a handler that did not come to record
+                return  # from a handler that does not record
             case Ended():
                 self._ended = event
             case _:

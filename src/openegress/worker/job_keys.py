@@ -1,4 +1,4 @@
-"""Where one egress has the keys of its room from, should that be encrypted end to end."""
+"""The source of the room keys for one egress, if its room is encrypted end to end."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ class JobKeys:
     """A key service; None: there is none for the room."""
 
     def order(self, plan: Plan, seal: str = "", *, resumes: bool = False) -> ipc.Run:
-        """`seal`: of the plan. `resumes`: another handler has begun it."""
+        """`seal`: the seal of the plan. `resumes`: another handler has begun the recording."""
         keys_from = ipc.KeysFrom.CONFIGURATION if self.ask is None else ipc.KeysFrom.SERVICE
         return ipc.Run(plan, self.configured, keys_from, resumes, seal)
 

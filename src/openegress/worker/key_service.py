@@ -1,7 +1,7 @@
-"""Key services of the user's: asked for the keys of rooms that are encrypted end to end.
+"""Key services of the user: asked for the keys of rooms that are encrypted end to end.
 
-Their URLs are the operator's, so they may be anywhere (deny_networks is for what callers name), and no
-redirect leads elsewhere. What they say is kept for a second, and in no log.
+Their URLs are the operator's, so they may be anywhere (deny_networks is for what callers name), and redirects
+are not followed. Answers are kept for a second, and never logged.
 """
 
 import asyncio
@@ -29,52 +29,52 @@ _log = structlog.get_logger(__name__)
 TRIES = 3
 PAUSES = Backoff(first_s=0.25, ceiling_s=1.0)
 ALL_TRIES_S = 6.0
-"""A recording waits ten seconds for a track that it is for."""
+"""A recording waits ten seconds for a track that its request names."""
 FRESH_S = 1.0
-"""For so long the answer to a question is the answer to the same one: all recordings of a room ask it when
-somebody changes keys."""
+"""An answer holds this long for the same question: all recordings of a room ask when somebody changes
+keys."""
 ASK_AGAIN = frozenset({408, 425, 429})
-"""Of 4xx, those that say nothing about the question (RFC 9110, 8470, 6585)."""
+"""The 4xx codes that say nothing about the question (RFC 9110, 8470, 6585)."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyServiceAddress:
-    """Of one service."""
+    """The address of one service."""
 
     rooms: tuple[str, ...]
-    """Patterns of their names."""
+    """Patterns of room names."""
     url: str
     signing_key: str
     """Name of the API key."""
     timeout_s: float
-    """Of one request."""
+    """For one request."""
 
 
 class _NoAnswer(Exception):
-    """Of one request; the text says why."""
+    """The result of one request; the text says why."""
 
     def __init__(self, text: str, *, is_final: bool = False) -> None:
-        """`is_final`: another try would get the same."""
+        """`is_final`: another try would get the same answer."""
         super().__init__(text)
         self.is_final = is_final
 
 
 _Question = tuple[str, str, str, KeyQuestion]
-"""URL, name and id of the room, and what is asked."""
+"""URL, name and id of the room, and the question."""
 
 
 @dataclass(slots=True)
 class _Talk:
-    """About one question."""
+    """The requests about one question."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     answer: KeyAnswer | None = None
     at_s: float = 0.0
-    """When it came."""
+    """When the answer came."""
 
 
 class KeyServices:
-    """All of one worker. Holds HTTP sessions until close()."""
+    """All key services of one worker. Holds HTTP sessions until close()."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class KeyServices:
         keys: Mapping[str, Secret],
         count: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`keys`: secrets of API keys by their names. `count` gets what became of each question: given, none,
+        """`keys`: secrets of API keys by name. `count` gets the result of each question: given, none,
         failed."""
         self.addresses = tuple(addresses)
         self._keys = keys
@@ -95,7 +95,7 @@ class KeyServices:
         return self._address(room_name) is not None
 
     async def ask(self, plan: Plan, question: KeyQuestion) -> KeyAnswer:
-        """Of the egress' room. Raises EgressError where there is no answer."""
+        """For the egress' room. Raises EgressError if there is no answer."""
         address = self._address(plan.room_name)
         if address is None:
             raise EgressError(Code.FAILED_PRECONDITION, "its room has no key service")
@@ -180,7 +180,7 @@ class KeyServices:
         except TimeoutError:
             raise _NoAnswer(f"no answer within {address.timeout_s:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            # Not its whole text, which may hold the URL and what is secret in it.
+            # The whole text may hold the URL and its secrets.
             raise _NoAnswer(getattr(error, "strerror", None) or type(error).__name__) from None
         try:
             return key_service.answer_of(text)
@@ -188,7 +188,7 @@ class KeyServices:
             raise _NoAnswer(str(error), is_final=True) from None
 
     def _http(self, url: str) -> aiohttp.ClientSession:
-        """What is not encrypted goes to this machine, and not to the proxy that the environment names."""
+        """Plain HTTP goes to this machine, and not to the proxy that the environment names."""
         scheme = urlsplit(url).scheme
         if scheme not in self._sessions:
             self._sessions[scheme] = aiohttp.ClientSession(headers=HEADERS, trust_env=scheme == "https")

@@ -24,12 +24,12 @@ from openegress.storage.seal import Seal
 _log = structlog.get_logger(__name__)
 
 Lookup = Callable[[str], Awaitable[EgressInfo | None]]
-"""The record by egress id; None when there is none. Raises EgressError when nobody can say."""
+"""The record by egress id; None if there is none. Raises EgressError if the record keeper does not answer."""
 
-_UNSEALED = "its plan was not sealed by a service of this spool: what recorded it may have been taken over"
+_UNSEALED = "its plan was not sealed by a service of this spool, so an attacker may have written it"
 
 ASK_AGAIN_S = 2.0
-"""The record keeper may start after its workers."""
+"""The record keeper may start later than its workers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +48,22 @@ class Leftover:
     info: EgressInfo
     on_record: bool
     had_ended: bool = False
-    """A worker has ended it before, or goes on with it: only what is stored of it is new."""
+    """A worker has ended it already, or continues it: only what is stored of it is new."""
 
     has_begun: bool = True
-    """There is something in the spool to go on with; else it is a part that another worker began before."""
+    """The spool has something to continue; otherwise this is a part that another worker began."""
 
     @property
     def may_go_on(self) -> bool:
-        """As the same egress, unless its room is over or the spool says that it was ending."""
+        """Whether it may continue as the same egress: not if its room is over or the spool says that it was
+        ending."""
         is_running = self.info.status in (EgressStatus.EGRESS_STARTING, EgressStatus.EGRESS_ACTIVE)
         return self.plan.resumes and self.on_record and not self.had_ended and is_running
 
 
 async def find_leftovers(spool: Path) -> list[LeftRecording]:
-    """What to finish, oldest first. A journal that cannot be read, or whose plan this service did not seal,
-    is named in the log and left alone."""
+    """The recordings to finish, oldest first. A journal that cannot be read, or whose plan this service did
+    not seal, is logged and left alone."""
     found, seal = [], Seal(spool)
     for folder in await asyncio.to_thread(Journal.find, spool):
         try:
@@ -81,21 +82,21 @@ async def find_leftovers(spool: Path) -> list[LeftRecording]:
 
 
 async def leftover(plan: Plan, lookup: Lookup) -> Leftover:
-    """With the record as it was reported last, or as much of it as the plan tells. Raises EgressError when
-    nobody can say."""
+    """With the last reported record, or what the plan says of it. Raises EgressError if the record keeper
+    does not answer."""
     stored = await lookup(plan.egress_id)
     return Leftover(plan, kind_of(plan), _unfinished(plan, stored), on_record=stored is not None)
 
 
 def taken_over(plan: Plan) -> Leftover:
-    """A part whose egress another worker has gone on with."""
+    """A part whose egress another worker has continued."""
     info = initial(StartEgressRequest(egress_id=plan.egress_id), plan, time.time_ns())
     info.status = EgressStatus.EGRESS_ACTIVE
     return Leftover(plan, kind_of(plan), info, on_record=True, had_ended=True)
 
 
 def _unfinished(plan: Plan, stored: EgressInfo | None) -> EgressInfo:
-    """The record before its end, of which it may have been told by others while this worker was away."""
+    """The record before its end. Others may have reported the end while this worker was away."""
     if stored is None:
         stored = initial(StartEgressRequest(egress_id=plan.egress_id), plan, time.time_ns())
         stored.status = EgressStatus.EGRESS_ACTIVE

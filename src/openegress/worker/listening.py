@@ -12,15 +12,15 @@ from openegress.worker.process import HandlerProcess
 _log = structlog.get_logger(__name__)
 
 _SILENCE_S = 30.0
-"""A handler sends something every second; one that is silent this long hangs and is replaced."""
+"""A handler sends something every second; one that is silent this long hangs, and is replaced."""
 _COMPOSING_SILENCE_S = 1800.0
-"""One that composes has what the machine has left, which may be nothing for a while."""
+"""A handler that composes uses what the machine has left, which may be nothing for a while."""
 _LAST_CHANCE_S = 3.0
-"""This process may have been the one that stood still: then messages are waiting to be read."""
+"""This process may have stood still itself: then messages wait to be read."""
 
 
 async def listen(handler: HandlerProcess, egress_id: str) -> AsyncGenerator[ipc.ToWorker, None]:
-    """Until its last message. A silent handler is killed."""
+    """Reads until the last message. Kills a silent handler."""
     messages, silence_s = handler.messages(), _SILENCE_S
     patience_s = silence_s
     while True:
@@ -33,7 +33,7 @@ async def listen(handler: HandlerProcess, egress_id: str) -> AsyncGenerator[ipc.
                 patience_s = _LAST_CHANCE_S
                 continue
             if not handler.alive:
-                return  # and yet somebody holds its channel
+                return  # and yet another process holds its channel
             _log.error("the recording process is silent: killing it", egress_id=egress_id)
             await handler.dump_stacks()
             handler.kill()

@@ -13,7 +13,7 @@ _WINDOW_S = 0.5
 
 
 class LoadMeter:
-    """sample() costs a few file reads; the used cores are the mean since the sample before."""
+    """sample() costs a few file reads. The used cores are the mean since the previous sample."""
 
     def __init__(self, cgroup: Path = _CGROUP) -> None:
         self._cgroup = cgroup
@@ -24,7 +24,7 @@ class LoadMeter:
         self._latest = Load(self._cores, 0.0, *self._memory())
 
     def sample(self) -> Load:
-        """As it is now; as it was last when the system cannot tell (no descriptor is free to read with)."""
+        """The current load; the previous one if the system cannot tell (no free descriptor to read with)."""
         try:
             self._latest = self._measure()
         except OSError:
@@ -61,13 +61,13 @@ class LoadMeter:
         current = _read(self._cgroup / "memory.current")
         if limit is None or current is None or not limit.isdigit():
             return machine.total, machine.available, False
-        # Page cache counts as used in memory.current but is given back under pressure.
+        # Page cache counts as used in memory.current, but the kernel frees it under pressure.
         cache = value_in(self._cgroup / "memory.stat", "inactive_file") or 0
         return int(limit), min(machine.available, int(limit) - int(current) + int(cache)), True
 
 
 def _cgroup_cores(cgroup: Path) -> float | None:
-    """The CPU limit of a container, None without one (cgroup v2 cpu.max: "quota period" or "max period")."""
+    """The CPU limit of a container; None without one (cgroup v2 cpu.max: "quota period" or "max period")."""
     text = _read(cgroup / "cpu.max")
     if text is None or text.startswith("max"):
         return None
@@ -76,7 +76,7 @@ def _cgroup_cores(cgroup: Path) -> float | None:
 
 
 def value_in(path: Path, key: str) -> float | None:
-    """Of a file of the kernel with "key value" on each line; None where there is no such file or key."""
+    """The value of a key in a kernel file with "key value" lines; None without that file or key."""
     for line in (_read(path) or "").splitlines():
         name, _, value = line.partition(" ")
         if name == key:
@@ -88,4 +88,4 @@ def _read(path: Path) -> str | None:
     try:
         return path.read_text().strip()
     except OSError:
-        return None  # no such limit here
+        return None  # there is no such limit here

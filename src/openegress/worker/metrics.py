@@ -1,4 +1,4 @@
-"""What Prometheus reads: upstream's names, so that dashboards go on working, and ours beside them."""
+"""What Prometheus reads: upstream's names, so that dashboards keep working, and ours beside them."""
 
 from collections import Counter as TallyCounter
 from collections.abc import Callable, Iterable
@@ -39,7 +39,7 @@ class Snapshot:
 
 
 class Metrics:
-    """`render()` for the metrics port; `count_end()` when an egress is over."""
+    """`render()` for the metrics port; `count_end()` when an egress has ended."""
 
     def __init__(self, node_id: str, cluster_id: str, look: Callable[[], Snapshot]) -> None:
         self._registry = CollectorRegistry()
@@ -95,14 +95,14 @@ class Metrics:
         self._registry.register(self._uploads)
         self._registry.register(self._backups)
         self._registry.register(_Scrape(self._labels, look))
-        # Of this process, by the names that every Prometheus client has.
+        # of this process, with the names that every Prometheus client uses
         ProcessCollector(registry=self._registry)
 
     def render(self) -> bytes:
         return generate_latest(self._registry)
 
     def count_end(self, job: Job) -> None:
-        """Once for each egress, however often what is left of it is tried again."""
+        """Once for each egress, however often its recovery is tried."""
         if job.had_ended:
             return
         left_out = job.left_out
@@ -124,7 +124,8 @@ class Metrics:
         self._restarts.labels(**self._labels).inc()
 
     def count_upload(self, upload: Uploaded) -> None:
-        """Summed over egresses: those of one would be gone with it, mostly before they are read."""
+        """Summed over egresses: metrics of one egress would disappear with it, mostly before they are
+        read."""
         kind, ours = upload.content_type, tuple(self._labels.values())
         if upload.on_backup:
             if upload.stored:
@@ -137,7 +138,7 @@ class Metrics:
 
 
 class _Tally(Collector):
-    """A counter whose name is upstream's, without the suffix that the library's own would add."""
+    """A counter with upstream's name, without the suffix that the library would add."""
 
     def __init__(self, name: str, text: str, labels: list[str]) -> None:
         self._name = name
@@ -184,7 +185,7 @@ def result_of(job: Job) -> str:
 
 
 class _Scrape(Collector):
-    """Gauges, computed when they are asked for."""
+    """Gauges, computed at each scrape."""
 
     def __init__(self, labels: dict[str, str], look: Callable[[], Snapshot]) -> None:
         self._names = list(labels)
@@ -257,7 +258,7 @@ class _Scrape(Collector):
                 _told(lambda progress: progress.waiting_uploads),
             ),
             "livekit_egress_playlist_uploads_channel_size": (
-                "Playlists never wait here: each is written anew after its segments",
+                "Playlists never wait here: each is written again after its segments",
                 lambda job: 0,
             ),
             "openegress_paused": ("1 while paused", lambda job: is_paused(job.record.info)),
@@ -301,5 +302,5 @@ def _browsers(jobs: list[Job]) -> int:
 
 
 def _told(read: Callable[[Progress], float]) -> Callable[[Job], float]:
-    """What a job's last progress says; 0 before there is any."""
+    """A value of a job's last progress; 0 before there is any."""
     return lambda job: read(job.progress) if job.progress is not None else 0

@@ -1,4 +1,4 @@
-"""Which paths in storages the recordings of this worker write, so that no other recording writes there."""
+"""The storage paths that this worker's recordings write, so that no other recording writes there."""
 
 import asyncio
 import platform
@@ -20,26 +20,26 @@ _PAUSE_S = 0.5
 
 
 class Paths:
-    """From a start until its egress has ended. Leases tell the other workers."""
+    """Holds paths from a start until its egress has ended. Leases tell the other workers."""
 
     def __init__(self, leases: Leases, worker_id: str, is_over: Callable[[str], bool]) -> None:
-        """`is_over` says of an egress' id whether everything it had to write is written."""
+        """`is_over` says whether an egress, by its id, has written everything."""
         self._leases = leases
         self._worker_id = worker_id
         self._is_over = is_over
         self._machine = platform.node()
         self._held: dict[str, frozenset[str]] = {}
-        """By egress; those on their way to be taken too."""
+        """By egress; includes paths that are just being claimed."""
         self._taken: set[str] = set()
 
     def held(self) -> frozenset[str]:
-        """All that this worker has taken, for its heartbeat: one that held what a claim is about to take
-        would have that claim fail."""
+        """All paths of this worker, for its heartbeat: a path that the heartbeat held too early would make
+        its claim fail."""
         return frozenset(self._taken)
 
     async def keep(self, plan: Plan, names: Mapping[str, str]) -> None:
-        """Of a recovery: its paths are its own, whoever has begun to write there since. `names` are what its
-        outputs were called by."""
+        """For a recovery: it keeps its paths, even if another recording has begun to write there since.
+        `names` are the names of its outputs."""
         told = ClaimNames({key: value for key, value in names.items() if key != naming.MARK})
         filled = places.filled(plan, told, names.get(naming.MARK, ""))
         held = places.places_of(plan, self._machine) | places.places_of(filled, self._machine)
@@ -49,22 +49,22 @@ class Paths:
             for place in sorted(held):
                 await self._leases.take(self._worker_id, place)
         except EgressError as away:
-            # The next heartbeat holds them.
+            # The next heartbeat includes them.
             log = _log.bind(egress_id=plan.egress_id)
             log.warning("other workers do not know yet where a recovery writes", error=away.text)
 
     async def claim_clip(self, clip_id: str, storage: StoragePlan, path: str) -> None:
-        """From now on until release() the path is the clip's. Raises EgressError where a recording that runs,
-        or another clip that is made, writes there, or the leases cannot be reached."""
+        """The clip has the path from now on until release(). Raises EgressError if a running recording, or
+        another clip in progress, writes there, or the leases cannot be reached."""
         taken = await self._claim(clip_id, places.places_of_clip(storage, path, self._machine))
         if taken is not None:
-            why = f"filepath: {path!r} is written by a recording or a clip right now; give another name"
+            why = f"filepath: {path!r} is being written by a recording or a clip; give another name"
             raise EgressError(Code.ALREADY_EXISTS, why)
 
     async def claim(self, plan: Plan) -> str | None:
-        """The path that another recording has; None: all are the plan's from now on.
+        """The path that another recording has; None: the plan has all its paths from now on.
 
-        Raises EgressError where two outputs of the plan are the same, or the leases cannot be reached.
+        Raises EgressError if two outputs of the plan have the same path, or the leases cannot be reached.
         """
         places.check_apart(plan)
         return await self._claim(plan.egress_id, places.places_of(plan, self._machine))
@@ -88,10 +88,10 @@ class Paths:
         return None
 
     async def claim_filled(self, plan: Plan, told: ClaimNames, marks: Sequence[str]) -> str:
-        """Beside what the plan has: what its names are once the room has told what placeholders stand for.
-        The first of `marks` with which no other recording has them.
+        """Claims, beside the plan's paths, its names once the room has filled their placeholders. Returns the
+        first of `marks` with which no other recording has them.
 
-        Raises EgressError where there is none, two outputs are the same, or the leases cannot be reached.
+        Raises EgressError if there is none, two outputs have the same path, or the leases cannot be reached.
         """
         place = ""
         for mark in marks:
@@ -102,14 +102,17 @@ class Paths:
         raise places.taken(place)
 
     async def release(self, egress_id: str) -> None:
-        """Of an egress or a clip. What no other of ours has taken over meanwhile is free for everybody."""
+        """Frees the paths of an egress or a clip, except those that another one of ours has taken over
+        meanwhile."""
         left = self._held.pop(egress_id, frozenset())
         left -= frozenset[str]().union(*self._held.values())
         self._taken -= left
         try:
             await self._leases.release(left)
         except EgressError as away:
-            _log.warning("leases of paths are left to run out", egress_id=egress_id, error=away.text)
+            _log.warning(
+                "cannot release leases of paths: they expire later", egress_id=egress_id, error=away.text
+            )
 
     async def _take(self, place: str) -> bool:
         for _ in range(_ATTEMPTS - 1):

@@ -1,4 +1,4 @@
-"""Where handlers come from: one waits for the next request, and some with a browser that is up."""
+"""The source of handlers: one waits for the next request, and some have a browser that is up."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,20 +17,20 @@ from openegress.worker.spare import Spare
 _log = structlog.get_logger(__name__)
 
 _RESPAWN_PAUSE_S = 5.0
-"""After a handler that could not get ready: the cause will not be gone at once."""
+"""The pause after a handler that could not get ready: the cause persists for a while."""
 
 _READY_WITHIN_S = 60.0
-"""A browser is up within seconds on an idle machine; one that takes longer than this never comes."""
+"""A browser is up within seconds on an idle machine; one that takes longer than this never gets ready."""
 
 WARM_FOR_S = 15 * 60.0
-"""After the last page, where no number of browsers is asked for."""
+"""How long one is kept after the last page, unless a number of browsers is configured."""
 
 OnLog = Callable[[ipc.Log], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The picture a browser is started for."""
+    """The size of the picture that a browser is started for."""
 
     width: int = 1280
     height: int = 720
@@ -38,7 +38,7 @@ class Shape:
 
 
 class Pool:
-    """Hands out handlers; keeps some with a browser, and makes a new one for each of those that is taken."""
+    """Hands out handlers. Keeps some with a browser, and replaces each that is taken."""
 
     def __init__(
         self,
@@ -49,24 +49,24 @@ class Pool:
         on_log: OnLog,
         forks: ForkClient | None = None,
     ) -> None:
-        """`browsers`: how many wait at any time; None: one, as long as there are pages to record."""
+        """`browsers` is the number that always waits; None: one, as long as there are pages to record."""
         self._settings = settings
         self._browsers = browsers
         self._size = browsers or 0
-        """How many wait now."""
+        """The number that waits now."""
         self._shape = shape
         self._on_log = on_log
         self._forks = forks or ForkClient()
         self._spare = Spare(self._fork)
         self._ready: list[HandlerProcess] = []
         self._dead: list[HandlerProcess] = []
-        """Died while they waited; the filler sees to what they left."""
+        """Handlers that died while they waited; the filler cleans up after them."""
         self._wanted = asyncio.Event()
         self._filler: asyncio.Task[None] | None = None
         self._cooling: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
-        """Raises OSError when the machine has no room for a process."""
+        """Raises OSError when the machine cannot start a process."""
         await self._forks.start()
         self._spare.start()
         if self._browsers != 0:
@@ -74,7 +74,7 @@ class Pool:
             self._filler = asyncio.create_task(self._fill())
 
     async def take(self, plan: Plan) -> HandlerProcess:
-        """For a plan. Raises OSError when the machine has no room for a process."""
+        """A handler for a plan. Raises OSError when the machine cannot start a process."""
         if not self._fits(plan):
             return await self.spawn()
         if self._browsers is None:
@@ -82,7 +82,7 @@ class Pool:
         return self._in_stock() or await self.spawn()
 
     async def spawn(self) -> HandlerProcess:
-        """For anything. Raises OSError when the machine has no room for a process."""
+        """A handler for any plan. Raises OSError when the machine cannot start a process."""
         return self._spare.take() or await self._fork()
 
     async def _fork(self) -> HandlerProcess:
@@ -124,7 +124,7 @@ class Pool:
             handler = self._ready.pop(0)
             if handler.alive:
                 return handler
-            _log.warning("a waiting handler had died", ended=handler.ended)
+            _log.warning("a waiting handler has died", ended=handler.ended)
             self._dead.append(handler)
         return None
 
@@ -140,12 +140,12 @@ class Pool:
                 try:
                     self._ready.append(await self._make())
                 except (EgressError, OSError) as error:
-                    # Whatever is in the way (processes, memory, files) may be gone later.
+                    # The cause (processes, memory, files) may be gone later.
                     _log.error("a handler did not get ready", error=str(error))
                     await asyncio.sleep(_RESPAWN_PAUSE_S)
 
     async def _make(self) -> HandlerProcess:
-        """A handler with a browser. Raises EgressError or OSError, and then nothing is left of it."""
+        """A handler with a browser. If it raises EgressError or OSError, nothing is left of the handler."""
         shape = self._shape
         warm = ipc.Warm(self._settings, shape.width, shape.height, shape.framerate)
         handler = await HandlerProcess.spawn(self._forks, self._settings, warm)

@@ -51,6 +51,6 @@ async def _check(storage: StoragePlan, path: str) -> None:
         async with asyncio.timeout(_TIMEOUT_S):
             await uploader.check(path)
     except TimeoutError:
-        _log.warning("storage check not answered in time: recording all the same", timeout_s=_TIMEOUT_S)
+        _log.warning("storage check not answered in time: recording anyway", timeout_s=_TIMEOUT_S)
     finally:
         await uploader.close()

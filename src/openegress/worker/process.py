@@ -28,7 +28,7 @@ _STACK_LINES = 1000
 _LINE_CHARS = 1000
 _STACKS_WITHIN_S = 1.0
 _STACKS_PAUSE_S = 0.2
-"""After the last line of its stacks."""
+"""The wait after the last line of its stacks."""
 _END_S = 10.0
 """A handler that closed its socket has nothing left to do."""
 _CLEAR_WITHIN_S = 2.0
@@ -38,7 +38,7 @@ _CLEAR_WITHIN_S = 2.0
 class HandlerProcess:
     """A handler of our own.
 
-    Whoever holds it iterates messages() to their end, then awaits reap().
+    Its owner iterates messages() to the end, then awaits reap().
     """
 
     def __init__(
@@ -56,27 +56,28 @@ class HandlerProcess:
         self._received: deque[bytes] = deque()
         self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
         self._stacks: deque[str] | None = None
-        """What comes on stderr goes here once they have been asked for."""
+        """Collects stderr once stacks have been requested."""
         self._line_came = asyncio.Event()
         self._stderr_reader = asyncio.create_task(self._read_stderr(stderr))
         self.pid = fork.pid
         self._oom_kills = oom_kills()
         self._was_killed = False
-        """By us."""
+        """We killed it."""
         self._spool = spool
         self._folder: Path | None = None
-        """Of the egress it works on, in the spool."""
+        """The folder in the spool of the egress that it works on."""
 
     @classmethod
     async def spawn(
         cls, forks: ForkClient, settings: ipc.HandlerSettings, warm: ipc.Warm | None = None
     ) -> "HandlerProcess":
-        """Starts it, sends Environment and Warm; it answers Ready when it can take a plan without delay.
+        """Starts it, and sends Environment and Warm; it answers Ready when it can take a plan without delay.
 
-        Raises OSError when the machine has no room for one more process."""
+        Raises OSError when the machine cannot start one more process.
+        """
         try:
             fork, ours, read = await _fork(forks)
-        except ConnectionError:  # what forks has just ended; another is started
+        except ConnectionError:  # the fork server has just ended; another one is started
             fork, ours, read = await _fork(forks)
         stderr = await _reader(read)
         reader, writer = await asyncio.open_connection(sock=ours)
@@ -89,12 +90,12 @@ class HandlerProcess:
         """Never blocks; a message to a process that is gone is lost, and messages() tells of its end."""
         if isinstance(message, ipc.Run | ipc.Recover | ipc.MakeClip):
             self._folder = Path(self._spool) / message.plan.egress_id
-            self._oom_kills = oom_kills()  # it may have waited for long
+            self._oom_kills = oom_kills()  # it may have waited for a long time
         if not self._writer.is_closing():
             self._writer.write(ipc.frame(message))
 
     async def messages(self) -> AsyncIterator[ipc.ToWorker]:
-        """Ends with the process. Iterating again goes on where an earlier loop was left."""
+        """Ends with the process. A second iteration continues where the first stopped."""
         while True:
             while self._received:
                 yield _FROM_HANDLER.decode(self._received.popleft())
@@ -107,7 +108,7 @@ class HandlerProcess:
             self._received.extend(self._framer.feed(data))
 
     async def reap(self) -> None:
-        """Awaits the exit. What it started dies with it (source.web.process)."""
+        """Awaits the exit. The processes that it started die with it (source.web.process)."""
         self._writer.close()
         await asyncio.wait([self._fork.exited], timeout=_END_S)
         self.kill()
@@ -126,7 +127,7 @@ class HandlerProcess:
         self._fork.kill()
 
     async def dump_stacks(self) -> None:
-        """Of one that hangs: where each of its threads is, for `last_words`."""
+        """Of a handler that hangs: the stack of each of its threads, for `last_words`."""
         self._stacks = deque(maxlen=_STACK_LINES)
         self._fork.signal(ipc.STACKS_SIGNAL)
         patience_s = _STACKS_WITHIN_S
@@ -141,12 +142,12 @@ class HandlerProcess:
 
     @property
     def last_words(self) -> tuple[str, ...]:
-        """The end of what it wrote to its standard error."""
+        """The last lines that it wrote to standard error."""
         return (*self._stderr, *(self._stacks or ()))
 
     @property
     def ended(self) -> str:
-        """How the process ended and what it said last, for an error's text."""
+        """How the process ended and its last words, for an error's text."""
         if self.alive:
             return "still running"
         last = next((line for line in reversed(self._stderr) if line.strip()), "")
@@ -156,7 +157,7 @@ class HandlerProcess:
 
     @property
     def ran_out_of_memory(self) -> bool:
-        """The kernel killed it to have memory: it was not us, and the kernel has done so since its start."""
+        """The kernel killed it for memory: we did not, and the kernel has killed since its start."""
         if self.alive or self._was_killed or self._fork.exited.result() != -signal.SIGKILL:
             return False
         return oom_kills() > self._oom_kills
@@ -168,7 +169,7 @@ class HandlerProcess:
 
 
 async def _fork(forks: ForkClient) -> tuple[Fork, socket.socket, int]:
-    """A handler, our end of its channel, and where its standard error is read."""
+    """A handler, our end of its channel, and the pipe of its standard error."""
     ours, theirs = socket.socketpair()
     read, write = os.pipe()
     try:
@@ -199,7 +200,8 @@ def clear_after_dead(spool: str) -> None:
 
 
 def _lives(pid: int) -> bool:
-    """One that nobody has waited for yet, as in a container whose first process does not, lives no more."""
+    """A process that nobody has waited for yet, as in a container whose first process does not, does not
+    live."""
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -207,24 +209,24 @@ def _lives(pid: int) -> bool:
 
 
 def _remove_emptied(folder: Path) -> None:
-    """A handler in its cage may remove what is in its folder, and not the folder."""
+    """A handler in its cage may remove the files in its folder, but not the folder."""
     try:
         folder.rmdir()
     except OSError:
-        pass  # it is gone, or something waits in it for its storage
+        pass  # it is gone, or something in it waits for its storage
 
 
 def _is_held(folder: Path) -> bool:
     try:
         return is_held(folder)
     except OSError:
-        return True  # somebody else's
+        return True  # another user's
 
 
 def _clear_after(pid: int, spool: str) -> None:
-    """Removes what a handler that was killed could not: the files of its browser."""
+    """Removes the files of a killed handler's browser, which it could not remove itself."""
     found = Path(tempfile.gettempdir()).glob(f"{scratch.temporary_prefix(pid)}*")
-    # Another worker that shares the temporary folder, in a container of its own, has the same process ids.
+    # A worker in another container that shares the temporary folder has the same process ids.
     temporary = [folder for folder in found if not _is_held(folder)]
     deadline = time.monotonic() + _CLEAR_WITHIN_S
     for folder in (scratch.browser_folder(spool, pid), *temporary):

@@ -20,11 +20,11 @@ from openegress.worker.unreported import Unreported
 _log = structlog.get_logger(__name__)
 
 _BACKOFF = Backoff(first_s=0.2, ceiling_s=5.0)
-"""Between attempts while IOInfo cannot be reached."""
+"""Pauses between attempts while IOInfo cannot be reached."""
 _WARN_AT = (1, 6)
-"""Failed attempts that are logged: the first one, and one after a long time."""
+"""Which failed attempts are logged: the first one, and one after a long time."""
 _LAST_ATTEMPTS = 4
-"""Attempts of a worker that has to end now: some seconds."""
+"""Attempts when the worker has to end now: some seconds."""
 COUNT_EVERY_S = 5.0
 """Between two reports of the numbers of images and segments. With a hundred recordings, a worker writes to
 its store twenty times a second."""
@@ -81,7 +81,7 @@ class Record:
             self._change(last)
 
     def add_part(self, part: EgressInfo) -> None:
-        """What has become of a part that another worker has recorded before."""
+        """The result of a part that another worker recorded before."""
         self._earlier = part_records.with_part(self._earlier, part)
         self._change(transitions.apply(self._last, Noticed(""), time.time_ns()))
 
@@ -152,7 +152,7 @@ class Record:
             try:
                 await self._count(self.info)
             except EgressError as error:
-                _log.debug("count not taken", egress_id=self.info.egress_id, error=error.text)
+                _log.debug("count not accepted", egress_id=self.info.egress_id, error=error.text)
                 self._count_at_s = time.monotonic() + COUNT_AGAIN_S
             else:
                 self._counted = now

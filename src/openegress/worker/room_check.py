@@ -1,5 +1,5 @@
-"""Whether the room of a recording is still on when another handler is to go on with it: who joins a room that
-is over begins another meeting."""
+"""Checks that the room of a recording still exists before another handler continues: joining a room that is
+over would begin another meeting."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,20 +12,21 @@ from openegress.core.plan import Plan
 _log = structlog.get_logger(__name__)
 
 FindRoom = Callable[[str], Awaitable[str | None]]
-"""The id of a room by its name; None: there is no such room. Raises EgressError."""
+"""The id of a room by its name; None if the room does not exist. Raises EgressError."""
 
 _ATTEMPTS = 5
 _PAUSE_S = 1.0
-"""A LiveKit server that starts again with its recorder is there after a few seconds, and has no rooms."""
+"""A LiveKit server that restarts together with its recorder is up after a few seconds, and has no rooms
+yet."""
 
 
 class RoomCheck:
     def __init__(self, find: FindRoom | None = None) -> None:
-        """None: nobody can be asked, and what is recorded is in no room."""
+        """None: there is no server to ask, and the recordings are not of rooms."""
         self._find = find
 
     async def is_on(self, plan: Plan) -> bool:
-        """No also where nobody can say. Never raises."""
+        """False also if the server does not answer. Never raises."""
         if not plan.room_name:
             return True
         if self._find is None:
@@ -34,7 +35,9 @@ class RoomCheck:
             try:
                 found = await self._find(plan.room_name)
             except EgressError as error:
-                _log.warning("cannot ask whether a room is on", room=plan.room_name, error=error.text)
+                _log.warning(
+                    "cannot check whether a room still exists", room=plan.room_name, error=error.text
+                )
                 if attempt < _ATTEMPTS:
                     await asyncio.sleep(_PAUSE_S)
                 continue

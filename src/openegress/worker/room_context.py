@@ -1,4 +1,4 @@
-"""What the server adds to a request, with what the metadata of its room say."""
+"""What the server adds to a request, including the metadata of its room."""
 
 from dataclasses import replace
 
@@ -12,12 +12,12 @@ from openegress.worker.config import WorkerConfig
 
 _log = structlog.get_logger(__name__)
 
-UNREAD = "the room's metadata could not be read: options in them, if any, are not taken"
+UNREAD = "the room's metadata could not be read: its options, if any, are ignored"
 
 
 async def context_of(request: StartEgressRequest, config: WorkerConfig) -> tuple[Context, tuple[str, ...]]:
-    """And what the caller is to be told. A room that cannot be asked for is recorded without its options:
-    who joins it next will say what is wrong with its server."""
+    """The context, and notices for the caller. If the server cannot be asked for a room, it is recorded
+    without the room's options: the recorder's own join will report what is wrong with the server."""
     context = config.context()
     room_name = room_of(request)
     if not room_name:

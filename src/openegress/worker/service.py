@@ -45,18 +45,18 @@ from openegress.worker.takeovers import Takeovers
 from openegress.worker.worker_records import WorkerRecords
 
 Check = Callable[[], Awaitable[str | None]]
-"""Why something has stopped; None: it runs."""
+"""Why a task has stopped; None: it runs."""
 
 _log = structlog.get_logger(__name__)
 
 _START_LIMIT_S = 25.0
-"""For a start until its launch: the lease it begins with lasts 30 s, and is not renewed before."""
+"""For a start until its launch: its first lease lasts 30 s, and is not renewed before the launch."""
 _ANSWER_S = 0.5
-"""For an answer on its way back: who asked must not have turned to another worker by then."""
+"""For an answer on its way back: the caller must not have turned to another worker by then."""
 
 
 class WorkerService:
-    """Starts egresses that it is asked for and has room for; answers for those that run here."""
+    """Starts the egresses that it is asked for and has capacity for; answers for those that run here."""
 
     def __init__(
         self,
@@ -97,12 +97,12 @@ class WorkerService:
         )
 
     def alive(self) -> dict[str, Check]:
-        """The tasks that have to run as long as it is open."""
+        """The tasks that must run as long as it is open."""
         found = {"tenures": self._records.tenures, "takeovers": self._takeovers}
         return {name: each.stopped for name, each in found.items() if each is not None}
 
     async def open(self) -> None:
-        """Takes requests from here on."""
+        """Takes requests from now on."""
         if self._records.tenures is not None:
             self._records.tenures.start()
         self._registrations = [
@@ -121,8 +121,8 @@ class WorkerService:
     def adopt(self, spool: Path, *, shared: bool = False) -> None:
         """Finishes what an earlier life of this worker left; each ends as a FAILED egress with its files.
 
-        `shared`: a service with the same folders may run, or be started later. What it has not reported is
-        left to it.
+        `shared`: a service with the same folders may run, or start later. Whatever that service has not
+        reported is left to it.
         """
         if not shared:
             self._records.repeat_left()
@@ -144,16 +144,17 @@ class WorkerService:
 
     @property
     def held_paths(self) -> Paths:
-        """Which clips ask too."""
+        """Clips ask for them too."""
         return self._paths
 
     def egress_ids(self) -> Collection[str]:
-        """What this worker answers for: what runs here, and what waits to be recovered."""
+        """The egresses that this worker answers for: those that run here, and those that wait to be
+        recovered."""
         waiting = self._adoption.waiting if self._adoption is not None else ()
         return {*waiting, *(job.plan.egress_id for job in self._supervisor)}
 
     def paths(self) -> Collection[str]:
-        """What the egresses of this worker write to."""
+        """The paths that the egresses of this worker write to."""
         return self._paths.held()
 
     def _is_over(self, egress_id: str) -> bool:
@@ -181,7 +182,7 @@ class WorkerService:
         self._supervisor.go_on(left.plan, left.kind.value, record, claim, has_begun=has_begun)
         self._records.show(record.info)
         self._on_start()
-        _log.warning("a recording goes on that an earlier worker began", egress_id=egress_id)
+        _log.warning("continuing a recording of an earlier worker", egress_id=egress_id)
 
     async def _is_ours(self, left: Leftover) -> bool:
         tenures = self._records.tenures
@@ -192,7 +193,7 @@ class WorkerService:
         return not await tenures.is_taken(left.plan)
 
     async def lose(self, egress_id: str) -> None:
-        """Another worker has taken an egress over: nobody asks for it here any more."""
+        """Another worker has taken the egress over: nobody asks for it here any more."""
         await self._calls.close(egress_id)
 
     async def _take_over(self, claimed: Claimed, info: EgressInfo) -> None:
@@ -228,8 +229,9 @@ class WorkerService:
         self._on_start()
 
     async def give_up_ended(self, egress_ids: Collection[str]) -> None:
-        """After this worker was out of reach: others may have ended these, and clients cannot stop them any
-        more. They are stopped and stored. Raises EgressError when nobody can say."""
+        """Call it after this worker was out of reach. Others may have ended these egresses, and clients can
+        no longer stop them: they are stopped and stored. Raises EgressError if the record keeper does not
+        answer."""
         jobs = {one: job for one in egress_ids if (job := self._supervisor.get(one)) is not None}
         for egress_id in jobs:
             self._records.keeper.doubt(egress_id)
@@ -240,7 +242,7 @@ class WorkerService:
                 job.stop(EndReason.KILLED)
 
     async def drain(self) -> None:
-        """Takes no further request; returns when the last egress has ended by itself."""
+        """Takes no more requests; returns when the last egress has ended by itself."""
         self._draining = True
         for each in (self._adoption, self._takeovers):
             if each is not None:
@@ -268,13 +270,13 @@ class WorkerService:
         return self._config.limits
 
     def would_admit(self, kind: RequestKind, plan: Plan | None = None) -> EgressError | None:
-        """None: there is room for one more of this kind; with a plan, for this very one."""
+        """None: there is room for one more of this kind or, if given, for this plan."""
         if self._draining:
             return EgressError(Code.UNAVAILABLE, "server is shutting down", fault=Fault.SERVICE)
         return self._capacity.refusal(kind, plan)
 
     def refuses_part(self, plan: Plan) -> EgressError | None:
-        """Why nobody here can go on with the egress of another worker; None: this worker can."""
+        """Why no worker here can continue another worker's egress; None: this worker can."""
         if not has_place(plan, self._config.context().storage):
             return _no_place()
         return self.would_admit(kind_of(plan), plan)
@@ -294,7 +296,7 @@ class WorkerService:
         try:
             plan = plan_of(request, self._config.context())
         except EgressError:
-            return 1.0  # waiting for room would not help it
+            return 1.0  # waiting for capacity would not help
         return self.would_admit(kind, plan) or 1.0
 
     async def _start(self, request: StartEgressRequest) -> EgressInfo:
@@ -315,7 +317,7 @@ class WorkerService:
         try:
             async with asyncio.timeout(_time_left_s()):
                 await self._starter.prepare(attempt)
-            # Nothing is awaited between the end of that time and the launch: who asked still waits.
+            # Nothing is awaited between this point and the launch: the caller still waits.
             return self._launch(attempt)
         except BaseException as error:
             raise await self._starter.take_back(attempt, error) from error
@@ -333,7 +335,7 @@ class WorkerService:
         self._on_start()
         _log.info("egress starts", egress_id=egress_id, kind=attempt.kind.value)
         for notice in attempt.plan.notices:
-            _log.warning("request is carried out otherwise", egress_id=egress_id, notice=notice)
+            _log.warning("request is not carried out as written", egress_id=egress_id, notice=notice)
         return info
 
     async def forget(self, job: Job) -> None:
@@ -343,7 +345,7 @@ class WorkerService:
 
 
 def _time_left_s() -> float:
-    """For a start, by the expiry of its request: who asked turns to another worker after that."""
+    """For a start, by the expiry of its request: after that, the caller turns to another worker."""
     request = incoming.get(None)
     if request is None:
         return _START_LIMIT_S

@@ -1,4 +1,4 @@
-"""A handler that waits for whatever is asked for next, and needs no browser."""
+"""A handler that waits for the next request, and needs no browser."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,31 +10,31 @@ from openegress.worker.process import HandlerProcess
 _log = structlog.get_logger(__name__)
 
 _PAUSE_S = 1.0
-"""After one was taken: what is under way then has the machine to itself."""
+"""The pause after one was taken: the start in progress then has the machine to itself."""
 
 
 class Spare:
-    """A fork, and what a new process has to do before it reads its orders, take 28 ms; one that waits takes
-    4 MiB."""
+    """A fork, and what a new process does before it reads its orders, take 28 ms; a waiting one takes 4
+    MiB."""
 
     def __init__(self, make: Callable[[], Awaitable[HandlerProcess]]) -> None:
-        """`make` raises OSError when the machine has no room for a process."""
+        """`make` raises OSError when the machine cannot start a process."""
         self._make = make
         self._waiting: HandlerProcess | None = None
         self._taken = asyncio.Event()
         self._dead: list[HandlerProcess] = []
-        """Died while they waited; the keeper sees to what they left."""
+        """Handlers that died while they waited; the keeper cleans up after them."""
         self._keeper: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         self._keeper = asyncio.create_task(self._keep(), name="spare handler")
 
     def take(self) -> HandlerProcess | None:
-        """None: there is none now."""
+        """None if there is none now."""
         self._taken.set()
         handler, self._waiting = self._waiting, None
         if handler is not None and not handler.alive:
-            _log.warning("a waiting handler had died", ended=handler.ended)
+            _log.warning("a waiting handler has died", ended=handler.ended)
             self._dead.append(handler)
             return None
         return handler
@@ -64,5 +64,5 @@ class Spare:
         try:
             self._waiting = await self._make()
         except OSError as error:
-            # Whoever asks next has one made, and another try comes after that.
-            _log.warning("no handler waits", error=str(error))
+            # The next request makes its own handler, and another try comes after that.
+            _log.warning("no handler is waiting", error=str(error))

@@ -1,4 +1,4 @@
-"""What a start takes before its launch: leases, paths, storage, topics, a record."""
+"""What a start needs before its launch: leases, paths, storage, topics, a record."""
 
 import time
 from dataclasses import dataclass, replace
@@ -29,20 +29,20 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class StartAttempt:
-    """A start on its way to the launch."""
+    """A start that is not launched yet."""
 
     request: StartEgressRequest
     plan: Plan
     kind: RequestKind
     info: EgressInfo
     context: Context
-    """By which the plan was made."""
+    """The context of the plan."""
     has_lease: bool = False
     may_be_on_record: bool = False
 
 
 class Starter:
-    """Prepares a start, or takes one back that came to nothing."""
+    """Prepares a start, or takes back one that failed."""
 
     def __init__(
         self,
@@ -61,11 +61,11 @@ class Starter:
         self._calls = calls
 
     async def prepare(self, attempt: StartAttempt) -> None:
-        """All that may fail or take long. The record comes last: only a crash leaves one without a job.
-        Raises EgressError."""
+        """Does everything that may fail or take long. The record comes last, so only a crash leaves a record
+        without a job. Raises EgressError."""
         egress_id = attempt.plan.egress_id
         if not await self._leases.egresses.take(self._worker_id, egress_id):
-            # Asked twice, as the first answer did not come in time: the other worker is at it.
+            # A repeated request, as the first answer came too late: the other worker is starting it.
             raise EgressError(Code.ALREADY_EXISTS, "egress already exists")
         attempt.has_lease = True
         await self._claim_paths(attempt)
@@ -75,7 +75,7 @@ class Starter:
         await self._records.keeper.create(attempt.info)
 
     async def _claim_paths(self, attempt: StartAttempt) -> None:
-        """Gives other names to what would meet another recording's. Raises EgressError."""
+        """Renames paths that would collide with another recording's. Raises EgressError."""
         taken = await self._paths.claim(attempt.plan)
         if taken is None:
             return
@@ -88,28 +88,28 @@ class Starter:
         attempt.info = initial(attempt.request, plan, time.time_ns())
 
     async def claim_names(self, plan: Plan, told: ClaimNames) -> str:
-        """Of an egress that runs, once its room has told what its names are. Returns what goes behind them.
-        Raises EgressError."""
+        """For a running egress, once its room has filled its names. Returns their suffix. Raises
+        EgressError."""
         own = [plan.egress_id] if self._config.same_path is Distinct.ALL else []
         return await self._paths.claim_filled(plan, told, ["", *own])
 
     async def take_back(self, attempt: StartAttempt, error: BaseException) -> BaseException:
-        """Takes a start back that came to nothing; returns what to say of it."""
+        """Takes back a start that failed; returns the error to report."""
         egress_id = attempt.plan.egress_id
         await self._paths.release(egress_id)
         await self._calls.close(egress_id)
         refused = isinstance(error, EgressError) and error.code is not Code.DEADLINE_EXCEEDED
         if attempt.may_be_on_record and not refused:
-            # Its lease is left to run out: an egress that has failed must not be started by a second call.
+            # Its lease is left to expire: a second call must not start an egress that has failed.
             text = f"{Phase.ADMISSION}: the record keeper did not answer in time: the start was given up"
             self._records.repeat(transitions.ended_by_crash(attempt.info, text, time.time_ns()))
-            failed = EgressError(Code.INTERNAL, text, fault=Fault.SERVICE)  # a code that is not asked again
+            failed = EgressError(Code.INTERNAL, text, fault=Fault.SERVICE)  # a code that callers do not retry
             return failed if isinstance(error, TimeoutError | EgressError) else error
         if attempt.has_lease:
             try:
                 await self._leases.egresses.release([egress_id])
             except EgressError as away:
-                _log.warning("a lease is left to run out", egress_id=egress_id, error=away.text)
+                _log.warning("cannot release a lease: it expires later", egress_id=egress_id, error=away.text)
         if isinstance(error, TimeoutError):
             return EgressError(
                 Code.DEADLINE_EXCEEDED,

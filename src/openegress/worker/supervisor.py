@@ -24,7 +24,7 @@ _log = structlog.get_logger(__name__)
 _handler_log = structlog.get_logger("openegress.handler")
 
 _OUR_FIELDS = frozenset({"event", "level", "logger", "timestamp"})
-"""Of every line of the log; what a handler calls the same (the level of a page's console) is renamed."""
+"""Keys of every log line; a handler's fields with these names are renamed (a page's console has a level)."""
 
 OnEnd = Callable[[Job], None]
 KeysOf = Callable[[str], JobKeys]
@@ -45,8 +45,7 @@ class Supervisor:
         rooms: RoomCheck | None = None,
         seal: Seal | None = None,
     ) -> None:
-        """`rooms`: None where recordings are of no room. `seal`: None where nobody comes after
-        this worker."""
+        """`rooms` is None if recordings are not of rooms. `seal` is None if no later worker continues."""
         self._pool = pool
         self._keys_of = keys_of
         self._turns = turns or ComposeTurns(1)
@@ -76,8 +75,8 @@ class Supervisor:
         return job
 
     def go_on(self, plan: Plan, kind: str, record: Record, claim_names: OnNames, *, has_begun: bool) -> Job:
-        """As launch(), with a recording that an earlier life of this worker began. `has_begun`: of its part
-        there is something to go on with."""
+        """As launch(), with a recording that an earlier life of this worker began. `has_begun`: its part has
+        something to continue."""
         job = self._job(plan, kind, record, None if has_begun else claim_names)
         begun = BegunAt.HERE if has_begun else BegunAt.ELSEWHERE_LEFT
         self._start(job, job.run(self._spawns(plan), begun))
@@ -100,7 +99,8 @@ class Supervisor:
         return Spawns(lambda: self._pool.take(plan), self._pool.spawn, self._rooms.is_on)
 
     def recover(self, plan: Plan, kind: str, record: Record, text: str, *, had_ended: bool = False) -> Job:
-        """Finishes what an earlier life of this worker left of an egress; it ends as FAILED with `text`."""
+        """Finishes what an earlier life of this worker left of an egress, which ends as FAILED with
+        `text`."""
         supplies = Supplies(turns=self._turns)
         job = Job(plan, kind, record, self._on_log, self._on_aside, supplies, had_ended=had_ended)
         self._start(job, job.finish_left(self._pool.spawn, text))
@@ -111,13 +111,13 @@ class Supervisor:
             job.stop(reason)
 
     def leave_all(self) -> None:
-        """The recordings that the next life of this worker goes on with."""
+        """Leaves the recordings that the next life of this worker continues."""
         for job in self:
             if job.leave():
-                _log.warning("a recording is left to the next start", egress_id=job.plan.egress_id)
+                _log.warning("the next start will continue a recording", egress_id=job.plan.egress_id)
 
     async def wait(self, egress_id: str, timeout_s: float) -> bool:
-        """Whether an egress has ended, after as long as that takes or `timeout_s`."""
+        """Whether an egress has ended; waits for that, at most `timeout_s`."""
         task = self._tasks.get(egress_id)
         return task is None or bool((await asyncio.wait([task], timeout=timeout_s))[0])
 

@@ -1,4 +1,4 @@
-"""Finds egresses whose worker is lost, and goes on with those that there is room for here."""
+"""Finds egresses whose worker is lost, and continues those that this worker has capacity for."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -18,12 +18,13 @@ _log = structlog.get_logger(__name__)
 
 LOOK_S = 1.0
 DEAF_S = 3.0
-"""Between two looks: a Redis that stood still for so long has heard of nobody either."""
+"""Between two looks: if Redis stood still this long, it has heard from no worker."""
 
 
 class Takeovers(BackgroundTask):
-    """From start() to close(). After its own start, and after Redis could not be reached or stood still, it
-    first waits as long as a worker may be silent: the others could not be heard meanwhile either."""
+    """Runs from start() to close(). After its own start, and after Redis could not be reached or stood still,
+    it first waits as long as a worker may be silent: the other workers could not be heard meanwhile
+    either."""
 
     def __init__(
         self,
@@ -34,8 +35,8 @@ class Takeovers(BackgroundTask):
         begin: Callable[[Claimed, EgressInfo], Awaitable[None]],
         hesitation_s: Callable[[], float],
     ) -> None:
-        """`is_busy` tells of egresses that run here, `refusal` why one cannot be gone on with here. `begin`
-        starts a part of one, whose record it gets; it may raise EgressError, and others may claim it then."""
+        """`is_busy` says which egresses run here, `refusal` why one cannot continue here. `begin` starts a
+        part of an egress from its record. If it raises EgressError, other workers may claim the egress."""
         super().__init__("takeovers")
         self._handovers = handovers
         self._keeper = keeper
@@ -49,11 +50,12 @@ class Takeovers(BackgroundTask):
         self._refused: set[str] = set()
 
     def look_in(self, spool: Path) -> None:
-        """Where parts of an egress that still wait for their storage keep it here. Before start()."""
+        """Parts of an egress in this folder, which still wait for their storage, keep the egress here. Call
+        it before start()."""
         self._spool = spool
 
     async def look(self) -> None:
-        """Claims what is lost and can be gone on with here. Raises EgressError."""
+        """Claims lost egresses that can continue here. Raises EgressError."""
         try:
             lost = await self._handovers.lost()
         except EgressError:
@@ -74,14 +76,14 @@ class Takeovers(BackgroundTask):
             try:
                 await self._try(egress_id)
             except EgressError as error:
-                _log.warning("a lost egress is not taken over", egress_id=egress_id, error=error.text)
+                _log.warning("cannot take over a lost egress", egress_id=egress_id, error=error.text)
             except Exception:
-                # What another worker offers must not keep this one from all others.
-                _log.exception("a lost egress is not taken over", egress_id=egress_id)
+                # A bad offer of another worker must not keep this one from all others.
+                _log.exception("cannot take over a lost egress", egress_id=egress_id)
         self._looked_at_s = asyncio.get_running_loop().time()
 
     async def _is_ours(self, egress_id: str) -> bool:
-        """It runs here, or a part of it waits in the spool for its storage."""
+        """It runs here, or a part of it in the spool waits for its storage."""
         if self._is_busy(egress_id):
             return True
         return self._spool is not None and await asyncio.to_thread(has_journal, self._spool / egress_id)
@@ -92,7 +94,9 @@ class Takeovers(BackgroundTask):
             return
         if (refusal := self._refusal(offer.plan)) is not None:
             if egress_id not in self._refused:
-                _log.warning("a lost egress is left to others", egress_id=egress_id, error=refusal.message)
+                _log.warning(
+                    "leaving a lost egress to other workers", egress_id=egress_id, error=refusal.message
+                )
             self._refused.add(egress_id)
             return
         info = await self._keeper.get(egress_id)
@@ -112,8 +116,8 @@ class Takeovers(BackgroundTask):
                 away = False
             except EgressError as error:
                 if not away:
-                    _log.warning("lost egresses are not taken over for now", error=error.text)
+                    _log.warning("cannot take over lost egresses for now", error=error.text)
                 away = True
             except Exception:
-                _log.exception("a look for lost egresses failed")
+                _log.exception("looking for lost egresses failed")
             await asyncio.sleep(LOOK_S)

@@ -1,4 +1,4 @@
-"""What this worker records of those egresses that another one goes on with when it is lost."""
+"""The egresses that this worker records and that another worker continues if this one is lost."""
 
 import asyncio
 import time
@@ -26,7 +26,7 @@ _log = structlog.get_logger(__name__)
 
 BEAT_S = 1.5
 SURE_S = TENURE_S - 2 * BEAT_S
-"""So long after a beat nobody else can have an egress, with time for what is sent to arrive."""
+"""This long after a beat no other worker can have an egress; leaves time for messages to arrive."""
 _NOBODY_HAS_IT = frozenset({Code.UNAVAILABLE, Code.NOT_FOUND, Code.FAILED_PRECONDITION})
 
 
@@ -35,14 +35,15 @@ class _Held:
     job: Job
     number: int
     is_begun: bool
-    """What was offered says when this part began."""
+    """The offer says when this part began."""
     live: LiveState | None
-    """As it was offered."""
+    """The live state in the offer."""
     beat_at_s: float
 
 
 class Tenures(BackgroundTask):
-    """From start() to close(). The tenures of what still runs then run out, so that other workers notice."""
+    """Runs from start() to close(). After that, the tenures of what still runs expire, so that other workers
+    notice."""
 
     def __init__(
         self,
@@ -61,11 +62,12 @@ class Tenures(BackgroundTask):
         self._on_lost = on_lost
         self._held: dict[str, _Held] = {}
         self._offers: dict[str, HandoverOffer] = {}
-        """Of those that go on here, as they were when they began to."""
+        """Offers of egresses that run here, as they were when this worker began with them."""
 
     async def beat(self) -> None:
-        """Says what is recorded here, and learns what is no more to be. Raises EgressError (unavailable)."""
-        # First of all: the lease of each must not depend on what becomes of another.
+        """Reports what is recorded here, and learns what other workers have taken over. Raises EgressError
+        (unavailable)."""
+        # This comes first: the lease of each must not depend on the fate of another.
         await self._renew()
         going_on = {job.plan.egress_id: job for job in self._supervisor if job.goes_on}
         for egress_id, held in list(self._held.items()):
@@ -94,8 +96,8 @@ class Tenures(BackgroundTask):
                 await self._lose(egress_id, held.job)
 
     async def send(self, info: EgressInfo) -> None:
-        """Tells the keeper of an egress; of one that another worker has taken over, only what became of this
-        part of it. Raises EgressError; calling again is the way to try again."""
+        """Tells the record keeper about an egress. If another worker has taken it over, reports only the
+        result of this part. Raises EgressError; call it again to retry."""
         egress_id = info.egress_id
         held = self._held.get(egress_id)
         if held is not None and time.monotonic() - held.beat_at_s < SURE_S:
@@ -110,8 +112,8 @@ class Tenures(BackgroundTask):
             await self._add_part(info)
 
     async def _add_part(self, info: EgressInfo) -> None:
-        """To the worker that has the egress, as what that tells of it later counts; to the keeper once it
-        has ended. Raises EgressError."""
+        """Reports to the worker that has the egress, as its later reports count; to the record keeper once
+        the egress has ended. Raises EgressError."""
         try:
             await self._client.call(EgressHandler.ADD_PART, info, topic=info.egress_id)
         except EgressError as error:
@@ -120,7 +122,7 @@ class Tenures(BackgroundTask):
             await self._keeper.add_part(info)
 
     async def keep(self, plan: Plan) -> bool:
-        """Before this worker goes on with what an earlier life of it has recorded. False: another worker has
+        """Call it before this worker continues what an earlier life of it recorded. False: another worker has
         taken it over. Raises EgressError (unavailable)."""
         offer = await self._whole(plan)
         number = plan.part.number if plan.part is not None else 0
@@ -129,12 +131,12 @@ class Tenures(BackgroundTask):
         return await self._handovers.offer(offer, number)
 
     async def is_taken(self, plan: Plan) -> bool:
-        """Another worker has gone on with what this one has recorded. Raises EgressError (unavailable)."""
+        """Another worker has continued the recording of this one. Raises EgressError (unavailable)."""
         number = plan.part.number if plan.part is not None else 0
         return await self._handovers.standing(plan.egress_id, number) is not Holding.OURS
 
     async def _whole(self, plan: Plan) -> HandoverOffer | None:
-        """None: it is another part of an egress that nobody knows the whole of any more."""
+        """None: this is a later part of an egress whose whole plan is lost."""
         known = self._offers.get(plan.egress_id) or await self._handovers.look(plan.egress_id)
         if known is None and plan.part is None:
             known = HandoverOffer(plan)
@@ -160,8 +162,8 @@ class Tenures(BackgroundTask):
             await self._lose(egress_id, job)
 
     async def _lose(self, egress_id: str, job: Job) -> None:
-        _log.error("another worker has taken an egress over: its part here ends", egress_id=egress_id)
-        self._offers.pop(egress_id, None)  # should it come back to this worker, others will have added to it
+        _log.error("another worker has taken over an egress: its part here ends", egress_id=egress_id)
+        self._offers.pop(egress_id, None)  # if it comes back to this worker, others have added to it
         job.lose()
         await self._on_lost(egress_id)
 
@@ -173,7 +175,9 @@ class Tenures(BackgroundTask):
                 missed = False
             except EgressError as error:
                 if not missed:
-                    _log.warning("others may take over what is recorded here", error=error.message)
+                    _log.warning(
+                        "other workers may take over the recordings of this one", error=error.message
+                    )
                 missed = True
             except Exception:
                 _log.exception("a beat of tenures failed")
@@ -181,7 +185,7 @@ class Tenures(BackgroundTask):
 
 
 def _is_told(held: _Held) -> bool:
-    """What was offered is all that is known here."""
+    """The offer has everything that is known here."""
     return held.is_begun == (held.job.active_s is not None) and held.live is held.job.live
 
 

@@ -10,22 +10,22 @@ from livekit.protocol.egress import EgressInfo, EgressStatus
 from openegress.core import ipc
 
 LOG_BYTES = 256 * 1024
-"""Of each egress: some two thousand lines."""
+"""For each egress: some two thousand lines."""
 MOST = 500
-"""Egresses. Beyond that, the one that has been silent longest is forgotten."""
+"""The number of egresses. Beyond that, the one that has been silent longest is forgotten."""
 STATES = 100
 _VALUE_CHARS = 16_384
-"""The stacks of some thirty threads."""
+"""Room for the stacks of some thirty threads."""
 
 
 class Trace:
-    """Of one egress."""
+    """The trace of one egress."""
 
     def __init__(self) -> None:
         self.lines: deque[str] = deque()
         """JSON objects, oldest first."""
         self.left_out = 0
-        """Lines before the first."""
+        """The number of lines dropped before the first."""
         self.states: deque[dict[str, Any]] = deque(maxlen=STATES)
         self._bytes = 0
 
@@ -46,7 +46,7 @@ class Trace:
 
 
 class Traces:
-    """By egress id, from an egress' first word until it is taken."""
+    """By egress id, from an egress' first line until take()."""
 
     def __init__(self) -> None:
         self._traces: OrderedDict[str, Trace] = OrderedDict()

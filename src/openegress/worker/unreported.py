@@ -32,7 +32,7 @@ class Unreported:
                 os.fsync(file.fileno())
             unfinished.replace(path)
         except OSError as error:
-            _log.warning("an end is not kept for a restart", egress_id=info.egress_id, error=str(error))
+            _log.warning("cannot keep an end for a restart", egress_id=info.egress_id, error=str(error))
 
     def forget(self, egress_id: str) -> None:
         self._path(egress_id).unlink(missing_ok=True)
@@ -47,16 +47,15 @@ class Unreported:
             try:
                 info = EgressInfo.FromString(path.read_bytes())
             except OSError as error:
-                _log.error("a kept end cannot be read", path=str(path), error=str(error))
+                _log.error("cannot read a kept end", path=str(path), error=str(error))
                 continue
             except DecodeError:
                 info = EgressInfo()
             if self._path(info.egress_id) == path:
                 found.append(info)
             else:
-                # Damaged by the disk. As long as the file exists, the egress' recording would not be
-                # recovered.
-                _log.error("a kept end is damaged and thrown away", path=str(path))
+                # Damaged by the disk. While the file exists, the egress' recording would not be recovered.
+                _log.error("dropping a damaged kept end", path=str(path))
                 path.unlink(missing_ok=True)
         return found
 

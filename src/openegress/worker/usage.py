@@ -1,4 +1,4 @@
-"""What a recording takes of the machine: its handler and everything the handler started."""
+"""What a recording uses of the machine: its handler and everything the handler started."""
 
 import time
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class UsageMeter:
         self._before: dict[int, tuple[float, float]] = {}
 
     def measure(self, pids: dict[str, int]) -> dict[str, ProcessUsage]:
-        """`pids` maps a name to the root of its process tree; trees that are gone are left out."""
+        """`pids` maps a name to the root of its process tree; trees that have ended are left out."""
         now_s = time.monotonic()
         usage: dict[str, ProcessUsage] = {}
         seen: dict[int, tuple[float, float]] = {}
@@ -38,7 +38,7 @@ class UsageMeter:
 
 
 def _family(pid: int) -> list[psutil.Process]:
-    """A process and its descendants; empty when it is gone, or nothing can be read of it now."""
+    """A process and its descendants; empty if it has ended, or nothing can be read of it now."""
     try:
         root = psutil.Process(pid)
         return [root, *root.children(recursive=True)]
@@ -47,8 +47,8 @@ def _family(pid: int) -> list[psutil.Process]:
 
 
 def _tree(pid: int) -> tuple[float, int] | None:
-    """(CPU seconds, RSS bytes) of a process and its descendants; None when it is gone, or cannot be read now
-    (no descriptor is free for /proc)."""
+    """(CPU seconds, RSS bytes) of a process and its descendants; None if it has ended, or cannot be read now
+    (no free descriptor for /proc)."""
     family = _family(pid)
     if not family:
         return None
@@ -60,39 +60,39 @@ def _tree(pid: int) -> tuple[float, int] | None:
                 busy_s += times.user + times.system
                 rss_bytes += process.memory_info().rss
         except (psutil.Error, OSError):
-            continue  # as one that ended between listing and reading
+            continue  # like one that ended between listing and reading
     return busy_s, rss_bytes
 
 
 def spent_s(pid: int) -> float:
-    """CPU seconds of a process and of all that it started, ended or not; 0 when it is gone."""
+    """CPU seconds of a process and of all processes that it started, ended or not; 0 if it has ended."""
     seconds = 0.0
     for process in _family(pid):
         try:
-            seconds += sum(process.cpu_times()[:4])  # its own, and of its children that it has waited for
+            seconds += sum(process.cpu_times()[:4])  # its own, and those of children that it has waited for
         except (psutil.Error, OSError):
             continue
     return seconds
 
 
 class Spending:
-    """Cores an egress has taken over its life."""
+    """The cores that an egress has used over its life."""
 
     def __init__(self) -> None:
         self._most: dict[str, float] = {}
         self._ended: dict[str, tuple[float, float]] = {}
 
     def see(self, usage: dict[str, ProcessUsage]) -> None:
-        """What each took since the look before."""
+        """What each process used since the previous look."""
         for name, one in usage.items():
             self._most[name] = max(one.cores, self._most.get(name, 0.0))
 
     def end(self, name: str, busy_s: float, elapsed_s: float) -> None:
-        """Its process is about to go."""
+        """Its process is about to end."""
         mean = busy_s / elapsed_s if elapsed_s > 0 else 0.0
         self._ended[name] = mean, max(mean, self._most.pop(name, 0.0))
 
     def take(self, name: str) -> tuple[float, float] | None:
-        """(mean, most); None where no process was seen to its end."""
+        """(mean, maximum); None if no process was measured to its end."""
         self._most.pop(name, None)
         return self._ended.pop(name, None)

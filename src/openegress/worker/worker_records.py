@@ -1,4 +1,4 @@
-"""The records of all egresses of this worker, and ends that nobody has taken yet."""
+"""The records of all egresses of this worker, and ends that are not yet accepted."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from openegress.worker.unreported import Unreported
 
 
 class WorkerRecords:
-    """Makes records, each for the job that owns it from then on; owns those that only repeat an end."""
+    """Makes records, each owned by its job from then on. Owns those that only repeat an end."""
 
     def __init__(
         self,
@@ -26,8 +26,8 @@ class WorkerRecords:
         on_info: Callable[[EgressInfo], None] | None = None,
         tenures: Tenures | None = None,
     ) -> None:
-        """`on_info` is called with each change of a record. `tenures`: None where no other worker takes over
-        what is recorded here."""
+        """`on_info` is called at each change of a record. `tenures` is None if no other worker takes over
+        recordings."""
         self.keeper = keeper
         self.tenures = tenures
         self._unreported = unreported
@@ -35,7 +35,7 @@ class WorkerRecords:
         self._repeating: list[Record] = []
 
     def of_start(self, plan: Plan, info: EgressInfo) -> Record:
-        """`info` is the record of an egress as it was told last, whether or not it has the part of `plan`."""
+        """`info` is the last reported record of an egress, with or without the part of `plan`."""
         earlier, last = _parts_of(plan, info)
         return Record(last, self._sender(plan), self._unreported, self._on_info, self.keeper.count, earlier)
 
@@ -50,22 +50,22 @@ class WorkerRecords:
         return self.tenures.send if self.tenures is not None and plan.resumes else self.keeper.update
 
     def show(self, info: EgressInfo) -> None:
-        """A new record, to whoever watches."""
+        """Shows a new record to everyone who watches."""
         if self._on_info is not None:
             with beside("watching a record"):
                 self._on_info(info)
 
     def is_repeating(self, egress_id: str) -> bool:
-        """Its end has yet to be taken."""
+        """Its end is not yet accepted."""
         return self._unreported.keeps(egress_id)
 
     def repeat(self, info: EgressInfo) -> None:
-        """Tells the keeper of an end until it takes it, in a later life of this worker too."""
+        """Reports an end to the record keeper until it is accepted, in a later life of this worker too."""
         self._unreported.keep(info)
         self._repeat(info)
 
     def repeat_left(self) -> None:
-        """The ends that an earlier life of this worker could not tell."""
+        """The ends that an earlier life of this worker could not report."""
         for info in self._unreported.all():
             self._repeat(info)
 
@@ -84,7 +84,7 @@ class WorkerRecords:
 
 
 def _parts_of(plan: Plan, info: EgressInfo) -> tuple[EgressInfo | None, EgressInfo]:
-    """(what earlier parts have, the record of this one)."""
+    """(the results of earlier parts, the record of this one)."""
     if plan.part is None:
         return None, info
     own, lost_at_ns = initial(StartEgressRequest(egress_id=plan.egress_id), plan, 0), plan.part.lost_at_ns

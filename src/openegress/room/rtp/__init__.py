@@ -1,1 +1,1 @@
-"""From RTP packets to complete encoded frames, and the RTCP that requests missing packets."""
+"""Turns RTP packets into complete encoded frames, and writes the RTCP that requests missing packets."""

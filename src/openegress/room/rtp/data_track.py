@@ -13,9 +13,9 @@ import struct
 from dataclasses import dataclass, field
 
 MOST_FRAME_BYTES = 256 * 1024
-"""As of a message of a data channel: a stranger decides how many packets a frame has."""
+"""The same limit as for a message of a data channel: a stranger decides how many packets a frame has."""
 MOST_OPEN = 64
-"""Tracks of which a frame is gathered."""
+"""Tracks whose frames are gathered at a time."""
 
 _HEADER = struct.Struct("!BBHHHI")
 _START, _FINAL, _EXTENDED = 0x10, 0x08, 0x04
@@ -32,7 +32,7 @@ class DataTrackPacket:
 
 
 def parse(data: bytes) -> DataTrackPacket | None:
-    """None: it is none, or of a version that is not known."""
+    """None: it is not such a packet, or has an unknown version."""
     if len(data) < _HEADER.size:
         return None
     flags, _, handle, sequence, frame, _ = _HEADER.unpack_from(data)
@@ -51,20 +51,20 @@ def parse(data: bytes) -> DataTrackPacket | None:
 @dataclass(slots=True)
 class _Gathering:
     packet: DataTrackPacket
-    """The last one."""
+    """Whether it is the last of its frame."""
     parts: list[bytes] = field(default_factory=list)
     size_bytes: int = 0
 
 
 class DataFrames:
-    """Gathers frames out of packets. None is sent again: of a frame that misses one nothing is kept."""
+    """Gathers frames from packets. No packet is sent again: a frame that misses one is dropped."""
 
     def __init__(self) -> None:
         self._open: dict[int, _Gathering] = {}
         """By handle."""
 
     def take(self, packet: DataTrackPacket) -> bytes | None:
-        """A whole frame, once its last packet is there."""
+        """Returns a complete frame once its last packet has arrived."""
         if packet.is_start:
             self._begin(packet)
         gathering = self._open.get(packet.handle)

@@ -16,11 +16,11 @@ BLANK_SIDE = 8
 """LiveKit ends a track with pictures of 2x2 or 8x8."""
 MAX_FRAME_PACKETS = 4000
 MOST_PREFIX_BYTES = 16 * 1024
-"""Of parameter sets before a picture: a sender may give each a unit of its own."""
+"""Bytes of parameter sets before a picture: a sender may send each in a separate unit."""
 
 HELD_FOR_NS = 2 * S
-"""How long a picture waits for its key: after that, a new key frame arrives sooner than everything that waits
-is decoded."""
+"""How long a picture waits for its key: after that, a new key frame arrives before all waiting pictures could
+be decoded."""
 MOST_HELD_BYTES = 4 * 1024 * 1024
 
 
@@ -31,10 +31,10 @@ class PictureTaker(Protocol):
         """A picture that can be decoded; `arrival_ns` is that of its first packet."""
 
     def on_first_key_frame(self, codec: VideoCodec, unit: AccessUnit) -> None:
-        """Before on_unit(), once for each codec."""
+        """Called before on_unit(), once for each codec."""
 
     def on_blank(self) -> None:
-        """The server has put a picture of its own behind the last one of a track that was muted or has
+        """The server has added a picture of its own after the last one of a track that was muted or has
         ended."""
 
     def on_unusable(self, now_ns: int) -> None:
@@ -52,24 +52,24 @@ class _State(Enum):
     """What the next picture must be."""
 
     AWAITS_KEY = auto()
-    """A key frame."""
+    """A key frame is needed."""
     DECODABLE = auto()
-    """Any picture."""
+    """Any picture can be used."""
     BLANK = auto()
-    """A key frame. Any other picture is the server's own."""
+    """A key frame is needed. Any other picture is the server's own."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Gathered:
-    """A frame's packets."""
+    """The packets of a frame."""
 
     timestamp: int
     payloads: list[bytes]
     first_arrival_ns: int
     at_ns: int
-    """When it was gathered."""
+    """When it was complete."""
     is_broken: bool
-    """Some are lost."""
+    """Some packets are lost."""
 
     @property
     def size_bytes(self) -> int:
@@ -84,7 +84,7 @@ class FrameAssembler:
         self._taker = taker
         self._codec: VideoCodec | None = None
         self._payloads: list[bytes] = []
-        """Of the frame being gathered."""
+        """The packets of the frame being gathered."""
         self._first_arrival_ns = 0
         self._timestamp = -1
         self._is_broken = False
@@ -99,7 +99,7 @@ class FrameAssembler:
         self._held_bytes = 0
 
     def restart(self) -> None:
-        """What comes from now on is unrelated to what came before."""
+        """Packets from now on are unrelated to earlier ones."""
         self._payloads = []
         self._held.clear()
         self._held_bytes = 0
@@ -108,7 +108,7 @@ class FrameAssembler:
         self._prefix = None
 
     def switch(self, codec: VideoCodec | None) -> None:
-        """The packets from here on are of another codec; None: of sound."""
+        """The packets from here on have another codec; None: sound."""
         self._codec = codec
         self._payloads = []
         self._held.clear()
@@ -140,7 +140,7 @@ class FrameAssembler:
             self._finish(now_ns)
 
     def retry(self, now_ns: int) -> None:
-        """Tries again what waits for a key, as it may have arrived."""
+        """Retries the frames that wait for a key, as it may have arrived."""
         while self._held:
             gathered = self._held.popleft()
             if not self._open(gathered, now_ns):
@@ -160,7 +160,7 @@ class FrameAssembler:
     def _open(self, gathered: _Gathered, now_ns: int) -> bool:
         """False: it waits for its key."""
         if gathered.is_broken:
-            # Nobody knows whether the loss hit this frame or the previous one, so both are dropped.
+            # It is unknown whether the loss hit this frame or the previous one, so both are dropped.
             self._refuse(now_ns)
             return True
         assert self._codec is not None

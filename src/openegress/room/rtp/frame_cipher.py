@@ -40,7 +40,7 @@ _H265_SLICES = frozenset({*range(10), *range(16, 22)})
 
 
 _Place = tuple[tuple[str, ...], int]
-"""Whose key it is, and its index."""
+"""The participant whose key is missing, and its index."""
 
 
 class KeyAsking(Protocol):
@@ -57,7 +57,7 @@ class TrackCipher:
         self._room = room
         self._identity = identity
         self._failures = 0
-        """In a row."""
+        """Failures in a row."""
 
     def is_injected(self, payload: bytes) -> bool:
         """Whether the server made this frame, whose last RTP payload is given: silence, or a blank
@@ -66,7 +66,7 @@ class TrackCipher:
         return bool(mark) and payload.endswith(mark)
 
     def open(self, codec: AudioCodec | VideoCodec, frame: bytes, now_ns: int) -> bytes:
-        """The frame as its encoder made it. `frame` is as it was sent; H264 has start codes of four bytes.
+        """The frame as its encoder made it. `frame` is the frame as sent; H264 has start codes of four bytes.
         Raises Undecryptable."""
         try:
             plain = self._open(codec, frame, now_ns)
@@ -87,7 +87,7 @@ class TrackCipher:
         return unit._replace(data=self.open(codec, unit.data, now_ns))
 
     def trouble(self) -> Reason | None:
-        """After a frame that could not be decrypted: why to leave the track out, if it is time for that."""
+        """Call it after a frame that could not be decrypted. A reason to leave the track out, or None."""
         if self._failures < MOST_FAILURES:
             return None
         self._failures = 0
@@ -114,23 +114,23 @@ class RoomCipher:
     """The keys of a room; without one, no frame of an encrypted track can be decrypted."""
 
     def __init__(self, keys: Sequence[RoomKey], executor: Executor, asking: KeyAsking | None = None) -> None:
-        """See KeyChain. `asking`: None where there is no key service."""
+        """See KeyChain. `asking` is None without a key service."""
         self._executor = executor
         self._asking = asking
         self._configured = [KeyChain(key, executor) for key in keys]
         for chain in self._configured:
             chain.has(0, 0)
         self._given: dict[_Place, KeyChain] = {}
-        """By the key service."""
+        """Keys from the key service."""
         self._given_before: dict[_Place, KeyChain] = {}
-        """In whose place others came: frames that are under way are encrypted with these."""
+        """Keys that were replaced: frames on their way are still encrypted with these."""
         self._rings: dict[str, KeyRing] = {}
         self.server_mark = b""
         """The end of frames that the server made itself (JoinResponse.sif_trailer); empty: there are none."""
 
     def take(self, keys: Sequence[RoomKey]) -> bool:
-        """What the key service has given, each in place of a participant's key of the same index.
-        False: nothing new."""
+        """Takes keys from the key service. Each replaces the participant's key of the same index. False: no
+        new key."""
         is_news = False
         for key in keys:
             place = (key.identities, key.index)
@@ -149,7 +149,7 @@ class RoomCipher:
         return is_news
 
     def lacks_key(self, track: Track) -> bool:
-        """It is encrypted as LiveKit does it, and nobody has given a key of its participant."""
+        """LiveKit's encryption, and there is no key for its participant."""
         return track.encryption is TrackEncryption.GCM and self.ring(track.participant.identity).is_empty
 
     def lock(self, track: Track) -> Lock | None:
@@ -169,13 +169,13 @@ class RoomCipher:
         return Lock.AWAITED if self._asking.want(identity) else Lock.NOT_GIVEN
 
     def of(self, identity: str, now_ns: int = 0) -> TrackCipher:
-        """For a track of that participant, which is about to be received."""
+        """The cipher for a track of that participant, which is about to be received."""
         self.ring(identity).prepare(now_ns)
         return TrackCipher(self, identity)
 
     def open_data(self, identity: str, index: int, iv: bytes, sealed: bytes, now_ns: int) -> bytes:
-        """A packet of data of that participant (client-sdk-js, src/e2ee/worker/DataCryptor.ts): AES-GCM with
-        the keys of its frames. Raises Undecryptable."""
+        """Decrypts a data packet of that participant (client-sdk-js, src/e2ee/worker/DataCryptor.ts): AES-GCM
+        with the keys of its frames. Raises Undecryptable."""
         if self.ring(identity).is_empty and self._asking is None:
             raise Undecryptable(Lock.NO_KEY)
         if len(iv) != IV_BYTES or len(sealed) < TAG_BYTES:
@@ -185,7 +185,7 @@ class RoomCipher:
     def decrypt(
         self, identity: str, index: int, iv: Buffer, sealed: Buffer, clear: Buffer, now_ns: int
     ) -> bytes:
-        """See KeyRing. Asks for a key that is missing."""
+        """See KeyRing. Requests a missing key."""
         try:
             return self.ring(identity).decrypt(index, iv, sealed, clear, now_ns)
         except Undecryptable as error:
@@ -211,7 +211,7 @@ class RoomCipher:
 
 
 def _without_metadata(frame: bytes) -> bytes:
-    """No encrypted frame ends as they do: its last byte but one is the length of the IV."""
+    """No encrypted frame ends like metadata: its last byte but one is the length of the IV."""
     if not frame.endswith(METADATA_MARK):
         return frame
     size = frame[-len(METADATA_MARK) - 1 : -len(METADATA_MARK)]
@@ -231,7 +231,7 @@ def _clear_bytes(codec: AudioCodec | VideoCodec, frame: bytes) -> int:
 
 
 def _slice_header(codec: AudioCodec | VideoCodec, frame: bytes) -> int:
-    """Up to the second byte of the first slice, whatever that is there."""
+    """Up to the second byte of the first slice, whatever its value."""
     for start in BEGIN.finditer(frame):
         first = start[1][0]
         if codec is VideoCodec.H264:

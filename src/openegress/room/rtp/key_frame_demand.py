@@ -1,16 +1,16 @@
-"""When a receiver asks the sender of a track for a key frame. Pure; times are monotonic ns."""
+"""Decides when a receiver requests a key frame from the sender of a track. Pure; times are monotonic ns."""
 
 from openegress.core.units import MS, S
 
 KEY_FRAME_REQUEST_NS = 500 * MS
 """Between two requests: a publisher needs some time to answer."""
 ROUND_TRIPS = 5
-"""The same on a path whose queue is long: a key frame takes as long there as many other pictures. One that is
-asked for too soon is sent behind the one before it."""
+"""The same on a path whose queue is long: there, a key frame takes as long as many other pictures. A second
+one requested too soon queues behind the first."""
 KEY_FRAME_AFTER_NS = 700 * MS
-"""How long a packet is waited for before a key frame is asked for. The packet may still come, but if it was
-lost on its way to the server, nothing behind it can be decoded, and a request that waits until it is given up
-makes the picture freeze for longer. Round trips of 0.6 s cause no request."""
+"""How long a packet is waited for before a key frame is requested. The packet may still come. If it was lost
+on its way to the server, nothing after it can be decoded, and waiting until it is given up makes the picture
+freeze for longer. Round trips of 0.6 s cause no request."""
 
 
 class KeyFrameDemand:
@@ -19,18 +19,19 @@ class KeyFrameDemand:
         """A key frame was requested and has not arrived."""
         self._asked_ns = -KEY_FRAME_REQUEST_NS
         self._precaution_ns = -S
-        """When a key frame was asked for while packets were waited for."""
+        """When a key frame was requested while packets were waited for."""
 
     def may_ask(self, now_ns: int, round_trip_ns: int | None) -> bool:
-        """Whether the last request was long enough ago; counts as one if so. `round_trip_ns`: None where it
-        is not known."""
+        """Whether the last request was long enough ago; if so, this counts as a request. `round_trip_ns`:
+        None if unknown."""
         if now_ns - self._asked_ns < max(KEY_FRAME_REQUEST_NS, ROUND_TRIPS * (round_trip_ns or 0)):
             return False
         self._asked_ns = now_ns
         return True
 
     def takes_precaution(self, doubtful_since_ns: int | None, now_ns: int) -> bool:
-        """Whether packets have been waited for so long that a key frame is asked for. Once for each wait."""
+        """Whether packets have been waited for so long that a key frame should be requested. True only once
+        for each wait."""
         since_ns = doubtful_since_ns
         if since_ns is None or since_ns <= self._precaution_ns or now_ns - since_ns < KEY_FRAME_AFTER_NS:
             return False

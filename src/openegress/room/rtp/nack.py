@@ -17,25 +17,25 @@ class NackPolicy:
     growth: float = 1.5
     longest_ns: int = 250 * MS
     patience_ns: int = 1_500 * MS
-    """From the moment a packet is found missing until it is given up."""
+    """From the moment when a packet is found missing until it is given up."""
     most_patience_ns: int = 4_000 * MS
-    """The same where it has not been asked for ENOUGH_REQUESTS times: on a path whose queue is full each
-    takes half a second, and what has come already would be lost with it."""
+    """The same for a packet with fewer than ENOUGH_REQUESTS requests: on a path whose queue is full each
+    request takes half a second, and giving up would lose what has already come."""
     outage_packets: int = 25
-    """So many missing packets in a row, half a second of sound, mean an outage. After one, retransmissions
+    """This many missing packets in a row, half a second of sound, mean an outage. After one, retransmissions
     queue up with everything else, so the patience counts only up to the last packet that has come."""
     outage_patience_ns: int = 1_500 * MS
     """After an outage, while nothing comes."""
 
     def wait_ns(self, requests: int, answer_ns: int) -> int:
-        """Until the next request, after `requests` have been sent. An answer may take `answer_ns`; each is
-        waited for longer, as livekit-server gives no more than three."""
+        """The time until the next request, after `requests` have been sent. An answer may take `answer_ns`;
+        each is waited for longer, because livekit-server gives at most three."""
         grown_ns = min(self.longest_ns, int(self.repeat_ns * self.growth ** (requests - 1)))
         return max(grown_ns, answer_ns * (2 + requests) // 3)
 
 
 ENOUGH_REQUESTS = 4
-"""A packet that none of them brings is not to be had: livekit-server answers three."""
+"""A packet that none of them brings cannot be had: livekit-server answers three."""
 VIDEO = NackPolicy()
 AUDIO = NackPolicy(patience_ns=700 * MS, most_patience_ns=700 * MS)
 """A publisher's own network loses packets too. Nobody has those: the server passes the holes on. What comes
@@ -48,11 +48,11 @@ requests, and for round trips of 0.58 s."""
 class MissingPacket:
     since_ns: int
     due_ns: int
-    """Of the next request."""
+    """The time of the next request."""
     after_outage: bool = False
     """One of NackPolicy.outage_packets or more in a row."""
     requests: int = 0
     asked_ns: int = 0
-    """When it was first asked for."""
+    """When it was first requested."""
     answer_ns: int = 0
     """Until when the last request may be answered."""

@@ -7,7 +7,7 @@ HEADER = Struct("!BBHII")
 HEADER_BYTES = 12
 OVERTAKEN = -1
 """The arrival of a packet that came after one sent later, because it was lost and sent again or took another
-way. It says nothing of when the packet should have come."""
+way. It does not tell when the packet should have come."""
 
 
 class RtpPacket(NamedTuple):
@@ -25,7 +25,7 @@ class RtpPacket(NamedTuple):
 
 
 def parse(data: bytes, arrival_ns: int = OVERTAKEN) -> RtpPacket | None:
-    """None when `data` is not an RTP packet of version 2, or is shorter than it says."""
+    """None if `data` is not an RTP packet of version 2, or is shorter than its header says."""
     size = len(data)
     if size < HEADER_BYTES:
         return None
@@ -48,8 +48,8 @@ def parse(data: bytes, arrival_ns: int = OVERTAKEN) -> RtpPacket | None:
 
 
 def unwrap_rtx(packet: RtpPacket) -> RtpPacket | None:
-    """The original packet of a retransmission, still with the retransmission's SSRC and payload type. None
-    when it only pads."""
+    """The original packet of a retransmission, still with the retransmission's SSRC and payload type. None if
+    it contains only padding."""
     payload = packet.payload
     if len(payload) < 2:
         return None

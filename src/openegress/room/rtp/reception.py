@@ -1,11 +1,11 @@
-"""What a receiver reports about an SSRC to its sender (RFC 3550 sections 6.4.1, A.3, A.8). Pure."""
+"""A receiver's reports about an SSRC to its sender (RFC 3550 sections 6.4.1, A.3, A.8). Pure."""
 
 from openegress.core.units import S
 from openegress.room.rtp.rtcp import ReportBlock, SenderReport
 
 
 class Reception:
-    """Of one SSRC. Times are monotonic ns."""
+    """The reception of one SSRC. Times are monotonic ns."""
 
     def __init__(self) -> None:
         self.counted = 0
@@ -30,7 +30,8 @@ class Reception:
         self._last, self._last_at_ns = report, arrival_ns
 
     def block(self, ssrc: int, expected: int, highest: int, now_ns: int) -> ReportBlock:
-        """Since the last one. `expected`: packets so far; `highest`: the extended sequence number."""
+        """The block since the last one. `expected`: packets so far; `highest`: the extended sequence
+        number."""
         interval_expected = expected - self._reported_expected
         interval_lost = interval_expected - (self.counted - self._reported_received)
         self._reported_expected, self._reported_received = expected, self.counted

@@ -14,32 +14,32 @@ from openegress.room.rtp.packets import OVERTAKEN, RtpPacket
 from openegress.room.rtp.request_window import RequestWindow
 
 MAX_AHEAD_PACKETS = 3000
-"""Where more are missing, the stream began anew: no server keeps that many packets."""
+"""If more are missing, the stream has started again: no server keeps that many packets."""
 MAX_BEHIND_PACKETS = 3000
-"""A packet further behind is the first of a stream that began anew (RFC 3550 appendix A.1)."""
+"""A packet further behind is the first of a stream that has started again (RFC 3550 appendix A.1)."""
 MAX_REPEATED_PACKETS = 8
-"""By one packet: browsers and LiveKit repeat one or two."""
+"""Repetitions in one packet: browsers and LiveKit repeat one or two."""
 DEFERRED_NS = 20 * MS
-"""A request for which there is no room is looked at again after this."""
+"""When to look again at a request that had no room."""
 
 Delivered = RtpPacket | None
-"""None stands where packets were given up."""
+"""None stands for packets that were given up."""
 Repeats = Callable[[RtpPacket], Iterable[int]]
-"""How far the RTP times of what a packet repeats lie before its own."""
+"""How far the RTP times of the repeated packets lie before the packet's own."""
 
 
 @dataclass(slots=True)
 class ReorderStats:
     received: int = 0
     recovered: int = 0
-    """Came after a request for them."""
+    """Packets that came after a request for them."""
     reordered: int = 0
-    """Came late by themselves."""
+    """Packets that came late without a request."""
     repeated: int = 0
-    """Needed no request, as a later packet repeats them."""
+    """Packets that needed no request, as a later packet repeats them."""
     duplicates: int = 0
     late: int = 0
-    """Came after they had been given up or delivered."""
+    """Packets that came after they had been given up or delivered."""
     lost: int = 0
     requests: int = 0
     resets: int = 0
@@ -47,15 +47,15 @@ class ReorderStats:
 
 class Reorderer:
     def __init__(self, policy: NackPolicy | None = None, repeats: Repeats | None = None) -> None:
-        """Whoever gives `repeats` takes lost packets out of those that repeat them."""
+        """A caller that gives `repeats` takes lost packets out of those that repeat them."""
         self._policy = policy or NackPolicy()
         self._repeats = repeats
         self._next: int | None = None
         """The next sequence number to deliver."""
         self._timestamp = 0
-        """RTP time of the last packet delivered."""
+        """RTP time of the last delivered packet."""
         self._heard_ns = 0
-        """When a packet came last."""
+        """When the last packet came."""
         self._highest = -1
         self._first = 0
         self._waiting: dict[int, RtpPacket] = {}
@@ -73,7 +73,7 @@ class Reorderer:
 
     @property
     def expected(self) -> int:
-        """Packets there should have been since the first one or the last reset."""
+        """The number of packets that should have come since the first one or the last reset."""
         return self._highest - self._first + 1 if self._next is not None else 0
 
     @property
@@ -82,24 +82,24 @@ class Reorderer:
 
     @property
     def doubtful_since_ns(self) -> int | None:
-        """When the packet was found missing that is waited for longest of those that were asked for often
-        enough; None: none was."""
+        """When the packet was found missing that has waited longest among those with enough requests; None:
+        there is none."""
         asked = (each.since_ns for each in self._missing.values() if self._is_asked_enough(each))
         return min(asked, default=None)
 
     @property
     def round_trip_ns(self) -> int | None:
-        """From a request to its answer; None: not known."""
+        """From a request to its answer; None: unknown."""
         return self._window.round_trip_ns
 
     def push(self, packet: RtpPacket, now_ns: int, *, retransmitted: bool = False) -> list[Delivered]:
-        """Takes a packet, returns what is in order now."""
+        """Takes a packet, and returns the packets that are in order now."""
         self.stats.received += 1
         self._heard_ns = now_ns
         upcoming = self._next
         if upcoming is None:
             if retransmitted:
-                return []  # nothing to place it by
+                return []  # there is nothing to place it by
             # One cycle ahead of zero, so that packets just behind the first have a number too.
             upcoming = self._next = self._first = packet.sequence + 0x10000
             self._highest = upcoming - 1
@@ -116,11 +116,12 @@ class Reorderer:
             ready = self._ahead(packet, upcoming + ahead, now_ns)
         oldest = next(iter(self._missing.values()), None)
         if oldest is not None and self._is_hopeless(oldest, now_ns):
-            self._due_ns = now_ns  # soon, not now: its answer may be among packets that have just come in
+            self._due_ns = now_ns  # soon, not now: its answer may be among packets that have just arrived
         return ready
 
     def due(self, now_ns: int) -> tuple[list[int], list[Delivered]]:
-        """Sequence numbers to request now, rising, and what is in order after giving up on the hopeless."""
+        """The sequence numbers to request now, rising, and the packets that are in order after hopeless ones
+        are given up."""
         hopeless = [each for each, missing in self._missing.items() if self._is_hopeless(missing, now_ns)]
         for sequence in hopeless:
             del self._missing[sequence]
@@ -133,7 +134,7 @@ class Reorderer:
         return requests, self._skip() if hopeless else []
 
     def _request(self, now_ns: int) -> list[int]:
-        """What is due and has room, first what was asked for least."""
+        """The requests that are due and have room, those with the fewest earlier requests first."""
         due = [each for each, missing in self._missing.items() if now_ns >= missing.due_ns]
         due.sort(key=lambda each: (self._missing[each].requests, each))
         if any(self._missing[each].requests for each in due):
@@ -154,7 +155,7 @@ class Reorderer:
         return self._due_ns if self._missing else None
 
     def flush(self) -> list[Delivered]:
-        """Everything that has come, gaps included: the stream is over."""
+        """All packets that have come, gaps included: the stream is over."""
         self.stats.lost += len(self._missing)
         self._missing.clear()
         return self._skip()
@@ -189,7 +190,7 @@ class Reorderer:
 
     def _behind(self, packet: RtpPacket, distance: int, retransmitted: bool) -> list[Delivered]:
         if distance > MAX_BEHIND_PACKETS and not retransmitted:
-            # Two in a row are believed, one is noise.
+            # Two in a row are believed; one is noise.
             if packet.sequence == self._restart:
                 return self._reset(packet)
             self._restart = (packet.sequence + 1) & 0xFFFF
@@ -197,7 +198,7 @@ class Reorderer:
         return []
 
     def _reset(self, packet: RtpPacket) -> list[Delivered]:
-        """The stream goes on elsewhere: what was waited for will not come."""
+        """The stream continues elsewhere: missing packets will not come."""
         delivered = self.flush()
         self.stats.resets += 1
         self._restart = None
@@ -214,7 +215,7 @@ class Reorderer:
         return missing.since_ns + (policy.outage_patience_ns if missing.after_outage else policy.patience_ns)
 
     def _is_asked_enough(self, missing: MissingPacket) -> bool:
-        """Where nothing at all is answered, asking does not help."""
+        """If no request at all is answered, requests do not help."""
         return missing.requests >= ENOUGH_REQUESTS or self.round_trip_ns is None
 
     def _is_hopeless(self, missing: MissingPacket, now_ns: int) -> bool:
@@ -233,10 +234,10 @@ class Reorderer:
         return delivered
 
     def _pass_repeated(self) -> bool:
-        """Passes over the missing packets before the next one that has come, where that repeats them all.
+        """Passes over the missing packets before the next one that has come, if it repeats them all.
 
-        It does if as many of the RTP times that it repeats lie behind the last packet delivered. Their number
-        alone is not enough: a server that adds the repetition leaves out what it does not have itself yet.
+        It does if as many of its repeated RTP times lie after the last delivered packet. Their number alone
+        does not suffice: a server that adds the repetition leaves out packets that it does not have yet.
         """
         if self._repeats is None or not self._waiting:
             return False
@@ -256,7 +257,7 @@ class Reorderer:
         return True
 
     def _skip(self) -> list[Delivered]:
-        """Passes over packets that were given up, up to the next one still waited for."""
+        """Passes over packets that were given up, up to the next one that is still waited for."""
         delivered: list[Delivered] = []
         if self._next is None:
             return delivered

@@ -36,20 +36,20 @@ class Bye:
 class ReportBlock:
     ssrc: int
     fraction_lost: int
-    """In 256ths."""
+    """In units of 1/256."""
     packets_lost: int
     highest_sequence: int
     """Extended: cycles in the upper 16 bits."""
     jitter: int
     """In units of the RTP clock."""
     last_report: int
-    """LSR: ntp_middle of the last sender report, 0 when there was none."""
+    """LSR: ntp_middle of the last sender report, 0 if there was none."""
     delay: int
-    """DLSR: since that report, in units of 1/65536 s."""
+    """DLSR: the time since that report, in units of 1/65536 s."""
 
 
 def parse(data: bytes) -> list[SenderReport | Bye]:
-    """The sender reports and goodbyes of a compound packet; everything else, and whatever is cut short, is
+    """The sender reports and goodbyes of a compound packet. Everything else, and whatever is cut short, is
     ignored."""
     found: list[SenderReport | Bye] = []
     position = 0

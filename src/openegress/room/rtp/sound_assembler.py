@@ -30,7 +30,7 @@ class SoundTaker(Protocol):
         """Monotonic ns."""
 
     def on_lost_sound(self) -> None:
-        """Sound cannot be used; on_malformed() or on_undecryptable() says why."""
+        """Sound cannot be used; on_malformed() or on_undecryptable() gives the reason."""
 
     def on_malformed(self, error: MalformedPayload) -> None: ...
 
@@ -45,10 +45,10 @@ class SoundAssembler:
         self._taker = taker
         self._last_timestamp: int | None = None
         self._held: deque[_Sealed] = deque()
-        """Whose key is awaited, in order."""
+        """Sound whose key is awaited, in order."""
 
     def restart(self) -> None:
-        """What comes from now on is unrelated to what came before."""
+        """Packets from now on are unrelated to earlier ones."""
         self._last_timestamp = None
         self._held.clear()
 
@@ -67,12 +67,12 @@ class SoundAssembler:
             last = self._last_timestamp
             newer = last is not None and 0 < (timestamp - last & 0xFFFFFFFF) < 1 << 31
             # Repeated blocks only fill what was lost; before the first packet there is no gap to fill. The
-            # packet's own is new in any case, also where RTP time began anew.
+            # packet's own block is always new, even if RTP time started again.
             if block.data and (newer or block is blocks[-1]):
                 self._sound(timestamp, block.data, packet.arrival_ns, codec, now_ns)
 
     def retry(self, now_ns: int) -> None:
-        """Tries again what waits for a key, as it may have arrived."""
+        """Retries the sound that waits for a key, as it may have arrived."""
         while self._held:
             sealed = self._held.popleft()
             if not self._open(sealed, now_ns):
@@ -91,7 +91,7 @@ class SoundAssembler:
         """False: it waits for its key."""
         cipher = self.cipher
         if cipher is None:
-            return True  # whoever sent it goes on unencrypted
+            return True  # the sender continues unencrypted
         try:
             data = cipher.open(sealed.codec, sealed.data, now_ns)
         except Undecryptable as error:

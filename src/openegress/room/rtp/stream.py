@@ -1,4 +1,4 @@
-"""The packets of a track in order, with lost ones recovered, over its SSRCs one after the other. Pure."""
+"""The packets of a track in order, with lost ones recovered, over one SSRC after the other. Pure."""
 
 from collections.abc import Iterable, Mapping
 
@@ -13,45 +13,45 @@ from openegress.room.signalling.sdp import Encoding, PayloadType
 
 
 class RtpStream:
-    """Not bound to an event loop: times are given, as monotonic ns."""
+    """Not bound to an event loop: callers give times, as monotonic ns."""
 
     def __init__(self, policy: NackPolicy | None) -> None:
-        """`policy`: by default that of the track's kind."""
+        """`policy` defaults to that of the track's kind."""
         self.ssrc = 0
         self.rtx_ssrc: int | None = None
         self.packets = 0
-        """That came or are missing, so far."""
+        """Packets so far, received or missing."""
         self._policy = policy
         self._types: Mapping[int, PayloadType] = {}
         self._repaired: dict[int, int] = {}
-        """Payload type of retransmissions -> of what they repeat."""
+        """Payload type of retransmissions -> that of the packets that they repeat."""
         self._reorderer = Reorderer(policy)
-        """Made anew when the first packet shows what is received."""
+        """Made again when the first packet shows what is received."""
         self._reception = Reception()
         self._lost_before = 0
         """Packets of ended SSRCs."""
 
     def map(self, rtx_ssrc: int | None, types: Mapping[int, PayloadType]) -> None:
-        """What an offer says of the SSRC."""
+        """Takes an SSRC from an offer."""
         self._types = types
         self._repaired = {each.rtx_number: each.number for each in types.values() if each.rtx_number}
         self.rtx_ssrc = rtx_ssrc
 
     def restart(self) -> None:
-        """What comes from now on is unrelated to what came before."""
+        """Packets from now on are unrelated to earlier ones."""
         self._lost_before += self._reorderer.stats.lost
         self._reorderer = Reorderer(self._policy)
         self._reception = Reception()
 
     def type_of(self, packet: RtpPacket) -> PayloadType | None:
-        """None: it is not ours."""
+        """The type of an SSRC; None: it does not belong to this track."""
         return self._types.get(packet.payload_type)
 
     def put(self, packet: RtpPacket, kind: PayloadType, now_ns: int) -> list[Delivered]:
-        """Returns what is in order now. `kind`: its type_of()."""
+        """Returns the packets that are in order now. `kind`: its type_of()."""
         if self._reorderer.highest < 0:
             if not packet.payload:
-                return []  # a probe before the first packet: nothing to count from yet
+                return []  # a probe before the first packet: nothing counts yet
             self._begin(kind)
         self._reception.arrived(packet.timestamp, packet.arrival_ns, kind.clock_rate)
         reorderer = self._reorderer
@@ -62,7 +62,7 @@ class RtpStream:
         return ready
 
     def put_retransmission(self, packet: RtpPacket, now_ns: int) -> list[Delivered]:
-        """Returns what is in order now."""
+        """Returns the packets that are in order now."""
         number = self._repaired.get(packet.payload_type)
         original = unwrap_rtx(packet)
         if original is None or number is None:
@@ -76,12 +76,12 @@ class RtpStream:
         return self._reorderer.next_due_ns()
 
     def due(self, now_ns: int) -> tuple[list[int], list[Delivered]]:
-        """Sequence numbers to request now, and what is not waited for any more."""
+        """The sequence numbers to request now, and the packets that are not waited for any more."""
         return self._reorderer.due(now_ns)
 
     @property
     def is_missing(self) -> bool:
-        """Whether packets are waited for."""
+        """Whether it waits for packets."""
         return bool(self._reorderer.missing)
 
     @property
@@ -96,7 +96,7 @@ class RtpStream:
 
     @property
     def lost_packets(self) -> int:
-        """Given up so far."""
+        """Packets given up so far."""
         return self._lost_before + self._reorderer.stats.lost
 
     def flush(self) -> list[Delivered]:
@@ -127,4 +127,4 @@ class RtpStream:
         try:
             return [block.timestamp_offset for block in red.split(packet.payload) if block.data]
         except MalformedPayload:
-            return ()  # told when it is delivered
+            return ()  # reported when it is delivered

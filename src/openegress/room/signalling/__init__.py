@@ -1,1 +1,1 @@
-"""Signalling between a recorder and its LiveKit server: who is there, and what is published and offered."""
+"""Signalling between a recorder and its LiveKit server: participants, published tracks and offers."""

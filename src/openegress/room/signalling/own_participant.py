@@ -1,4 +1,4 @@
-"""What a server says about the recorder itself, as one of the participants. Pure."""
+"""What a server reports about the recorder itself, as one of the participants. Pure."""
 
 from livekit.protocol.models import ParticipantInfo
 
@@ -16,17 +16,17 @@ class OwnParticipant:
         self.identity = identity
         self._metadata = ""
         self._paused = ""
-        """As the attribute says it."""
+        """As its attribute says."""
 
     def join(self) -> None:
         """A new join starts without attributes; earlier requests stay in force."""
         self._metadata, self._paused = "", ""
 
     def told(self, info: ParticipantInfo) -> list[OwnMetadataChanged | PauseAttributeChanged]:
-        """What has changed."""
+        """Takes a report, and returns what has changed."""
         events: list[OwnMetadataChanged | PauseAttributeChanged] = []
         if info.state == ParticipantInfo.State.DISCONNECTED:
-            return events  # the one that it was before
+            return events  # the same as before
         if info.metadata != self._metadata:
             self._metadata = info.metadata
             events.append(OwnMetadataChanged(info.metadata))
@@ -37,5 +37,6 @@ class OwnParticipant:
 
 
 def says_yes(info: ParticipantInfo, attribute: str) -> bool:
-    """Whatever else it says is yes: who wants not to be recorded and says so wrongly is not recorded."""
+    """Any other value means yes: somebody who writes the attribute wrongly does not want to be recorded
+    either."""
     return info.attributes.get(attribute, "").strip().lower() not in _NO

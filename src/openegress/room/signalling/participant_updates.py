@@ -11,9 +11,9 @@ from livekit.protocol.models import ParticipantInfo
 from openegress.room.budget import RefillRate, TokenBucket
 
 COMPARED = RefillRate(10_000, 10_000)
-"""Tracks. To compare one takes up to ten microseconds."""
+"""Tracks. Comparing one takes up to ten microseconds."""
 FEW = 50
-"""Tracks of one person, which are compared at once, whatever others do."""
+"""Tracks of one person that are compared at once, whatever others do."""
 AGAIN_S = 0.1
 """How often waiting updates are checked."""
 
@@ -22,14 +22,15 @@ class ParticipantUpdates:
     def __init__(self) -> None:
         self._budget = TokenBucket(COMPARED)
         self._waiting: dict[str, ParticipantInfo] = {}
-        """By identity, the newest of each."""
+        """By identity: the newest update."""
 
     @property
     def are_waiting(self) -> bool:
         return bool(self._waiting)
 
     def take(self, infos: Iterable[ParticipantInfo], now_ns: int) -> list[ParticipantInfo]:
-        """Those that apply now, in order. The others wait, until a newer update replaces them."""
+        """The updates that apply now, in order. The others wait for due(), or until a newer update replaces
+        them."""
         now = []
         for info in infos:
             waiting = self._waiting.get(info.identity)
@@ -47,7 +48,7 @@ class ParticipantUpdates:
         return now
 
     def due(self, now_ns: int) -> list[ParticipantInfo]:
-        """Whose turn it is among those that wait: participants with few tracks come first."""
+        """The waiting participants whose turn it is: those with few tracks come first."""
         due = []
         for info in sorted(self._waiting.values(), key=lambda each: len(each.tracks)):
             if not self._has_time_for(info, now_ns):

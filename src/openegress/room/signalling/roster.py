@@ -1,8 +1,8 @@
-"""Who is in the room and what they publish: LiveKit's updates turned into events. Pure.
+"""The participants of a room and their tracks: turns LiveKit's updates into events. Pure.
 
-After a re-join some participants may still be away: a server that restarted is found again by each
-client in its own time. They are kept for RETURN_GRACE_S before they count as gone, and a track that
-comes back under a new SID takes the place of the one with the same key.
+After joining again some participants may still be away: each client finds a restarted server in its own time.
+They are kept for RETURN_GRACE_S before they count as gone, and a track that comes back under a new SID takes
+the place of the one with the same key.
 """
 
 from collections.abc import Iterable
@@ -83,16 +83,16 @@ class Roster:
         self._participants: dict[str, Participant] = {}
         self._tracks: dict[str, Track] = {}
         self._sids: dict[str, dict[str, bytes]] = {}
-        """By identity, the SIDs of their tracks, each with what was told of it last, as it came. Most of what
-        a server tells of somebody with many tracks is what it told before."""
+        """By identity: the SIDs of their tracks, each with the last update as received. Most updates about
+        somebody with many tracks repeat earlier ones."""
         self._levels: dict[str, float] = {}
         """The levels of current speakers, by SID."""
         self._qualities: dict[str, Quality] = {}
-        """Of the connections of those who are there, by SID."""
+        """Connection quality of present participants, by SID."""
         self._versions: dict[str, int] = {}
-        """Of what was told last of each participant, by SID."""
+        """The last update of each participant, by SID."""
         self._away_tracks: dict[str, float] = {}
-        """SID -> when it counts as gone."""
+        """By SID: when it counts as gone."""
         self._away_participants: dict[str, float] = {}
 
     def participants(self) -> list[Participant]:
@@ -110,7 +110,7 @@ class Roster:
 
     @property
     def waiting(self) -> bool:
-        """Is anyone away whom `expire` may count as gone?"""
+        """Whether anyone is away whom `expire` may count as gone."""
         return bool(self._away_tracks or self._away_participants)
 
     def joined(self, infos: Iterable[ParticipantInfo], now_s: float) -> list[RosterEvent]:
@@ -132,7 +132,7 @@ class Roster:
         return self.updated(arrived)
 
     def updated(self, infos: Iterable[ParticipantInfo]) -> list[RosterEvent]:
-        """Some participants, each with all their tracks. Outdated news is ignored."""
+        """Some participants, each with all their tracks. Outdated updates are ignored."""
         events: list[RosterEvent] = []
         for info in infos:
             if info.identity == self._self.identity:
@@ -171,7 +171,7 @@ class Roster:
         return events
 
     def expire(self, now_s: float) -> list[RosterEvent]:
-        """Those who did not come back after a new join."""
+        """Removes those who did not come back after a new join."""
         events: list[RosterEvent] = []
         for sid, until in list(self._away_tracks.items()):
             if now_s >= until:
@@ -198,7 +198,7 @@ class Roster:
         if known is None:
             events.append(ParticipantJoined(participant))
         elif known.sid != participant.sid and not returned:
-            # The same identity joined again before the server told that it had left.
+            # The same identity joined again before the server reported that it had left.
             for sid in self._sids_of(info.identity):
                 if sid not in self._away_tracks:
                     self._unpublish(sid, events)
@@ -237,7 +237,7 @@ class Roster:
         return known if known.participant is participant else replace(known, participant=participant)
 
     def _take_place(self, track: Track, events: list[RosterEvent]) -> None:
-        """Of those that are away and were the same: it is back under a new SID."""
+        """Takes the place of the same participant who was away: it is back under a new SID."""
         if not self._away_tracks:
             return
         for sid in self._sids_of(track.participant.identity):
@@ -247,7 +247,7 @@ class Roster:
     def _left(self, identity: str, sid: str, events: list[RosterEvent]) -> None:
         known = self._participants.get(identity)
         if known is None or known.sid != sid:
-            return  # an older self of someone who is back already
+            return  # an older entry of somebody who is already back
         for track_sid in self._sids_of(identity):
             self._unpublish(track_sid, events)
         self._away_participants.pop(identity, None)
@@ -274,7 +274,7 @@ class Roster:
 def _kind(info: ParticipantInfo) -> str:
     try:
         return ParticipantInfo.Kind.Name(info.kind).lower()
-    except ValueError:  # of a server that is newer than we are
+    except ValueError:  # from a server that is newer than we are
         return "standard"
 
 

@@ -15,7 +15,7 @@ from openegress.room.transport.fingerprint import Fingerprint
 
 
 class Encoding(Enum):
-    """What a payload type carries."""
+    """The codec of a payload type."""
 
     OPUS = "opus"
     RED = "red"
@@ -49,7 +49,7 @@ UNWANTED_FEEDBACK = ("goog-remb", "transport-cc", "ccm fir")
 
 
 class SdpError(ValueError):
-    """An offer that cannot be answered; the text says what is missing."""
+    """An offer that cannot be answered; the text says what it lacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class MediaSection:
     streams: tuple[MediaStream, ...]
     sends: bool
     sctp_port: int | None = None
-    """Of data channels (RFC 8841)."""
+    """Port for data channels (RFC 8841)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class Offer:
 
 
 def parse(text: str) -> Offer:
-    """Raises SdpError when the offer lacks what a connection needs."""
+    """Raises SdpError if the offer lacks what a connection needs."""
     blocks: list[list[str]] = [[]]
     for line in text.replace("\r\n", "\n").split("\n"):
         if line.startswith("m="):
@@ -284,7 +284,7 @@ def _numbered(lines: list[str], name: str) -> Iterator[tuple[int, str]]:
 
 
 def _number(text: str) -> int | None:
-    """Of 32 bits, as SSRCs and payload types are; None for anything else."""
+    """A number of 32 bits, as SSRCs and payload types are; None for anything else."""
     if not (text.isascii() and text.isdigit() and len(text) <= 10):
         return None
     number = int(text)

@@ -58,7 +58,7 @@ def signal_url(url: str) -> str:
 
 
 def _tls(url: str, *, insecure: bool) -> ssl.SSLContext | bool | None:
-    """As `connect` wants it."""
+    """In the form that `connect` takes."""
     if not url.startswith("wss:"):
         return None
     if not insecure:
@@ -93,7 +93,7 @@ class Signalling:
                 user_agent_header="openegress",
                 open_timeout=OPEN_TIMEOUT_S,
                 close_timeout=CLOSE_TIMEOUT_S,
-                ping_interval=None,  # LiveKit's own ping_req does it
+                ping_interval=None,  # LiveKit's own ping_req replaces it
                 compression=None,
                 max_size=None,
             )

@@ -1,6 +1,7 @@
-"""When a listener in the room had each frame: RTP times on our clock.
+"""The times at which a listener in the room got each frame: RTP times on our clock. Arrival decides.
 
-Arrival is the truth. `arrival` keeps the line of a track's quickest packets and begins it anew where a
-sender's RTP time stood still or jumped. `reports` reads from sender reports how a track's RTP time relates to
-its sender's clock, and `participant` takes from that only how far two tracks of one person lie apart. Clocks
-of different people are never compared: a listener does not compare them either."""
+`arrival` keeps the line of a track's quickest packets, and starts a new one when a sender's RTP time stood
+still or jumped. `reports` reads from sender reports how a track's RTP time relates to its sender's clock.
+`participant` uses that only for the offset between two tracks of one person. Clocks of different people are
+never compared: a listener does not compare them either.
+"""

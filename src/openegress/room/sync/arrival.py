@@ -15,42 +15,43 @@ from openegress.core.units import MS, S
 from openegress.room.rtp.packets import OVERTAKEN
 
 IDLE_NS = 200 * MS
-"""At most this much of a pause ages the window: after a pause of minutes the line is still the best guess."""
+"""A pause ages the window by at most this much: after a pause of minutes the line is still the best guess."""
 SPREAD_DECAY = 0.99
-"""A frame. After 100 frames a spell of jitter counts for a third."""
+"""Applied at each frame: after 100 frames a spell of jitter counts for a third."""
 SPREAD_FACTOR = 1.2
-"""Above the jitter seen lately, a frame is late rather than jittered."""
+"""Above the recent jitter times this, a frame is late rather than jittered."""
 STEP_NS = 2 * MS
 """A line that moves by more from one frame to the next does not drift."""
 SHORTER_NS = 3 * MS
-"""Frames that come less late by this, one after the other, are behind a queue that is getting shorter."""
+"""If frames become less late by this, one after the other, they are behind a queue that is getting
+shorter."""
 DRAINED_NS = 60 * MS
-"""Such frames are held so much longer each."""
+"""Such frames are held this much longer each."""
 LONGEST_DOUBT_NS = 500 * MS
 TOGETHER_NS = 100 * MS
-"""Frames of so long, late while a sibling's line moves, tell that the way of both has become slower."""
+"""If frames of this length are late while a sibling's line moves, the path of both has become slower."""
 LATE_TOGETHER_NS = 60 * MS
 MOST_QUICKER_NS = 1 * S
-"""Where frames come earlier by more than this, RTP time jumped."""
+"""If frames come earlier by more than this, RTP time jumped."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArrivalPolicy:
-    """Times in ns. The tolerance lies between `tolerance_ns` and `most_tolerance_ns`, as jitter asks for."""
+    """Times in ns. The tolerance follows the jitter between `tolerance_ns` and `most_tolerance_ns`."""
 
     window_ns: int
     """How long the quickest frame counts."""
     begin_ns: int
-    """The first frames are held so long, to find a quick one among them."""
+    """The first frames are held this long, to find a quick one among them."""
     doubt_ns: int
-    """Late frames are held so long, to see whether those behind them are late too."""
+    """Late frames are held this long, to see whether the next ones are late too."""
     tolerance_ns: int
     most_tolerance_ns: int
 
 
 AUDIO = ArrivalPolicy(2 * S, 120 * MS, 200 * MS, 60 * MS, 100 * MS)
 VIDEO = ArrivalPolicy(3 * S, 120 * MS, 300 * MS, 120 * MS, 250 * MS)
-"""A large key frame takes a while on a slow link, and the frames behind it wait for it."""
+"""A large key frame takes a while on a slow link, and the frames after it wait for it."""
 
 
 class _State(Enum):
@@ -61,14 +62,14 @@ class _State(Enum):
 
 
 class Placement(Enum):
-    """Whose place is known once a frame has been observed."""
+    """Which places are known once a frame has been observed."""
 
     KNOWN = auto()
-    """Its own, and that of all held before it."""
+    """Its own, and those of all held before it."""
     HELD = auto()
-    """None: it is to be held, until another is observed or `due_ns` comes."""
+    """None: it must be held, until another frame is observed or `due_ns` comes."""
     HELD_BEHIND = auto()
-    """That of all held before it, at once; it is to be held itself."""
+    """Those of all held before it, at once; the frame itself must be held."""
 
 
 class ArrivalLine:
@@ -84,18 +85,18 @@ class ArrivalLine:
         """Arrival of the last frame."""
         self._spread_ns = 0.0
         self._least_ns = self._most_ns = 0
-        """Transit of the quickest and the slowest frame that is held."""
+        """Transit of the quickest and the slowest held frame."""
         self._began_ns = 0
-        """When the first of those came."""
+        """When the first held frame came."""
         self.due_ns: int | None = None
-        """When the place of what is held is decided, if no frame tells it before."""
+        """When the place of held frames is decided, if no frame decides it before."""
         self.base_ns: int | None = None
-        """To be added to an RTP time; None before anything is known."""
+        """The number to add to an RTP time; None before anything is known."""
         self.jumped_ns = 0
-        """The sum of the line's moves that were no drift: where RTP time stood still or jumped."""
+        """The sum of the line's moves other than drift: where RTP time stood still or jumped."""
 
     def observe(self, rtp_ns: int, arrival_ns: int) -> Placement:
-        """A frame has come. One whose arrival is OVERTAKEN waits for the one that overtook it."""
+        """A frame has come. If its arrival is OVERTAKEN, it waits for the frame that overtook it."""
         if arrival_ns == OVERTAKEN:
             return Placement.HELD
         self._active_ns += max(0, min(arrival_ns - self.heard_ns, IDLE_NS))
@@ -109,7 +110,7 @@ class ArrivalLine:
             case _State.STEADY:
                 self._add(transit_ns)
             case _ if transit_ns - self._least_ns > self._tolerance_ns:
-                # Later still than those held: RTP time stood still between them and this one.
+                # Even later than the held frames: RTP time stood still between them and this one.
                 self.settle()
                 self._hold(_State.DOUBTFUL, transit_ns, arrival_ns + self._policy.doubt_ns)
                 return Placement.HELD_BEHIND
@@ -127,19 +128,19 @@ class ArrivalLine:
         return Placement.KNOWN if self._state is _State.STEADY else Placement.HELD
 
     def decide(self, now_ns: int) -> bool:
-        """Time has passed. True: the place of what is held is known."""
+        """Time has passed. True: the place of held frames is known."""
         if self.due_ns is not None and now_ns >= self.due_ns:
             self.settle()
         return self._state is _State.STEADY
 
     def settle(self) -> None:
-        """Decides by what has come so far."""
+        """Decides by the frames that have come so far."""
         if self._state in (_State.BEGINNING, _State.DOUBTFUL):
             self._begin(self._least_ns)
 
     def follow(self, now_ns: int) -> None:
-        """The line of the sound that is sent with these frames has moved, as that came late. Where they come
-        late too, theirs moves with it: the way of both has become slower."""
+        """The line of the sound that is sent with these frames has moved, because the sound came late. If
+        these frames come late too, their line moves with it: the path of both has become slower."""
         if self.base_ns is None or now_ns - self.heard_ns > TOGETHER_NS:
             return
         if self._state is _State.DOUBTFUL:
@@ -157,7 +158,7 @@ class ArrivalLine:
         self.base_ns = None
 
     def _doubt_longer(self, arrival_ns: int) -> None:
-        """Whatever holds up frames is ending."""
+        """The cause of the delay is ending."""
         assert self.due_ns is not None
         longest_ns = self._began_ns + LONGEST_DOUBT_NS
         self.due_ns = max(self.due_ns, min(arrival_ns + DRAINED_NS, longest_ns))
@@ -205,5 +206,5 @@ class ArrivalLine:
         if by_ns > 0 or by_ns < -MOST_QUICKER_NS:
             self.jumped_ns += by_ns
         else:
-            # The way has become quicker, or an encoder: what it was slower by before is over.
+            # The path or the encoder has become quicker: its earlier delay is over.
             self.jumped_ns = max(min(self.jumped_ns, 0), self.jumped_ns + by_ns)

@@ -12,11 +12,11 @@ from openegress.room.sync.arrival import ArrivalLine
 from openegress.room.sync.reports import ReportLine
 
 MOST_BEHIND_NS = 600 * MS
-"""A slow encoder with frames of look-ahead."""
+"""The longest delay of a slow encoder with look-ahead."""
 MOST_AHEAD_NS = 100 * MS
-"""A microphone over Bluetooth."""
+"""The longest delay of a Bluetooth microphone."""
 MOST_UNSURE_NS = 100 * MS
-"""By one report alone: what every browser's encoder explains."""
+"""The limit for a single report: what every browser's encoder explains."""
 
 LIVE_NS = 5 * S
 """A sound that has been silent for longer says nothing new: its sender's clock has drifted since."""
@@ -32,17 +32,17 @@ class Member:
         self.line = line
         self.reports = ReportLine()
         self.behind_ns = 0
-        """As it was found last."""
+        """The last value found."""
 
     def lateness_ns(self, reading_ns: int | None) -> int | None:
-        """Arrival less the sender's clock, an arbitrary number by itself; None: not known."""
+        """Arrival less the sender's clock, an arbitrary number by itself; None: unknown."""
         if reading_ns is None or self.line.base_ns is None:
             return None
         return self.line.base_ns - self.line.jumped_ns - reading_ns
 
 
 class ParticipantSync:
-    """Sound is the reference, since a shift of a picture is not seen and one of sound may be heard."""
+    """Sound is the reference, since nobody sees a shift of a picture, but may hear one of sound."""
 
     def __init__(self) -> None:
         self._members: list[Member] = []
@@ -57,7 +57,7 @@ class ParticipantSync:
             self._members.remove(member)
 
     def sound_moved(self, member: Member) -> None:
-        """The line of the sound `member` has moved, as that came late."""
+        """The line of the sound `member` has moved, because the sound came late."""
         for each in self._members:
             if each.key.kind is MediaKind.VIDEO:
                 each.line.follow(member.line.heard_ns)
@@ -66,8 +66,8 @@ class ParticipantSync:
         """A report of the member: see ReportLine."""
         member.reports.add(reading_ns, member.line.jumped_ns)
         rival_ns = member.reports.rival_ns
-        # After RTP time stood still, reports may go on as if it had not. So new ones replace old ones only
-        # where they put things nearer to how they arrived, or where nothing has been settled yet.
+        # After RTP time stood still, reports may continue as if it had not. So new ones replace old ones only
+        # if they put things nearer to how they arrived, or if nothing has been settled yet.
         if rival_ns is not None and (
             not member.reports.is_sure
             or self._apart_ns(member, rival_ns) <= self._apart_ns(member, member.reports.reading_ns)
@@ -75,7 +75,7 @@ class ParticipantSync:
             member.reports.believe_rivals()
 
     def behind_ns(self, member: Member) -> int:
-        """By how much `member` arrives later than the participant's sound that was captured with it."""
+        """How much later `member` arrives than the participant's sound that was captured with it."""
         reference = self._reference() if len(self._members) > 1 else None
         if reference is None or reference is member:
             member.behind_ns = 0
@@ -93,8 +93,8 @@ class ParticipantSync:
             for its_ns in reference.reports.readings_ns
             if (apart_ns := _difference_ns(member, own_ns, reference, its_ns)) is not None
         ]
-        # Where the newest reports contradict those before, arrival has the casting vote. But one report that
-        # contradicts others which are wrong too may put a picture anywhere.
+        # If the newest reports contradict earlier ones, arrival decides. But a single report that contradicts
+        # others which are wrong too may put a picture anywhere.
         behind_ns = min(apart, key=abs)
         is_sure = member.reports.is_sure and reference.reports.is_sure and _is_explained(kept_ns)
         if not is_sure and abs(behind_ns) > MOST_UNSURE_NS:
@@ -102,7 +102,7 @@ class ParticipantSync:
         return behind_ns if _is_explained(behind_ns) else 0
 
     def _apart_ns(self, member: Member, reading_ns: int | None) -> int:
-        """How far the member would lie from the others, all told."""
+        """How far the member would lie from the others, in total."""
         own_ns = member.lateness_ns(reading_ns)
         if own_ns is None:
             return 0
@@ -116,7 +116,7 @@ class ParticipantSync:
 
 
 def _difference_ns(one: Member, one_ns: int | None, another: Member, another_ns: int | None) -> int | None:
-    """By how much `one` arrives later, if these are their readings; None: not known."""
+    """How much later `one` arrives, given these readings; None: unknown."""
     late_ns, its_ns = one.lateness_ns(one_ns), another.lateness_ns(another_ns)
     return None if late_ns is None or its_ns is None else late_ns - its_ns
 

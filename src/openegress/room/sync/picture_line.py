@@ -1,21 +1,21 @@
-"""Moves pictures to where their line has moved, faster or slower by a tenth, which nobody sees. Pure."""
+"""Moves pictures to their moved line, faster or slower by a tenth, which nobody sees. Pure."""
 
 from openegress.core.units import MS, S
 
 SLEW = 0.1
-"""Of a picture's time, while it is led by less than JUMP_NS: nobody sees it."""
+"""The share of a picture's time by which it is moved if less than JUMP_NS is missing: nobody sees it."""
 FAST_SLEW = 0.5
 JUMP_NS = 100 * MS
-"""Above this a picture is out of step with its sound: it is led fast if it is late, and moved at once if it
-is early."""
+"""Above this a picture is out of step with its sound: it is moved fast if it is late, and at once if it is
+early."""
 LEAST_STEP_NS = 1 * MS
-"""Between two pictures where RTP time began anew."""
+"""The gap between two pictures if RTP time started again."""
 BROKEN_NS = 1 * S
-"""No path changes by this from one frame to the next: RTP time jumped."""
+"""No path changes by this much from one frame to the next: RTP time jumped."""
 
 
 class PictureLine:
-    """Leads a picture's line to where it should be. RTP times in ns."""
+    """Moves a picture's line to its target. RTP times in ns."""
 
     def __init__(self) -> None:
         self._line_ns: int | None = None
@@ -23,7 +23,7 @@ class PictureLine:
         self._latest_ns = 0
 
     def place(self, rtp_ns: int, target_ns: int) -> int:
-        """Where a frame lies whose line should be at `target_ns`."""
+        """The place of a frame whose line should be at `target_ns`."""
         line_ns = self._line_ns
         if line_ns is None:
             line_ns = target_ns

@@ -13,19 +13,18 @@ AGREE_NS = 60 * MS
 """Reports of one clock agree within this: they are off by some milliseconds each."""
 KEPT_REPORTS = 5
 SURE_REPORTS = 3
-"""One report can be anything, and an SFU repeats it once before the next comes."""
+"""One report can be wrong, and an SFU repeats it once before the next comes."""
 
 
 class ReportLine:
-    """For one track. A reading is a report's NTP time less its RTP time, in ns, less what the line of
-    arrivals has jumped by until then: where RTP time stood still, it stood still against the sender's clock
-    too."""
+    """For one track. A reading is a report's NTP time less its RTP time, in ns, less the jumps of the line of
+    arrivals until then: where RTP time stood still, it stood still against the sender's clock too."""
 
     def __init__(self) -> None:
         self._kept: deque[int] = deque(maxlen=KEPT_REPORTS)
         self._rivals: deque[int] = deque(maxlen=SURE_REPORTS)
         self._jumped_ns = 0
-        """By how much the line had jumped at the newest rival."""
+        """The jumps of the line at the newest rival."""
 
     @property
     def reading_ns(self) -> int | None:
@@ -34,7 +33,7 @@ class ReportLine:
 
     @property
     def readings_ns(self) -> list[int]:
-        """What may be right: what is kept, and the newest where that differs."""
+        """Readings that may be right: the kept one, and the newest if it differs."""
         return [
             each for each in (self.reading_ns, self._rivals[-1] if self._rivals else None) if each is not None
         ]
@@ -45,18 +44,18 @@ class ReportLine:
 
     @property
     def rival_ns(self) -> int | None:
-        """What the newest reports say, if enough of them agree with each other against the ones kept."""
+        """The newest reports, if enough of them agree with each other against the kept ones."""
         return median_low(self._rivals) if len(self._rivals) >= SURE_REPORTS else None
 
     def add(self, reading_ns: int, jumped_ns: int) -> None:
-        """`jumped_ns`: by how much the line of arrivals has jumped until then."""
+        """`jumped_ns`: the jumps of the line of arrivals until then."""
         before_ns = self.reading_ns
         if before_ns is None or abs(reading_ns - before_ns) <= AGREE_NS:
             self._kept.append(reading_ns)
             self._rivals.clear()
             return
-        # After a jump an SFU may be off by as much as it jumped, and pauses may be alike: only what is said
-        # again without another jump is no chance.
+        # After a jump an SFU may be off by as much as it jumped, and pauses may be alike: only a report that
+        # is repeated without another jump is not a coincidence.
         has_jumped = abs(jumped_ns - self._jumped_ns) > AGREE_NS
         if self._rivals and (has_jumped or abs(reading_ns - self._rivals[-1]) > AGREE_NS):
             self._rivals.clear()
@@ -64,11 +63,11 @@ class ReportLine:
         self._jumped_ns = jumped_ns
 
     def believe_rivals(self) -> None:
-        """They were right, and the ones kept were not."""
+        """They were right, and the kept ones were wrong."""
         self._kept = deque(self._rivals, KEPT_REPORTS)
         self._rivals.clear()
 
     def forget(self) -> None:
-        """Another SSRC, or another clock rate."""
+        """Call it for another SSRC, or another clock rate."""
         self._kept.clear()
         self._rivals.clear()

@@ -1,8 +1,8 @@
 """A track's frames on our clock: held for a moment until their place is known, then handed out. Pure.
 
-Sound is handed out at the time of its line, whatever was handed out before it: whoever writes it down keeps
-it whole, and makes up for what a line moves by in pauses. Pictures are led to where their line moves, faster
-or slower by a tenth, which nobody sees.
+Sound is handed out at the time of its line, whatever was handed out before: the writer keeps all of it, and
+makes up for moves of the line in pauses. Pictures are moved to their moved line, faster or slower by a tenth,
+which nobody sees.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from openegress.room.sync.participant import ParticipantSync
 from openegress.room.sync.picture_line import PictureLine
 
 MAX_HELD_FRAMES = 600
-"""Hundreds of frames within the fraction of a second they are held for are an attack or a burst."""
+"""Hundreds of frames within the fraction of a second for which they are held are an attack or a burst."""
 
 
 class _Held(NamedTuple):
@@ -33,9 +33,9 @@ class _Held(NamedTuple):
 
 
 class TrackSync:
-    """For one track, over SSRCs and codecs. `start` comes before the first frame.
+    """For one track, over SSRCs and codecs.
 
-    `wall_offset_ns` makes unix time of monotonic time.
+    `start` comes before the first frame. `wall_offset_ns` turns monotonic time into unix time.
     """
 
     def __init__(
@@ -58,15 +58,15 @@ class TrackSync:
         self._held: list[_Held] = []
         self._early_report: SenderReport | None = None
         self._told_ns = 0
-        """Its line's jumps that its siblings know of."""
+        """The line's jumps that its siblings know."""
 
     @property
     def due_ns(self) -> int | None:
-        """When `due` is to be called; None while nothing is held."""
+        """When to call `due`; None while nothing is held."""
         return self._line.due_ns
 
     def start(self, clock_rate: int) -> None:
-        """The rate of the frames to come. Another one than before means another RTP clock."""
+        """The rate of the frames to come. A different rate means a different RTP clock."""
         if clock_rate != self._rate:
             self.restart()
             self._rate = clock_rate
@@ -80,7 +80,7 @@ class TrackSync:
         self._early_report = None
 
     def close(self) -> None:
-        """Nothing more will come of this track."""
+        """Nothing more will come from this track."""
         self.flush()
         self._participant.remove(self._member)
 
@@ -92,14 +92,14 @@ class TrackSync:
         after_gap: bool,
         arrival_ns: int,
     ) -> None:
-        """`timestamp` as it came, 32 bits; `arrival_ns` monotonic, of its first packet, or OVERTAKEN."""
+        """`timestamp` as received, 32 bits; `arrival_ns` monotonic, of its first packet, or OVERTAKEN."""
         rtp = self._unwrapped = self._unwrap(timestamp)
         if len(self._held) >= MAX_HELD_FRAMES:
             self.flush()
             self._held = []  # nothing tells where they belong
         place = self._line.observe(self._ns(rtp), arrival_ns)
         if place is Placement.HELD_BEHIND:
-            # What this frame overtook was sent just before it, and goes where it goes.
+            # The frames that this one overtook were sent just before it, and get its place.
             overtaken = list(takewhile(lambda each: each.is_overtaken, reversed(self._held)))
             del self._held[len(self._held) - len(overtaken) :]
             self._release()
@@ -126,7 +126,7 @@ class TrackSync:
         self._release()
 
     def discard(self) -> None:
-        """What is held is not handed out. RTP time may go on anywhere."""
+        """Drops what is held. RTP time may continue anywhere."""
         self._held = []
         self.restart()
 

@@ -18,12 +18,12 @@ _log = logging.getLogger(__name__)
 OF_TRACKS = "_data_track"
 """The channel that LiveKit's data tracks have, by its label."""
 MOST_MESSAGE_BYTES = 256 * 1024
-"""What aiortc takes. LiveKit's SDKs send less: they cut what is longer into chunks of 15,000 bytes."""
+"""aiortc's limit. LiveKit's SDKs send less: they cut longer messages into chunks of 15,000 bytes."""
 DATAGRAMS = RefillRate(500, 2000)
-"""A second, and at once: more of them are dropped, as a bad network would. Each takes up to a tenth
-of a millisecond, and strangers send them. SCTP slows down by that."""
+"""Datagrams a second, and at once: more are dropped, as a bad network would. Each takes up to a tenth of a
+millisecond, and strangers send them. SCTP slows down when they are dropped."""
 MOST_WAITING = 4096
-"""Datagrams, while others are taken apart."""
+"""Datagrams that wait while others are parsed."""
 
 
 class DataChannels:
@@ -42,17 +42,17 @@ class DataChannels:
         self._budget = TokenBucket(DATAGRAMS)
         self._waiting: asyncio.Queue[tuple[bytes, int]] = asyncio.Queue(MOST_WAITING)
         self._arrived_ns = 0
-        """Of the datagram that is taken apart."""
+        """Arrival of the datagram that is parsed."""
         self._task: asyncio.Task[None] | None = None
         self.dropped = 0
-        """Datagrams, also those that cannot be taken apart, and messages that are too large."""
+        """Datagrams that were dropped, cannot be parsed, or have messages that are too large."""
 
     def start(self, port: int) -> None:
-        """DTLS is up. `port`: the server's for SCTP, as its offer says."""
+        """DTLS is up. `port`: the server's SCTP port, from its offer."""
         self._task = asyncio.create_task(self._run(port), name="data channels")
 
     def received(self, packet: bytes, arrival_ns: int) -> None:
-        """Takes what DTLS has decrypted."""
+        """Takes data that DTLS has decrypted."""
         now_ns = time.monotonic_ns()
         if self._budget.left(now_ns) < 1 or self._waiting.full() or not is_sound(packet):
             self.dropped += 1
@@ -71,7 +71,7 @@ class DataChannels:
         try:
             await self._follow(port)
         except Exception:
-            # A failure of data does not end the recording.
+            # A failure of data channels does not end the recording.
             _log.exception("the data channels failed: no more data is kept on this connection")
 
     async def _follow(self, port: int) -> None:
@@ -81,8 +81,8 @@ class DataChannels:
         waiting = self._waiting
 
         class Sctp(RTCSctpTransport):
-            """Acknowledges what came together at once: to encrypt and send an answer to each datagram takes
-            three times as long as to take it apart."""
+            """Acknowledges datagrams that came together at once: encrypting and sending an answer to each
+            takes three times as long as parsing it."""
 
             async def _send_sack(self) -> None:
                 if waiting.empty():
@@ -108,7 +108,7 @@ class DataChannels:
         try:
             await wire.receiver._handle_data(packet)
         except Exception:
-            # Of what a chunk holds aiortc checks little: one that it stumbles over is dropped.
+            # aiortc checks little of a chunk's content: a chunk that makes it fail is dropped.
             if not self.dropped:
                 _log.warning("a datagram of the data channels is dropped", exc_info=True)
             self.dropped += 1
@@ -125,7 +125,7 @@ class DataChannels:
 
 
 class _Wire:
-    """What aiortc's SCTP uses of its RTCDtlsTransport."""
+    """The part of RTCDtlsTransport that aiortc's SCTP uses."""
 
     state = "connected"
     _role = "client"

@@ -27,9 +27,9 @@ REPLAY_WINDOW_PACKETS = 4096
 RECORD_HEADER_BYTES = 13
 HANDSHAKE_HEADER_BYTES = 12
 MAX_HANDSHAKE_MESSAGE_BYTES = 32_768
-"""Of a certificate chain: a WebRTC server's is one self-signed certificate of a few hundred bytes."""
+"""Bytes of a certificate chain: a WebRTC server's is one self-signed certificate of a few hundred bytes."""
 MAX_HANDSHAKE_MESSAGES = 32
-"""Of one handshake; a server sends eight."""
+"""Messages of one handshake; a server sends eight."""
 HASHES: dict[str, hashes.HashAlgorithm] = {
     "sha-256": hashes.SHA256(),
     "sha-384": hashes.SHA384(),
@@ -46,7 +46,7 @@ class DtlsState(Enum):
 
 
 class _Content(IntEnum):
-    """Of a record (RFC 6347 section 4.1)."""
+    """Content types of a record (RFC 6347 section 4.1)."""
 
     CHANGE_CIPHER_SPEC = 20
     ALERT = 21
@@ -59,7 +59,7 @@ hello verify, ticket, certificate, key exchange, certificate request, hello done
 
 
 _HELLOS = {2: (b"\xfe\xfd",), 3: (b"\xfe\xff", b"\xfe\xfd")}
-"""The messages that come first, by what they begin with: the version."""
+"""The messages that come first, with the versions that they may begin with."""
 
 
 class DtlsError(Exception):
@@ -78,7 +78,7 @@ PROFILES = (
     _Profile(b"SRTP_AEAD_AES_128_GCM", Policy.SRTP_PROFILE_AEAD_AES_128_GCM, 16, 12),
     _Profile(b"SRTP_AES128_CM_SHA1_80", Policy.SRTP_PROFILE_AES128_CM_SHA1_80, 16, 14),
 )
-"""The cheaper one first: AES-GCM needs no separate HMAC (RFC 7714)."""
+"""The cheaper one comes first: AES-GCM needs no separate HMAC (RFC 7714)."""
 
 
 class DtlsSrtp:
@@ -104,16 +104,16 @@ class DtlsSrtp:
         self.profile = ""
         self.alert = ""
         self._clear_records = 0
-        """Of the server, so far."""
+        """Bytes from the server so far."""
         self._has_finished = False
-        """Our part: what is encrypted has been sent, and the server may change to its cipher too."""
+        """We have sent our encrypted part, so the server may change to its cipher too."""
 
     @property
     def fingerprint(self) -> Fingerprint:
         return Fingerprint("sha-256", _digest(self._certificate, "sha-256"))
 
     def start(self, expected: Fingerprint) -> None:
-        """Sends the first flight. `expected` is the peer's fingerprint from its SDP."""
+        """Sends the first flight. `expected` is the fingerprint in the peer's SDP."""
         if expected.algorithm.lower() not in HASHES:
             raise DtlsError(f"the server's certificate hash {expected.algorithm!r} is unknown")
         self._expected = expected
@@ -141,14 +141,14 @@ class DtlsSrtp:
         return []
 
     def send(self, packet: bytes) -> None:
-        """A packet of SCTP, once connected."""
+        """Sends a packet of SCTP, once connected."""
         if self._ssl is not None and self.state is DtlsState.CONNECTED:
             self._ssl.send(packet)
             self._flush()
 
     def _may_be_the_servers(self, record: bytes) -> bool:
-        """OpenSSL itself drops an encrypted record that is not authentic. A hello that is forged well still
-        costs the connection, which is then tried again."""
+        """OpenSSL itself drops an encrypted record that is not authentic. A well-forged hello still costs the
+        connection, which is then tried again."""
         kind, body = record[0], record[RECORD_HEADER_BYTES:]
         if not _is_clear(record):
             return kind in (_Content.ALERT, _Content.HANDSHAKE)
@@ -163,14 +163,15 @@ class DtlsSrtp:
                 return kind == _Content.HANDSHAKE and is_of_a_server(body)
 
     def _numbered(self, record: bytes) -> bytes:
-        """Clear text gets numbers of our own: a forged high one would have all others taken for replays."""
+        """Clear text gets numbers of our own: after a forged high number, all others would count as
+        replays."""
         if not _is_clear(record):
             return record
         self._clear_records += 1
         return record[:5] + self._clear_records.to_bytes(6) + record[11:]
 
     def _read(self) -> list[bytes]:
-        """What comes without being data is a goodbye, or a retransmitted flight."""
+        """Anything other than data is a goodbye, or a retransmitted flight."""
         assert self._ssl is not None
         packets: list[bytes] = []
         try:
@@ -184,19 +185,19 @@ class DtlsSrtp:
         return packets
 
     def timeout_s(self) -> float | None:
-        """Seconds until the next retransmission is due, None when none is."""
+        """Seconds until the next retransmission is due; None without one."""
         if self._ssl is None or self.state is not DtlsState.CONNECTING:
             return None
         return self._ssl.DTLSv1_get_timeout()
 
     def retransmit(self) -> None:
-        """To be called when timeout_s has passed."""
+        """To be called after timeout_s."""
         if self._ssl is not None and self.state is DtlsState.CONNECTING:
             self._ssl.DTLSv1_handle_timeout()
             self._flush()
 
     def close(self) -> None:
-        """Tells the peer. Idempotent."""
+        """Notifies the peer. Idempotent."""
         if self._ssl is not None and self.state in (DtlsState.CONNECTING, DtlsState.CONNECTED):
             try:
                 self._ssl.shutdown()
@@ -263,7 +264,7 @@ class DtlsSrtp:
         context.set_min_proto_version(DTLS1_2)
         context.set_max_proto_version(DTLS1_2)
         context.set_options(SSL.OP_NO_TICKET)
-        # The peer proves itself by the fingerprint, not by a chain.
+        # The fingerprint proves the peer, not a chain.
         context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, lambda *_: True)
         context.use_certificate(self._certificate)
         context.use_privatekey(self._key)
@@ -293,8 +294,8 @@ def datagrams(flight: bytes, limit: int) -> list[bytes]:
 
 
 def records(datagram: bytes) -> list[bytes]:
-    """The DTLS 1.0 and 1.2 records that are there as a whole (RFC 6347 section 4.1). OpenSSL reads a datagram
-    as a stream: half a record would swallow what comes behind it."""
+    """The DTLS 1.0 and 1.2 records that are complete (RFC 6347 section 4.1). OpenSSL reads a datagram as a
+    stream: half a record would swallow what follows it."""
     out: list[bytes] = []
     position = 0
     while position + RECORD_HEADER_BYTES < len(datagram):
@@ -312,8 +313,8 @@ def _is_clear(record: bytes) -> bool:
 
 
 def is_of_a_server(body: bytes) -> bool:
-    """Whether a handshake record in clear text (RFC 6347 section 4.2.2) holds a server's messages, or
-    parts of them, as long as they say."""
+    """Whether a handshake record in clear text (RFC 6347 section 4.2.2) holds a server's messages, or parts
+    of them, judged by their headers."""
     position = 0
     while position < len(body):
         if position + HANDSHAKE_HEADER_BYTES > len(body):

@@ -28,7 +28,7 @@ from openegress.room.transport.udp import BatchedUdp
 _log = logging.getLogger(__name__)
 
 RECEIVE_BUFFER_BYTES = 4 << 20
-"""Two seconds of 2 Mbps and more: what survives a blocked event loop, or a burst of key frames."""
+"""Two seconds of 2 Mbit/s and more: survives a blocked event loop, or a burst of key frames."""
 ACCEPTABLE_BUFFER_BYTES = 1 << 20
 TURN_TIMEOUT_S = 5
 TCP_TIMEOUT_S = 5.0
@@ -54,7 +54,7 @@ class _Protocol(StunProtocol):
         """Addresses that have answered a check of ours over this socket."""
 
     def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
-        """Over TCP or a relay, where each is read as it comes."""
+        """Over TCP or a relay, each datagram is read as it comes."""
         self.datagram_arrived(cast(bytes, data), addr, time.monotonic_ns())
 
     def datagram_arrived(self, data: bytes, address: tuple[Any, ...], arrival_ns: int) -> None:
@@ -65,7 +65,7 @@ class _Protocol(StunProtocol):
             try:
                 super().datagram_received(data, address)
             except struct.error:
-                pass  # aioice expects a ValueError only of an attribute that is too short
+                pass  # aioice expects a ValueError only for an attribute that is too short
         elif (address[0], address[1]) in self.peers:
             cast("IceConnection", self.receiver).on_data(data, arrival_ns)
 
@@ -83,7 +83,7 @@ class _Protocol(StunProtocol):
 
 
 class _TcpTransport:
-    """A connected TCP stream in the shape of a datagram transport, framed as RFC 4571 says."""
+    """A connected TCP stream in the shape of a datagram transport, framed by RFC 4571."""
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
@@ -126,7 +126,7 @@ class IceConnection(Connection):
         )
         self.on_data = on_data
         self.checks = 0
-        """Authenticated checks and answers to checks so far: only who holds the password can send them."""
+        """Authenticated checks and answers to checks so far: only a peer with the password can send them."""
         self.buffer_bytes = 0
         self._on_lost = on_lost
         self._loopback = loopback
@@ -179,9 +179,9 @@ class IceConnection(Connection):
         return protocol.local_candidate
 
     async def add_relay(self) -> list[Candidate]:
-        """Allocates on the TURN server and pairs the relayed candidate; it is to be signalled.
+        """Allocates on the TURN server and pairs the relayed candidate, which must be signalled.
 
-        Empty when there is no TURN server or it refused.
+        Empty without a TURN server, or if it refused.
         """
         if self.turn_server is None:
             return []
@@ -190,7 +190,7 @@ class IceConnection(Connection):
                 relayed, protocol = await relayed_candidate(
                     component=1,
                     hide_related_address=False,
-                    # Ours, so that what comes in over the relay counts and is told apart as over any socket.
+                    # Our protocol, so that data over the relay counts and is sorted like data of any socket.
                     protocol_factory=lambda: _Protocol(self),
                     turn_server=self.turn_server,
                     turn_username=self.turn_username,
@@ -259,10 +259,11 @@ class IceConnection(Connection):
         super().check_incoming(message, addr, protocol)
 
     def renew(self) -> None:
-        """Nominates the path in use anew, so that the server sends to whatever address it sees us at now.
+        """Nominates the current path again, so that the server sends to the address from which it now sees
+        us.
 
         A NAT that forgot us gives us another one, and a server with ICE-lite changes to it only by a check
-        with USE-CANDIDATE (RFC 8445 section 7.3.1.5). aioice's own checks of consent have none.
+        with USE-CANDIDATE (RFC 8445 section 7.3.1.5). aioice's own consent checks do not have it.
         """
         pair = self._nominated.get(1)
         if pair is not None and (self._renewal is None or self._renewal.done()):
@@ -291,7 +292,8 @@ class IceConnection(Connection):
     # --- data
 
     def data_received(self, data: bytes, component: int) -> None:
-        """Data that begins like STUN but is not. aioice would queue it for a reader that does not exist."""
+        """Data that begins like STUN but is not STUN. aioice would queue it for a reader that does not
+        exist."""
 
     def protocol_lost(self, protocol: StunProtocol) -> None:
         if any(pair.protocol is protocol for pair in self._nominated.values()):
@@ -303,7 +305,7 @@ class IceConnection(Connection):
             each.batch_reads()
 
     def drain(self) -> None:
-        """Hands out what has arrived over UDP, now."""
+        """Hands out the UDP data that has arrived so far."""
         for each in self._sockets:
             each.drain()
 
@@ -328,7 +330,7 @@ class IceConnection(Connection):
         return f"{local.transport} {local.type} -> {pair.remote_addr[0]}:{pair.remote_addr[1]}"
 
     def tried(self) -> str:
-        """The pairs that were tried and what became of each, for an error's text."""
+        """The pairs that were tried and the result of each, for an error's text."""
         lines = [
             f"{pair.local_candidate.transport} {pair.local_addr[0]} -> "
             f"{pair.remote_addr[0]}:{pair.remote_addr[1]} {pair.state.name.lower().replace('_', ' ')}"

@@ -1,7 +1,7 @@
 """The media connection of one join: ICE, then DTLS, then SRTP in and RTCP out.
 
-Packets go from the socket to `on_rtp` and `on_rtcp` in one call, without a task, queue or copy between.
-UDP is tried first; TCP and TURN join in when it has not come up after FALLBACK_AFTER_S.
+Packets go from the socket to `on_rtp` and `on_rtcp` in one call, without a task, queue or copy in between.
+UDP is tried first; TCP and TURN join in if it is not up after FALLBACK_AFTER_S.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from openegress.room.transport.ice import ACCEPTABLE_BUFFER_BYTES, IceConnection
 _log = logging.getLogger(__name__)
 
 FALLBACK_AFTER_S = 1.5
-"""UDP answers within a few round trips where it is open at all."""
+"""UDP, if it is open, answers within a few round trips."""
 
 
 class Transport:
@@ -79,7 +79,7 @@ class Transport:
     @property
     def datagrams(self) -> int:
         """Authenticated datagrams received so far: packets, and the checks of the path every few seconds.
-        Whatever anybody can forge does not show that the server lives."""
+        Anything that can be forged does not show that the server is alive."""
         return self._ice.checks + self._packets
 
     @property
@@ -87,7 +87,8 @@ class Transport:
         return self._ice.path()
 
     def rehearse(self) -> None:
-        """Does, for nobody, what makes the first handshake of a process slow. It is of no more use then."""
+        """Does in advance what makes the first handshake of a process slow. The object cannot be used after
+        that."""
         self._dtls.start(self._dtls.fingerprint)
 
     async def gather(self) -> list[str]:
@@ -103,7 +104,7 @@ class Transport:
         return ["candidate:" + each.to_sdp() for each in self._ice.local_candidates]
 
     async def add_candidate(self, line: str) -> None:
-        """One `candidate:...` line of the server. TCP candidates are kept for the case that UDP fails."""
+        """One `candidate:...` line of the server. TCP candidates are kept in case UDP fails."""
         try:
             candidate = Candidate.from_sdp(line.removeprefix("candidate:"))
         except ValueError:
@@ -126,9 +127,9 @@ class Transport:
         timeout_s: float,
         on_candidate: Callable[[str], None],
     ) -> None:
-        """Brings the path up. `on_candidate` gets candidates to signal that were found on the way.
+        """Brings the path up. `on_candidate` gets candidates that are found on the way, to be signalled.
 
-        Raises EgressError (phase ICE) with what was tried when it is not up after `timeout_s`.
+        Raises EgressError (phase ICE) with what was tried if it is not up after `timeout_s`.
         """
         self._ice.remote_username, self._ice.remote_password = username, password
         if ice_lite:
@@ -177,7 +178,7 @@ class Transport:
     # --- packets
 
     def received(self, data: bytes, arrival_ns: int) -> None:
-        """Every datagram that is not STUN comes in here, by its first byte (RFC 7983)."""
+        """Takes every datagram that is not STUN, and sorts it by its first byte (RFC 7983)."""
         first = data[0]
         if 127 < first < 192:
             session = self._dtls.rx
@@ -211,7 +212,7 @@ class Transport:
         self._ice.batch_reads()
 
     def drain(self) -> None:
-        """Hands out what has arrived, now."""
+        """Hands out what has arrived so far."""
         self._ice.drain()
 
     def send_rtcp(self, packet: bytes) -> None:
@@ -224,7 +225,7 @@ class Transport:
         return self._on_data is not None
 
     def send_data(self, packet: bytes) -> None:
-        """A packet of SCTP. Dropped silently while no path is up: SCTP sends it again."""
+        """Sends a packet of SCTP. Dropped silently while no path is up: SCTP sends it again."""
         if not self._closed:
             self._dtls.send(packet)
 

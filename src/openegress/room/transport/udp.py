@@ -60,7 +60,7 @@ class ReadingPace:
         self._read_at_s = 0.0
 
     def batch_reads(self) -> None:
-        """From now on nobody waits for the datagrams."""
+        """Nobody waits for the datagrams any more."""
         self._pause_s = RELAXED_PAUSE_S
 
     def is_close(self, now_s: float) -> bool:
@@ -91,7 +91,7 @@ class BatchedUdp(asyncio.DatagramTransport):
         self._is_stamped = False
         """The last datagram came with its time of arrival."""
         self._empty_ns = time.monotonic_ns()
-        """When the socket was found empty: whatever is read next arrived after it."""
+        """When the socket was found empty: any later datagram arrived after that."""
         self._resume: asyncio.TimerHandle | None = None
         """While reading pauses."""
         self._closing = False
@@ -101,24 +101,24 @@ class BatchedUdp(asyncio.DatagramTransport):
         self._loop.add_reader(sock.fileno(), self._readable)
 
     def sendto(self, data: bytes, addr: tuple[str, int] | None = None) -> None:  # type: ignore[override]
-        """Dropped when the socket's buffer is full, as the network might."""
+        """Dropped if the socket's buffer is full, as the network might do."""
         if self._closing or addr is None:
             return
         try:
             self._sock.sendto(data, addr)
         except BlockingIOError:
-            pass  # UDP: whoever sent it sends it again
+            pass  # UDP: its sender sends it again
         except OSError as error:
             self._protocol.error_received(error)
 
     def batch_reads(self) -> None:
-        """From now on nobody waits for the datagrams. Where the kernel does not note their arrival, they are
-        read as before: long pauses would make them seem late."""
+        """Nobody waits for the datagrams any more. If the kernel does not note their arrival, reading does
+        not change: long pauses would make them seem late."""
         if self._is_stamped:
             self._pace.batch_reads()
 
     def drain(self) -> None:
-        """Hands out what has arrived, now."""
+        """Hands out what has arrived so far."""
         for _ in range(MAX_WAITING):
             if self._closing or not self._receive():
                 return
@@ -164,19 +164,19 @@ class BatchedUdp(asyncio.DatagramTransport):
             self._loop.add_reader(self._sock.fileno(), self._readable)
 
     def _receive(self) -> bool:
-        """One datagram; False when there is none."""
+        """Reads one datagram; False if there is none."""
         try:
             data, ancillary, _, address = self._sock.recvmsg(MAX_DATAGRAM_BYTES, ANCILLARY_BYTES)
         except (BlockingIOError, InterruptedError):
             self._empty_ns = time.monotonic_ns()
             return False
-        except OSError as error:  # an ICMP message about something sent before
+        except OSError as error:  # an ICMP message about an earlier datagram
             self._protocol.error_received(error)
             return True
         try:
             self._protocol.datagram_arrived(data, address, self._arrival_ns(ancillary))
         except Exception as error:
-            # Told as asyncio does of its own transports; the next datagram is read all the same.
+            # Reported like asyncio's own transports do; the next datagram is read anyway.
             text = f"a datagram could not be handled: {error!r}"
             self._loop.call_exception_handler({"message": text, "exception": error, "transport": self})
         return True

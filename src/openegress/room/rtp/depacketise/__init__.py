@@ -1,7 +1,7 @@
-"""RTP payloads of one frame joined to an access unit, codec by codec. Pure.
+"""Joins the RTP payloads of one frame to an access unit, codec by codec. Pure.
 
-Each codec's module has one function from the payloads of a frame, in order and complete, to an
-AccessUnit. Anything that does not follow the payload format raises MalformedPayload.
+Each codec's module has one function from the payloads of a frame, in order and complete, to an AccessUnit.
+Anything that does not follow the payload format raises MalformedPayload.
 """
 
 from collections.abc import Callable, Sequence

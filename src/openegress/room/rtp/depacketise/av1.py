@@ -19,7 +19,7 @@ from openegress.room.rtp.depacketise.unit import (
 TEMPORAL_DELIMITER = b"\x12\x00"
 SEQUENCE_HEADER, DELIMITER, FRAME_HEADER, FRAME = 1, 2, 3, 6
 DROPPED = (DELIMITER, 8, 15)
-"""Delimiters, tile lists and padding are not to be sent; should they come, they are not recorded."""
+"""Senders must not send delimiters, tile lists and padding; if they do, these are not recorded."""
 KEY_FRAME = 0
 
 
@@ -35,7 +35,7 @@ def join(payloads: Sequence[bytes]) -> AccessUnit:
         start = 2 if header & 4 else 1
         if len(obu) < start:
             raise MalformedPayload("an AV1 OBU without the extension its header announces")
-        if header & 2:  # carries its size already
+        if header & 2:  # already has its size
             _, body_start = leb128(obu, start)
             parts.append(obu)
         else:
@@ -71,7 +71,7 @@ def _obus(payloads: Sequence[bytes]) -> list[bytes]:
             else:
                 size, position = leb128(payload, position)
             if position + size > len(payload):
-                raise MalformedPayload("an AV1 packet says more than it holds")
+                raise MalformedPayload("an AV1 packet is shorter than its header says")
             element = payload[position : position + size]
             position += size
             if number == 1 and continues:
@@ -81,7 +81,7 @@ def _obus(payloads: Sequence[bytes]) -> list[bytes]:
                     raise MalformedPayload(f"a frame of more than {MOST_PARTS} parts")
                 obus.append([element])
         if number == 0 or number < count:
-            raise MalformedPayload("an AV1 packet with fewer OBUs than it says")
+            raise MalformedPayload("an AV1 packet with fewer OBUs than its header says")
         open_ended = bool(aggregation & 0x40)
     if open_ended:
         raise MalformedPayload("an AV1 OBU without its end")

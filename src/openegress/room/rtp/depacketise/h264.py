@@ -17,10 +17,10 @@ from openegress.room.rtp.depacketise.unit import (
 IDR, SPS = 5, 7
 STAP_A, FU_A = 24, 28
 HEADER_BYTES = 1
-"""Of a NAL unit, and of an aggregate."""
+"""Length of the header of a NAL unit, and of an aggregate."""
 PICTURES = range(1, 6)
 HIGH_PROFILES = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
-"""Whose SPS has the chroma fields."""
+"""Profiles whose SPS has the chroma fields."""
 
 
 def join(payloads: Sequence[bytes]) -> AccessUnit:

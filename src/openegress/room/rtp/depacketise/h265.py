@@ -16,7 +16,7 @@ from openegress.room.rtp.depacketise.unit import (
 
 AGGREGATE, FRAGMENT = 48, 49
 HEADER_BYTES = 2
-"""Of a NAL unit, and of an aggregate."""
+"""Length of the header of a NAL unit, and of an aggregate."""
 VPS, SPS = 32, 33
 PICTURES = range(32)
 RANDOM_ACCESS = range(16, 24)
@@ -38,7 +38,7 @@ def join(payloads: Sequence[bytes]) -> AccessUnit:
         raise MalformedPayload("an H265 frame without a NAL unit")
     if sps and not has_vps:
         # A server lets a new subscriber in at the first packet that looks like a key frame's; livekit-server
-        # goes by the SPS. Of a publisher that sends each set in a packet of its own, the VPS is lost.
+        # looks for the SPS. If a publisher sends each set in a packet of its own, the VPS is lost.
         is_key = False
     width, height = picture_size(sps) if sps and (is_key or not has_picture) else (0, 0)
     kind_of_unit = UnitKind.of(is_key=is_key, has_picture=has_picture)

@@ -1,11 +1,11 @@
-"""Opus (RFC 7587): a payload is a packet. Its first bytes tell how long it sounds (RFC 6716 section 3)."""
+"""Opus (RFC 7587): a payload is a packet. Its first bytes give its duration (RFC 6716 section 3)."""
 
 from openegress.room.rtp.depacketise.unit import MalformedPayload
 
 FRAME_SAMPLES: tuple[tuple[int, int, int, int], ...] = (
     ((480, 960, 1920, 2880),) * 12 + ((480, 960, 480, 960),) * 4 + ((120, 240, 480, 960),) * 16
 )
-"""By configuration groups: SILK, hybrid, CELT."""
+"""Frame durations in samples, by configuration groups: SILK, hybrid, CELT."""
 
 
 def duration_samples(packet: bytes) -> int:

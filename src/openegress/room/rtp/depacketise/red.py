@@ -33,7 +33,7 @@ def split(payload: bytes) -> list[RedBlock]:
     blocks = []
     for payload_type, offset, size in headers:
         if position + size > len(payload):
-            raise MalformedPayload("a RED packet says more than it holds")
+            raise MalformedPayload("a RED packet is shorter than its header says")
         blocks.append(RedBlock(payload_type, offset, payload[position : position + size]))
         position += size
     blocks.append(RedBlock(own_type, 0, payload[position:]))

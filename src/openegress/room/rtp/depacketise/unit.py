@@ -1,4 +1,4 @@
-"""What a depacketiser makes, and what it raises."""
+"""The result of a depacketiser, and its error."""
 
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum, auto
@@ -7,10 +7,10 @@ from typing import NamedTuple
 from openegress.core.bits import BitReader, unescaped
 
 MOST_PARTS = 1000
-"""NAL units or OBUs of a frame. Encoders make a hundred at most, and packets full of small ones take
+"""NAL units or OBUs in a frame. Encoders make a hundred at most, and packets full of small ones take
 seconds."""
 MOST_PARAMETER_BYTES = 4096
-"""Of a set of parameters that is read."""
+"""Bytes of a parameter set that is parsed."""
 
 
 class MalformedPayload(ValueError):
@@ -22,7 +22,7 @@ class UnitKind(Enum):
     """Decodable by itself, as all sound is."""
     DELTA = auto()
     PARAMETERS = auto()
-    """Parameter sets without a picture, which belong in front of the next unit."""
+    """Parameter sets without a picture, which belong before the next unit."""
 
     @classmethod
     def of(cls, *, is_key: bool, has_picture: bool) -> "UnitKind":
@@ -46,7 +46,7 @@ class AccessUnit(NamedTuple):
 
 
 def counted(parts: Iterable[bytes]) -> Iterator[bytes]:
-    """The parts of a frame. Raises MalformedPayload where there are more than any encoder makes."""
+    """The parts of a frame. Raises MalformedPayload if there are more than any encoder makes."""
     for number, part in enumerate(parts):
         if number >= MOST_PARTS:
             raise MalformedPayload(f"a frame of more than {MOST_PARTS} parts")
@@ -54,14 +54,14 @@ def counted(parts: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def aggregated(codec: str, payload: bytes, header_bytes: int) -> Iterator[bytes]:
-    """The NAL units of an aggregation packet (RFC 6184, 5.7.1; RFC 7798, 4.4.2), each behind its size. The
-    packet and each of its units begin with a header of so many bytes. Raises MalformedPayload."""
+    """The NAL units of an aggregation packet (RFC 6184, 5.7.1; RFC 7798, 4.4.2), each after its size. The
+    packet and each of its units begin with a header of this many bytes. Raises MalformedPayload."""
     position = header_bytes
     while position < len(payload):
         size = payload[position] << 8 | payload[position + 1]
         position += 2
         if size < header_bytes or position + size > len(payload):
-            raise MalformedPayload(f"an {codec} aggregate says more than it holds")
+            raise MalformedPayload(f"an {codec} aggregate is shorter than its header says")
         yield payload[position : position + size]
         position += size
 
@@ -69,7 +69,7 @@ def aggregated(codec: str, payload: bytes, header_bytes: int) -> Iterator[bytes]
 def size_in(
     codec: str, sps: bytes, header_bytes: int, read: Callable[[BitReader], tuple[int, int]]
 ) -> tuple[int, int]:
-    """What `read` finds behind the header of a sequence parameter set. Raises MalformedPayload."""
+    """The result of `read` after the header of a sequence parameter set. Raises MalformedPayload."""
     refuse_long(sps)
     try:
         return read(BitReader(unescaped(sps)[header_bytes:]))

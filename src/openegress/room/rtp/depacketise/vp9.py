@@ -24,11 +24,11 @@ class _Descriptor:
     ends: bool
     layer: int
     sizes: tuple[tuple[int, int], ...]
-    """Of all spatial layers, where the scalability structure says them."""
+    """The size of all spatial layers, if the scalability structure gives it."""
 
 
 def join(payloads: Sequence[bytes], opened: Callable[[bytes], bytes] = bytes) -> AccessUnit:
-    """`opened` makes of a layer's frame what its encoder made; it may raise what it likes."""
+    """`opened` decrypts a layer's frame; it may raise anything."""
     layers: list[list[bytes]] = []
     sizes: tuple[tuple[int, int], ...] = ()
     ended = True
@@ -94,14 +94,14 @@ def _descriptor(payload: bytes) -> _Descriptor:
 
 
 def _header(frame: bytes) -> tuple[bool, int, int]:
-    """Is it a key frame, and then of what size (uncompressed_header)?"""
+    """Whether it is a key frame, and its size (uncompressed_header)."""
     reader = BitReader(frame[:24])
     if reader.bits(2) != 2:
         raise MalformedPayload("a VP9 frame without its marker")
     profile = reader.bits(1) | reader.bits(1) << 1
     if profile == 3:
         reader.flag()
-    if reader.flag() or reader.flag():  # shows an existing frame, or is no key frame
+    if reader.flag() or reader.flag():  # shows an existing frame, or is not a key frame
         return False, 0, 0
     reader.bits(2)
     if reader.bits(24) != SYNC_CODE:
