@@ -200,7 +200,6 @@ class RoomConnection:
         try:
             async for message in self._signalling.messages():
                 self._liveness.heard(asyncio.get_running_loop().time())
-                self.drain()  # media that was sent before a track ends belongs to it
                 await self._handle(message)
             reason = f"the signalling connection was lost: {self._signalling.ended}"
         except Exception as error:
