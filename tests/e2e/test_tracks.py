@@ -30,6 +30,7 @@ from testkit.service import Info, Service, location
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.quiet]
 
 CODECS: dict[str, Codec] = {"ada": "vp8", "bob": "h264", "eve": "vp9"}
+BEEP_LEVELS = {"ada": 0.5, "bob": 0.15, "eve": 0.3}
 BOTH_S, ALL_S, ALONE_S = 3.0, 3.0, 2.0
 """Ada and Bob; with Eve; Ada and Eve after Bob has left."""
 PASSPHRASE = b"correct horse battery staple"
@@ -47,8 +48,9 @@ def service_config() -> dict[str, Any]:
 
 
 def person(livekit: LivekitServer, room: str, name: str) -> Publisher:
+    """Their beeps are unequally loud: equal ones, half a period apart, would cancel each other in a mix."""
     camera = VideoSpec(CODECS[name], width=320, height=180, kbps=300, encoded=True)
-    return Publisher(livekit, room, name, camera, AudioSpec(level=0.1))
+    return Publisher(livekit, room, name, camera, AudioSpec(level=0.1, beep_level=BEEP_LEVELS[name]))
 
 
 async def started(service: Service, room: str, ending: str = ".mkv") -> str:

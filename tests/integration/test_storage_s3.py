@@ -338,7 +338,7 @@ async def test_a_store_is_followed_so_far(tmp_path: Path, most: int, requests: i
 
 @pytest.mark.parametrize("fields", [{"region": "us_east"}, {"region": "1"}, {"region": "-a"}])
 async def test_what_is_no_region(fields: dict[str, Any]) -> None:
-    with pytest.raises(EgressError, match="is not the name of one") as raised:
+    with pytest.raises(EgressError, match="is not the name of a region") as raised:
         await open_storage(S3Storage(BUCKET, "key", "secret", **fields))
     assert raised.value.fault is Fault.CALLER
 
