@@ -14,9 +14,6 @@ from testkit.livekit_server import free_port
 START_TIMEOUT_S = 20.0
 """Redis starts in milliseconds; a busy machine takes longer."""
 
-HIGHEST_CLUSTER_PORT = 55535
-"""A node of a cluster talks to the others on its port plus 10,000."""
-
 
 class RedisServer:
     """One redis-server. Its data lives in a folder of its own and survives restart(), not kill().
@@ -27,8 +24,6 @@ class RedisServer:
 
     def __init__(self, *config: str, sentinel: bool = False, cluster: bool = False) -> None:
         self.port = free_port()
-        while cluster and self.port > HIGHEST_CLUSTER_PORT:
-            self.port = free_port()
         self._config = config
         self._sentinel = sentinel
         self.is_cluster = cluster
@@ -52,7 +47,8 @@ class RedisServer:
         if not self._sentinel:
             lines += ["save ''", "appendonly yes", "appendfsync always"]
         if self.is_cluster:
-            lines.append("cluster-enabled yes")
+            # By default the port plus 10,000, which another process may have.
+            lines += ["cluster-enabled yes", f"cluster-port {free_port()}"]
         path = Path(self._folder.name) / "redis.conf"
         path.write_text("\n".join([*lines, *self._config]) + "\n")
         try:
