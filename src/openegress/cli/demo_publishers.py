@@ -12,6 +12,7 @@ from livekit import rtc
 from numpy.typing import NDArray
 
 from openegress.core.errors import Code, EgressError
+from openegress.core.tasks import cancelled
 
 WIDTH, HEIGHT, FPS = 640, 360, 15
 SAMPLE_RATE, BLOCK_S = 48_000, 0.1
@@ -39,7 +40,7 @@ async def publishing(ws_url: str, token_of: Callable[[str], str], count: int) ->
                 raise EgressError(Code.UNAVAILABLE, f"{identity} could not join: {error}") from None
             leaving.push_async_callback(room.disconnect)
             for work in await _publish(room, number, count):
-                leaving.push_async_callback(_end, work)
+                leaving.push_async_callback(cancelled, work)
         yield
 
 
@@ -57,11 +58,6 @@ async def _publish(room: rtc.Room, number: int, count: int) -> list[asyncio.Task
         asyncio.create_task(_show(camera, number), name=f"pictures {number}"),
         asyncio.create_task(_speak(microphone, number, count), name=f"sound {number}"),
     ]
-
-
-async def _end(work: asyncio.Task[None]) -> None:
-    work.cancel()
-    await asyncio.gather(work, return_exceptions=True)
 
 
 async def _show(camera: rtc.VideoSource, number: int) -> None:

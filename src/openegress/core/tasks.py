@@ -58,11 +58,12 @@ def stopped(task: "asyncio.Task[Any] | None") -> str | None:
     return f"its task {task.get_name()} {why}: restart this process"
 
 
-async def cancelled(task: "asyncio.Task[Any] | None") -> None:
-    """Cancels the task and returns when it has ended, however that is. None: it never began."""
-    if task is not None:
+async def cancelled(*tasks: "asyncio.Task[Any] | None") -> None:
+    """Cancels the tasks and returns once all have ended, however that is. None: a task that never began."""
+    begun = [task for task in tasks if task is not None]
+    for task in begun:
         task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+    await asyncio.gather(*begun, return_exceptions=True)
 
 
 class Errands:

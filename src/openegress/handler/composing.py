@@ -20,6 +20,7 @@ from openegress.core.end_rules import EndRules
 from openegress.core.errors import Code, EgressError, Fault, Phase, internal
 from openegress.core.events import AnyEvent, Composing, Ended, EndReason, EndReport, FileUpdate
 from openegress.core.plan import FileOutput, LayoutSource, Limits, Plan, SegmentOutput
+from openegress.core.tasks import cancelled
 from openegress.core.units import S
 from openegress.handler.compose_turn import ComposeTurn
 from openegress.handler.outputs import Outputs
@@ -116,9 +117,7 @@ class Composer:
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for wait in waits:
-                wait.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
+            await cancelled(*waits)
         self._refuse_incomplete()
 
     async def run_left(self, journal: RecordingJournal, late: LateUploads) -> tuple[Ended, bool]:

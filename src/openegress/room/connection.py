@@ -13,6 +13,7 @@ from livekit.protocol.models import ClientConfigSetting, DisconnectReason
 from livekit.protocol.rtc import JoinResponse, LeaveRequest, SessionDescription, SignalResponse
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.core.tasks import cancelled
 from openegress.room import EndKind
 from openegress.room.demux import Demux
 from openegress.room.liveness import Liveness, PathCounts
@@ -148,9 +149,7 @@ class RoomConnection:
         if self._goodbye is not None:
             self._goodbye.cancel()
         tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancelled(*tasks)
         if self._channels is not None:
             await self._channels.close()
         if self._path is not None:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from livekit.protocol.models import DataPacket, Encryption, ParticipantInfo, UserPacket
 from livekit.protocol.rtc import DataTrackSubscriberHandles, UpdateDataSubscription
 
+from openegress.core.tasks import cancelled
 from openegress.room.rtp import data_track
 
 MOST_OF_ONE = 60
@@ -68,9 +69,7 @@ class DataTracks:
 
     async def close(self) -> None:
         task, self._asking = self._asking, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await cancelled(task)
 
     def _see(self, participant: ParticipantInfo) -> None:
         plain = [each for each in participant.data_tracks if each.encryption == Encryption.Type.NONE]

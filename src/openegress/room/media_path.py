@@ -7,6 +7,7 @@ from livekit.protocol.rtc import SessionDescription, SignalTarget, TrickleReques
 
 from openegress.core import foreign_json
 from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.core.tasks import cancelled
 from openegress.room.demux import Demux
 from openegress.room.signalling import sdp
 from openegress.room.signalling.websocket import Signalling
@@ -102,9 +103,7 @@ class MediaPath:
     async def close(self) -> None:
         """Idempotent. No packet is delivered after this."""
         tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancelled(*tasks)
         if not self._up.done():
             self._up.cancel()
         elif not self._up.cancelled():

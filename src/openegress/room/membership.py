@@ -9,6 +9,7 @@ from typing import Protocol
 from livekit.protocol.rtc import JoinResponse
 
 from openegress.core.errors import EgressError, Phase, internal
+from openegress.core.tasks import cancelled
 from openegress.room import ConnectionLost, EndKind, Reconnected, RoomClosed, RoomEvent
 from openegress.room.connection import (
     ConnectionListener,
@@ -102,9 +103,7 @@ class Membership:
 
     async def stop_watching(self) -> None:
         """From now on a lost connection is not replaced."""
-        if self._supervisor is not None:
-            self._supervisor.cancel()
-            await asyncio.gather(self._supervisor, return_exceptions=True)
+        await cancelled(self._supervisor)
         if not self._connected.cancel() and not self._connected.cancelled():
             self._connected.exception()  # nobody waits for it any more
 

@@ -19,6 +19,7 @@ from openegress.core import reach
 from openegress.core.loopback_server import LoopbackServer
 from openegress.core.networks import Network, networks_of
 from openegress.core.plan import Proxy
+from openegress.core.tasks import cancelled
 
 HEAD_BYTES = 64 * 1024
 """Limit for the head of a request or an answer; S3 accepts 8 KB of headers."""
@@ -209,9 +210,7 @@ async def _exchange(there: Coroutine[Any, Any, None], back: Coroutine[Any, Any, 
         await asyncio.wait({sending, coming}, return_when=asyncio.FIRST_COMPLETED)
         await asyncio.wait({coming}, timeout=LAST_ANSWER_S)
     finally:
-        for task in (sending, coming):
-            task.cancel()
-        await asyncio.gather(sending, coming, return_exceptions=True)
+        await cancelled(sending, coming)
 
 
 class _Head:

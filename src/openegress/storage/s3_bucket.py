@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from openegress.core.checksum import Checksum
 from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.core.tasks import cancelled
 from openegress.storage import s3_checksum
 from openegress.storage.failures import Answer
 from openegress.storage.s3_client import CallTimeouts, S3Client, S3Failure, in_thread
@@ -235,9 +236,7 @@ class S3Bucket:
         try:
             await asyncio.gather(*sending)
         finally:
-            for task in sending:
-                task.cancel()
-            await asyncio.gather(*sending, return_exceptions=True)
+            await cancelled(*sending)
         return [part for _, part in sorted(done.items())]
 
     async def _try(self, phase: Phase, call: Callable[[S3Access], Awaitable[T]]) -> T:

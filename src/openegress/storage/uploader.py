@@ -11,6 +11,7 @@ from pathlib import Path
 from openegress.core.backoff import Backoff
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.plan import Backend, StoragePlan
+from openegress.core.tasks import cancelled
 from openegress.storage import Storage, backed_up, open_storage
 from openegress.storage.failures import StorageError
 from openegress.storage.late import LateUploads
@@ -275,9 +276,7 @@ class Uploader:
         try:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for each in waiting:
-                each.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)
+            await cancelled(*waiting)
 
     async def _attempt(self, target: UploadTarget, what: _Object, path: str) -> Stored:
         """`path` is the full path."""

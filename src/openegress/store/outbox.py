@@ -22,7 +22,7 @@ from openegress.core.exact_url import as_written
 from openegress.core.networks import networks_of
 from openegress.core.reach import guarded
 from openegress.core.shown_url import receiver
-from openegress.core.tasks import stopped
+from openegress.core.tasks import cancelled, stopped
 from openegress.core.values import Secret
 from openegress.store import Announce, Delivery, Outbox
 from openegress.store.webhooks import HEADERS, Webhooks, sign
@@ -156,10 +156,7 @@ class WebhookSender:
 
     async def close(self) -> None:
         """Stops sending. Interrupted deliveries are due at once for the next process."""
-        tasks = [*self._sending, *([self._task] if self._task else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancelled(*self._sending, self._task)
         with contextlib.suppress(EgressError):  # the claims run out by themselves
             for delivery in list(self._claimed.values()):
                 await self._outbox.postpone(delivery, self._now_ns(), delivery.attempts)

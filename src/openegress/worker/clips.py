@@ -18,7 +18,7 @@ from openegress.core.ids import new_id
 from openegress.core.info import is_terminal
 from openegress.core.restart import Restart, gaps_before_ns
 from openegress.core.span import shown_s
-from openegress.core.tasks import beside
+from openegress.core.tasks import beside, cancelled
 from openegress.proto.openegress_control_pb2 import ClipInfo, CutRequest
 from openegress.psrpc.server import Registration, RPCServer
 from openegress.psrpc.services import CLIP_TIMEOUT_S, EgressInternal
@@ -86,9 +86,7 @@ class ClipService:
     async def close(self) -> None:
         """Gives up the clips in progress."""
         if self._registration is not None:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await cancelled(*self._tasks)
             await self._registration.close()
             self._registration = None
 

@@ -15,6 +15,7 @@ from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.events import StreamStatus, StreamUpdate
 from openegress.core.networks import networks_of
 from openegress.core.reach import guarded
+from openegress.core.tasks import cancelled
 from openegress.core.units import MS, S
 from openegress.output import Emit, Opening
 from openegress.output.failure import FailureReport
@@ -191,8 +192,7 @@ class WebsocketSender(StoresNothing):
         except (ClientError, OSError, TimeoutError) as error:
             self._broke(f"{where}: {_words(error)}")
         finally:
-            listening.cancel()
-            await asyncio.gather(listening, return_exceptions=True)
+            await cancelled(listening)
             await socket.close()
 
     async def _send(self, socket: "ClientWebSocketResponse", listening: "asyncio.Task[None]") -> None:

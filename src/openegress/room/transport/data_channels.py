@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from openegress.core.tasks import cancelled
 from openegress.room.budget import RefillRate, TokenBucket
 from openegress.room.transport.sctp_packet import is_sound
 
@@ -63,9 +64,7 @@ class DataChannels:
     async def close(self) -> None:
         """Idempotent. Nothing is handed out after this."""
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await cancelled(task)
 
     async def _run(self, port: int) -> None:
         try:

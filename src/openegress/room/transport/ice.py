@@ -23,6 +23,7 @@ from aioice.candidate import Candidate, candidate_foundation, candidate_priority
 from aioice.ice import CandidatePair, Connection, StunProtocol, relayed_candidate
 from aioice.stun import Message, TransactionError
 
+from openegress.core.tasks import cancelled
 from openegress.room.transport.udp import BatchedUdp
 
 _log = logging.getLogger(__name__)
@@ -340,10 +341,7 @@ class IceConnection(Connection):
 
     async def close(self) -> None:
         await super().close()
-        tasks = [*self._tcp_readers, *([self._renewal] if self._renewal is not None else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancelled(*self._tcp_readers, self._renewal)
 
 
 def turn_server(urls: Sequence[tuple[Sequence[str], str, str]]) -> TurnServer | None:

@@ -12,6 +12,7 @@ import pylibsrtp
 from aioice.candidate import Candidate
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.core.tasks import cancelled
 from openegress.room.transport.dtls import DtlsError, DtlsSrtp, DtlsState
 from openegress.room.transport.fingerprint import Fingerprint
 from openegress.room.transport.ice import ACCEPTABLE_BUFFER_BYTES, IceConnection, TurnServer
@@ -156,8 +157,7 @@ class Transport:
         except DtlsError as error:
             raise _ice_error(f"{error}; path: {self.path}") from error
         finally:
-            fallback.cancel()
-            await asyncio.gather(fallback, return_exceptions=True)
+            await cancelled(fallback)
         _log.info("media path up: %s, %s", self.path, self._dtls.profile)
 
     async def _fall_back(self, on_candidate: Callable[[str], None]) -> None:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from openegress.core.errors import EgressError
+from openegress.core.tasks import cancelled
 from openegress.room.budget import CHANGES, TokenBucket
 
 
@@ -48,9 +49,7 @@ class Reselection:
             if timer is not None:
                 timer.cancel()
         selecting, self._selecting = self._selecting, None
-        if selecting is not None:
-            selecting.cancel()
-            await asyncio.gather(selecting, return_exceptions=True)
+        await cancelled(selecting)
 
     def _defer(self) -> None:
         self._deferred = asyncio.get_running_loop().call_later(1 / CHANGES.per_s, self._end_deferral)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Protocol
 
 from openegress.core.pause_mode import PauseMode
+from openegress.core.tasks import cancelled
 from openegress.core.units import MS
 from openegress.media import FrameSink
 from openegress.source import Pausable, Source, SourceEvent, SourceStats
@@ -52,9 +53,7 @@ class SoundBesidePage:
             for task in done:
                 task.result()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await cancelled(*tasks)
         self._delays.look(await self._page.waits())
 
     async def start(self, sink: FrameSink) -> int:
@@ -82,18 +81,14 @@ class SoundBesidePage:
                 else:
                     yield event
         finally:
-            for reader in readers:
-                reader.cancel()
-            await asyncio.gather(*readers, return_exceptions=True)
+            await cancelled(*readers)
 
     async def stop(self) -> None:
         self._begin_once()
         await _both(self._page.stop(), self._sound.stop())
 
     async def close(self) -> None:
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.gather(self._following, return_exceptions=True)
+        await cancelled(self._following)
         await _both(self._page.close(), self._sound.close())
 
     def stats(self) -> SourceStats:

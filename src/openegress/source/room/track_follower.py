@@ -13,6 +13,7 @@ from openegress.core.end_rules import EndRules
 from openegress.core.errors import EgressError, Phase, internal, invalid
 from openegress.core.events import Rejoined
 from openegress.core.left_out import TrackLosses
+from openegress.core.tasks import cancelled
 from openegress.room import (
     ConnectionLost,
     DataLocked,
@@ -224,9 +225,7 @@ class TrackFollower:
         self._tracks.stop_listening()
         self._grace.revoke()
         tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancelled(*tasks)
         await self._reselection.close()
         await self._room.close()
         self._events.close()

@@ -5,6 +5,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.core.tasks import cancelled
 from openegress.source import Failed, Notice, SourceEvent
 from openegress.source.web.audio_capture import AudioCapture
 from openegress.source.web.browser import Browser
@@ -71,13 +72,10 @@ class BrowserWatch:
             await task
         finally:
             if not task.done():
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+                await cancelled(task)
 
     async def close(self) -> None:
-        for task in self._watchers:
-            task.cancel()
-        await asyncio.gather(*self._watchers, return_exceptions=True)
+        await cancelled(*self._watchers)
 
     async def _watch_child(self, child: Child) -> None:
         status = await asyncio.shield(child.exited)

@@ -5,6 +5,7 @@ import asyncio
 from collections.abc import Callable
 from itertools import chain, repeat
 
+from openegress.core.tasks import cancelled
 from openegress.core.units import MS
 from openegress.media import FrameSink
 from openegress.source.playout import PlayoutDelays
@@ -64,12 +65,9 @@ class PageSound:
         await self.capture.stop(end_ns)
 
     async def close(self) -> None:
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.gather(self._following, return_exceptions=True)
+        await cancelled(self._following)
 
     async def _follow(self, playout: PagePlayout) -> None:
-        wanted_ns = None
         try:
             async with asyncio.timeout(BUSY_S):
                 await self._look(playout)
