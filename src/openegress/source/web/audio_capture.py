@@ -14,7 +14,7 @@ import numpy.typing as npt
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.units import S
 from openegress.media import FrameSink
-from openegress.media.time_stretch import with_a_period, without_a_period
+from openegress.media.time_stretch import resampled, with_a_period, without_a_period
 from openegress.source.web.audio_clock import AudioClock
 from openegress.source.web.pulse import MONITOR, Pulse
 
@@ -257,12 +257,8 @@ def by_a_period(data: bytes, samples: int) -> bytes:
 
 def stretch(data: bytes, samples: int) -> bytes:
     """A block of s16 stereo made `samples` longer (or shorter), both ends kept: no click."""
-    old: npt.NDArray[np.int16] = np.frombuffer(data, np.int16).reshape(-1, CHANNELS)
-    at = np.linspace(0, len(old) - 1, len(old) + samples)
-    new = np.empty((len(at), CHANNELS), np.int16)
-    for channel in range(CHANNELS):
-        new[:, channel] = np.rint(np.interp(at, np.arange(len(old)), old[:, channel]))
-    return new.tobytes()
+    block = np.frombuffer(data, np.int16).reshape(-1, CHANNELS)
+    return resampled(block, len(block) + samples).tobytes()
 
 
 def _lost(message: str) -> EgressError:

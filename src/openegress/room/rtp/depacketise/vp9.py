@@ -55,7 +55,7 @@ def join(payloads: Sequence[bytes], opened: Callable[[bytes], bytes] = bytes) ->
     if is_key and top < len(sizes):
         width, height = sizes[top]
     data = frames[0] if len(frames) == 1 else _superframe(frames)
-    return AccessUnit(data, UnitKind.KEY if is_key else UnitKind.DELTA, width, height)
+    return AccessUnit(data, UnitKind.of(is_key=is_key, has_picture=True), width, height)
 
 
 def _descriptor(payload: bytes) -> _Descriptor:
