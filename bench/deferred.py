@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from testkit.livekit_server import LivekitServer
+from testkit.load import process_tree_cpu
 from testkit.participants import AudioSpec, Publisher, VideoSpec
 from testkit.pattern import COLOURS
 from testkit.service import Service
@@ -24,15 +25,6 @@ PEOPLE = 2
 def busy_s(pid: int) -> float:
     times = psutil.Process(pid).cpu_times()
     return times.user + times.system
-
-
-def all_busy_s(pid: int) -> float:
-    """CPU time of a process and all processes that it has started, whether or not they still run."""
-    spent_s = 0.0
-    for each in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
-        times = each.cpu_times()
-        spent_s += times.user + times.system + times.children_user + times.children_system
-    return spent_s
 
 
 async def begun(service: Service, room: str, layout: str, name: str) -> str:
@@ -73,14 +65,14 @@ async def measure(folder: Path, rooms: int, seconds: float) -> None:
         print(f"recording: live {live_s / seconds:.3f} cores, deferred {mean_s / seconds:.3f}", flush=True)
         print(f"a deferred recording takes {mean_s / live_s:.1%} of a live one", flush=True)
         await service.finish(live)
-        stopped_s, spent_s = time.monotonic(), all_busy_s(service.pid)
+        stopped_s, spent_s = time.monotonic(), process_tree_cpu(service.pid)
         for each in deferred:
             await service.call("StopEgress", egress_id=each)
         await asyncio.gather(*(service.wait(each, "EGRESS_ENDING") for each in deferred))
         await asyncio.gather(*(composed(service, each) for each in deferred))
         took_s = time.monotonic() - stopped_s
         print(f"composing {rooms} x {seconds:.0f} s: {took_s:.1f} s, {took_s / seconds:.2f} of their length")
-        spent_s = all_busy_s(service.pid) - spent_s
+        spent_s = process_tree_cpu(service.pid) - spent_s
         print(f"CPU: {spent_s / rooms / seconds:.3f} s for each second of a room", flush=True)
 
 

@@ -91,16 +91,8 @@ def _room(setting: Setting) -> dict[str, Any]:
     return {"room_name": ROOM, "layout": "grid", "file_outputs": _file("room.mp4")}
 
 
-def _in_full_hd(setting: Setting) -> dict[str, Any]:
-    return {**_room(setting), "preset": "H264_1080P_30"}
-
-
-def _in_full_hd_60(setting: Setting) -> dict[str, Any]:
-    return {**_room(setting), "preset": "H264_1080P_60"}
-
-
-def _portrait(setting: Setting) -> dict[str, Any]:
-    return {**_room(setting), "preset": "PORTRAIT_H264_720P_30"}
+def _room_at(preset: str) -> Callable[[Setting], dict[str, Any]]:
+    return lambda setting: {**_room(setting), "preset": preset}
 
 
 def _crowd(people: int, size: Size, fps: int = 30) -> Crowd:
@@ -265,7 +257,7 @@ ROWS = (
     Row(
         "room composite, two people at 1080p",
         START_ROOM,
-        _in_full_hd,
+        _room_at("H264_1080P_30"),
         crowd=_crowd(2, FULL_HD),
         canvas=FULL_HD,
         target=Target(0.70, unique=0.98),
@@ -273,7 +265,7 @@ ROWS = (
     Row(
         "room composite, two people at 1080p, 60 a second",
         START_ROOM,
-        _in_full_hd_60,
+        _room_at("H264_1080P_60"),
         crowd=_crowd(2, FULL_HD, 60),
         canvas=FULL_HD,
         target=Target(unique=0.98),
@@ -281,7 +273,7 @@ ROWS = (
     Row(
         "room composite, two people, portrait",
         START_ROOM,
-        _portrait,
+        _room_at("PORTRAIT_H264_720P_30"),
         crowd=_crowd(2, HD),
         canvas=Size(720, 1280),
         target=Target(unique=0.98),
