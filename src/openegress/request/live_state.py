@@ -1,4 +1,4 @@
-"""The plan of a recording with what was asked of it while it runs. Pure."""
+"""Turns the changes requested during a recording into its plan, and back. Pure."""
 
 import contextlib
 
@@ -11,13 +11,13 @@ from openegress.request import layouts, look_options, orders
 
 
 def live_state(plan: Plan, at_ns: int, recorded_ns: int, *, is_counting: bool) -> LiveState:
-    """Of a recording by `plan`, which has what was asked of it in it."""
+    """The state of a recording whose `plan` already contains the requested changes."""
     layout = plan.source.layout if isinstance(plan.source, LayoutSource) else ""
     return LiveState(at_ns, recorded_ns, is_counting, plan.end_rules, plan.looks, layout)
 
 
 def as_asked(plan: Plan, live: LiveState) -> Plan:
-    """What live_state() was made of, of the plan before anything was asked."""
+    """The inverse of live_state(), given the original plan."""
     source = plan.source
     if isinstance(source, LayoutSource):
         source = msgspec.structs.replace(source, layout=live.layout)
@@ -25,8 +25,8 @@ def as_asked(plan: Plan, live: LiveState) -> Plan:
 
 
 def as_shown(plan: Plan, metadata: str) -> Plan:
-    """As LayoutPolicy takes the metadata of the recorder's participant. What is no room in a layout has looks
-    alone."""
+    """Applies the metadata of the recorder's participant as LayoutPolicy does. Only a room in a layout has
+    more than looks."""
     asked = orders.layout_in(metadata)
     if asked is None:
         return plan
@@ -42,6 +42,6 @@ def as_shown(plan: Plan, metadata: str) -> Plan:
 
 
 def _known(layout: str, source: LayoutSource) -> str:
-    """The layout that this name stands for: the name may be anything, and the plan is passed on."""
+    """The name that `layout` resolves to. It may be any text, and the plan is passed on."""
     is_own = any(spec.name == layout for spec in source.specs)
     return layout if is_own or not layout else layouts.resolve(layout)

@@ -1,4 +1,4 @@
-"""What comes in from a receiver that has nothing to say: counted by the kernel, which sees all of it."""
+"""Bounds the bytes that a receiver sends back, by the kernel's count of them."""
 
 import socket
 import struct
@@ -7,13 +7,13 @@ from typing import Protocol
 from openegress.room.budget import RefillRate, TokenBucket
 
 SAID = RefillRate(64 * 1024, 2**20)
-"""Bytes a second, and at once: what people let receivers of sound answer, though nobody reads it."""
+"""Bytes per second, and at once. Receivers of sound may answer, although nobody reads the answers."""
 
 TOO_MUCH = "the receiver says more than it has to say"
 
 _INFO_BYTES = 136
 _BYTES_RECEIVED_AT = 128
-"""Of struct tcp_info: tcpi_bytes_received (linux/tcp.h)."""
+"""The offset of tcpi_bytes_received in struct tcp_info (linux/tcp.h)."""
 
 
 class TcpSocket(Protocol):
@@ -21,7 +21,7 @@ class TcpSocket(Protocol):
 
 
 class Heard:
-    """Of one connection."""
+    """Counts for one connection."""
 
     def __init__(self, connected: TcpSocket) -> None:
         self._socket = connected
@@ -29,7 +29,7 @@ class Heard:
         self._before_bytes = 0
 
     def is_too_much(self, now_ns: int) -> bool:
-        """Asked now and again. Raises OSError when the socket is gone."""
+        """To be called regularly. Raises OSError once the socket is closed."""
         info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_BYTES)
         if len(info) < _INFO_BYTES:
             return False  # a kernel that does not count

@@ -1,28 +1,29 @@
-"""How many lost packets are asked for at a time, and how long their answers take. Pure.
+"""How many lost packets may be requested at a time, and how long their answers take. Pure.
 
-Answers share the path with what is sent anew. Where its queue is full they arrive late or not at all, and
-whoever asks sooner, or for more, makes the queue longer for all. As TCP does (RFC 5681): one more at a time
-for each answer, half as many where answers fail to come, and from there on one more for as many answers."""
+Answers share the path with new media. If its queue is full, they arrive late or not at all, and more or
+earlier requests only lengthen the queue. So the window follows TCP (RFC 5681): it grows by one for each
+answer, halves when an answer fails to come, and from then on grows by one for each window of answers.
+"""
 
 from collections import deque
 
 from openegress.core.units import MS, S
 
 MOST_PACKETS = 400
-"""A second of 4 Mbit/s."""
+"""One second of 4 Mbit/s."""
 LEAST_PACKETS = 8
-"""As many as at first: answered within 40 ms, they make up for a fifth of 2 Mbit/s that is lost."""
+"""The window at the start. With answers within 40 ms, it replaces a loss of one fifth at 2 Mbit/s."""
 SHRINKS_EVERY_NS = 100 * MS
-"""At most: what is lost at once is one failure."""
+"""The window halves at most this often: packets that are lost together count as one failure."""
 LOOKED_AT = 8
-"""Answers, of which the quickest tells the round trip. The others may have been asked for more than once."""
+"""The quickest of this many answers is the round trip. The others may have needed several requests."""
 FIRST_ANSWER_NS = 250 * MS
-"""While none has come. livekit-server answers three requests for a packet: they must not all come before
-the first answer."""
+"""The assumed time before the first answer. livekit-server answers three requests for a packet; they must
+not all be sent before the first answer can arrive."""
 LONGEST_ROUND_TRIP_NS = 1 * S
 UNHEARD_NS = 110 * MS
-"""livekit-server does not hear requests that come within 100 ms of its sending the packet, unless it has
-measured a shorter round trip. What is asked in vain only tells of an answer that takes longer."""
+"""livekit-server ignores requests within 100 ms of sending the packet, unless it has measured a shorter
+round trip. An ignored request would also make the round trip look longer than it is."""
 LEAST_WAIT_NS = 10 * MS
 """Packets that are merely out of order arrive within this time."""
 
@@ -40,7 +41,7 @@ class RequestWindow:
 
     @property
     def round_trip_ns(self) -> int | None:
-        """From a request to its answer; None: none has come."""
+        """The time from a request to its answer; None before the first answer."""
         return min(LONGEST_ROUND_TRIP_NS, *self._took_ns) if self._took_ns else None
 
     @property
@@ -50,22 +51,22 @@ class RequestWindow:
 
     @property
     def first_wait_ns(self) -> int:
-        """From the arrival of the packet behind a lost one to the first request that the server hears."""
+        """The wait from the arrival of the packet after a lost one to the first request."""
         known_ns = self.round_trip_ns if self._is_sure else None
         return max(LEAST_WAIT_NS, UNHEARD_NS - (known_ns or 0))
 
     def left(self, unanswered: int) -> int:
-        """How many may be asked for, while so many answers may still come."""
+        """How many more packets may be requested while `unanswered` answers are still expected."""
         return max(0, int(self._size) - unanswered)
 
     def answered(self, took_ns: int, requests: int) -> None:
-        """A packet has come, so long after the first of so many requests for it."""
+        """A packet arrived `took_ns` after the first of `requests` requests for it."""
         self._took_ns.append(max(0, took_ns))
         self._is_sure = requests == 1
         self._size = min(MOST_PACKETS, self._size + (1 / self._size if self._has_failed else 1))
 
     def failed(self, now_ns: int) -> None:
-        """No answer has come in time."""
+        """An answer did not arrive in time."""
         if now_ns - self._shrunk_ns >= max(SHRINKS_EVERY_NS, self.answer_ns):
             self._shrunk_ns, self._has_failed = now_ns, True
             self._size = max(LEAST_PACKETS, self._size / 2)

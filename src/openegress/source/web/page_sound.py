@@ -18,23 +18,23 @@ BUSY_S = 0.6
 """A page whose script runs for longer does not hold up its sound."""
 LOOK_S = 1.0
 FIRST_LOOKS = 20
-"""Of them that follow one another by SETTLE_S. In the first seconds of its sound a browser fills its buffer,
-from a tenth of a second to as long as its pictures wait."""
+"""Looks at intervals of SETTLE_S. In its first seconds a browser fills its sound buffer, from a tenth of a
+second to as long as its pictures wait."""
 FILLING_NS = 10 * MS
-"""A buffer that is fuller by more than this than it was at the look before goes on filling."""
+"""A buffer that has grown by more than this since the last look is still filling."""
 ROUGH_NS = 15 * MS
-"""As STEADY_NS, of the first looks: what so few pictures wait varies by that."""
+"""STEADY_NS for the first looks, whose few pictures make the measurement this rough."""
 STEADY_NS = 5 * MS
-"""A change by less than this is not followed."""
+"""Smaller changes are not followed."""
 FARTHEST_NS = 100 * MS
-"""Sound that is to be moved by more than audio_clock.JUMP_NS is cut, not slewed, so that is not asked for."""
+"""The most by which sound moves at once: beyond audio_clock.JUMP_NS it would be cut, not slewed."""
 
 
 class PageSound:
     """Owns the capture."""
 
     def __init__(self, capture: AudioCapture, playout: PagePlayout | None, is_template: bool) -> None:
-        """`playout`: None where there is no picture to be in step with."""
+        """`playout`: None if there is no picture to keep in step with."""
         self.capture = capture
         self._playout = playout
         self._is_template = is_template
@@ -87,7 +87,7 @@ class PageSound:
             if not is_first:
                 self._move(wanted_ns, STEADY_NS)
             elif before_ns is not None and heard_ns - before_ns > FILLING_NS:
-                # What was measured is the mean since the last look, and holds until the next one.
+                # The measurement is the mean since the last look, and the target holds until the next one.
                 self._move(wanted_ns - (heard_ns - before_ns), STEADY_NS)
             else:
                 self._move(wanted_ns, ROUGH_NS)

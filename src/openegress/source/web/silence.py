@@ -3,9 +3,9 @@
 from enum import Enum, auto
 
 ASKED_AFTER_S = 2.0
-"""A page that draws nothing for so long is as good as still, or its display has stopped."""
+"""After this long without a change, the page is still or its display has stopped."""
 SILENT_S = 5.0
-"""Without an answer for longer, the display has stopped. On a busy machine it may go on."""
+"""A display that does not answer for this long has stopped. On a busy machine it may recover."""
 
 
 class DisplayNews(Enum):
@@ -15,7 +15,7 @@ class DisplayNews(Enum):
 
 
 class DisplaySilence:
-    """Seconds are of a clock that never goes back."""
+    """Times are monotonic, in seconds."""
 
     def __init__(self, now_s: float) -> None:
         self._heard_s = now_s
@@ -29,7 +29,7 @@ class DisplaySilence:
         return now_s - self._heard_s > ASKED_AFTER_S
 
     def look(self, asked_s: float | None, now_s: float) -> DisplayNews:
-        """`asked_s`: when it was asked for what it has not answered."""
+        """`asked_s`: when the unanswered request was sent; None if all requests are answered."""
         is_silent = asked_s is not None and now_s - asked_s > SILENT_S
         if is_silent == self._is_told or (not is_silent and asked_s is not None):
             return DisplayNews.NONE

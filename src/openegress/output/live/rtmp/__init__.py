@@ -9,14 +9,14 @@ import errno
 
 
 class RtmpError(OSError):
-    """What a server did that ends the stream, in our words; never in its own."""
+    """The server did something that ends the stream. The text is ours, never the server's."""
 
     def __init__(self, text: str) -> None:
         super().__init__(errno.EPROTO, text)
 
 
 class RtmpRefused(OSError):
-    """The server does not take the stream."""
+    """The server refused the stream."""
 
     def __init__(self) -> None:
         super().__init__(errno.EACCES, "refused")

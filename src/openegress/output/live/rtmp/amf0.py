@@ -23,7 +23,7 @@ class _Marker(IntEnum):
 
 _OBJECT_END = b"\x00\x00\x09"
 _DEEPEST = 8
-"""Of objects in objects. What servers answer has two."""
+"""Levels of nested objects. Servers' answers have two."""
 
 
 def encode(*values: Value) -> bytes:
@@ -36,7 +36,7 @@ def text(value: str) -> bytes:
 
 
 def decode(data: bytes) -> list[Value]:
-    """Values up to the first that cannot be read: what follows it is of no use."""
+    """Stops at the first value that cannot be read, because the rest is then meaningless."""
     reader = _Reader(data)
     found: list[Value] = []
     try:

@@ -6,18 +6,18 @@ from enum import IntEnum
 from openegress.output.live.rtmp import RtmpError
 
 FIRST_CHUNK_BYTES = 128
-"""Of a chunk, in either direction, until its sender says otherwise."""
+"""The chunk size in each direction until its sender changes it."""
 MOST_MESSAGE_BYTES = 65_536
-"""Of what a server says to a publisher: results, states and pings have some hundred."""
+"""The longest message accepted from a server: results, states and pings have a few hundred bytes."""
 MOST_CHANNELS = 16
-"""On which a server says something. Few use more than three."""
+"""The most channels accepted from a server. Few use more than three."""
 LONGEST = 0xFFFFFF
-"""Bytes of a message that is sent, and the largest time that a chunk's header has room for, in ms."""
+"""The longest message to send, in bytes, and the largest time in a chunk's header, in ms."""
 
 _CONTROL_CHANNEL = 2
 _TYPE_0, _TYPE_1, _TYPE_3 = 0, 1, 3
 _HEADER_BYTES = (11, 7, 3, 0)
-"""Of a message's header, by the type of its chunk."""
+"""The length of a message header, by chunk type."""
 _TYPE_SHIFT = 6
 
 
@@ -44,14 +44,14 @@ class RtmpMessage:
 
 
 class ChunkWriter:
-    """What a sender remembers of each channel."""
+    """Keeps a sender's state of each channel."""
 
     def __init__(self) -> None:
         self.chunk_bytes = FIRST_CHUNK_BYTES
         self._last_ms: dict[int, int] = {}
 
     def encode(self, message: RtmpMessage) -> bytes:
-        """Raises RtmpError for a message that is longer than RTMP has."""
+        """Raises RtmpError for a message longer than RTMP allows."""
         if len(message.body) > LONGEST:
             raise RtmpError("a frame is larger than RTMP can send (16 MB)")
         before_ms = self._last_ms.get(message.channel)
@@ -82,7 +82,7 @@ class _Channel:
 
 
 class ChunkReader:
-    """Puts together what a server says, and keeps no more than a publisher has to hear."""
+    """Reassembles a server's messages, within the bounds of what a publisher needs to hear."""
 
     def __init__(self) -> None:
         self._data = bytearray()
@@ -90,7 +90,7 @@ class ChunkReader:
         self._channels: dict[int, _Channel] = {}
 
     def feed(self, data: bytes) -> list[RtmpMessage]:
-        """Messages that are whole with it. Raises RtmpError for what no server has to say."""
+        """The messages that `data` completes. Raises RtmpError for a message or channel beyond the bounds."""
         self._data += data
         found: list[RtmpMessage] = []
         at = 0
@@ -100,7 +100,7 @@ class ChunkReader:
         return found
 
     def _chunk(self, start: int, found: list[RtmpMessage]) -> int:
-        """Its length; 0: it is not whole yet."""
+        """The length of the chunk at `start`; 0 if it is incomplete."""
         at, number = self._number(start)
         if at == 0:
             return 0
@@ -126,7 +126,7 @@ class ChunkReader:
         return at + piece - start
 
     def _number(self, at: int) -> tuple[int, int]:
-        """Where the message's header begins, and of which channel; (0, 0): it is not whole yet."""
+        """The position of the message header and its channel; (0, 0) if incomplete."""
         data = self._data
         if len(data) <= at:
             return 0, 0

@@ -1,5 +1,5 @@
-"""How a server asks for the name and password of a URL, and what they become: Adobe's and Limelight's ways,
-as FFmpeg and librtmp know them. Pure."""
+"""Logins with the name and password of a URL, by the methods of Adobe and Limelight as FFmpeg and librtmp
+implement them. Pure."""
 
 import base64
 import hashlib

@@ -1,5 +1,5 @@
-"""One published stream: the handshake, the commands that lead to it, and what the server says meanwhile
-(RTMP 1.0, sections 5.2, 5.4 and 7.2)."""
+"""One published stream: handshake, commands, and the server's messages (RTMP 1.0, sections 5.2, 5.4 and
+7.2)."""
 
 import os
 import struct
@@ -14,20 +14,20 @@ from openegress.request.rtmp_url import RtmpUrl
 from openegress.room.budget import RefillRate, TokenBucket
 
 ANSWERS = RefillRate(16 * 1024, 256 * 1024)
-"""Bytes a second, and at once, that a server has to say to a publisher: handshake, results, pings and
-acknowledgements are some kilobytes."""
+"""Bytes per second, and at once, accepted from a server: handshake, results, pings and acknowledgements are
+a few kilobytes."""
 
 OPEN_S = 20.0
-"""From the handshake until the server has taken the stream: it may have to ask others whether it may."""
+"""From the handshake until the server accepts the stream. It may have to ask others first."""
 
 _VERSION = b"\x03"
 _HANDSHAKE_BYTES = 1536
 _CHUNK_BYTES = 4096
 _FLASH_VERSION = "FMLE/3.0 (compatible; openegress)"
-"""Some servers take streams of Adobe's encoder only, and of what is compatible with it."""
+"""Some servers accept only Adobe's encoder and what is compatible with it."""
 _COMMANDS, _SOURCE = 3, 8
 _MEDIA_CHANNELS = {MessageKind.AUDIO: 4, MessageKind.VIDEO: 6}
-"""Channels as FFmpeg's and librtmp's."""
+"""The same channels as FFmpeg and librtmp."""
 _PING, _PONG = 6, 7
 _METADATA = amf0.text("onMetaData")
 _SET_DATA_FRAME = amf0.text("@setDataFrame")
@@ -36,7 +36,7 @@ Words: TypeAlias = list[Value]
 
 
 class NeedsLogin(Exception):
-    """The server wants to know who publishes: to be asked again, on a new connection."""
+    """The server requires a login. Try again on a new connection, with `query`."""
 
     def __init__(self, query: str) -> None:
         super().__init__("needs a login")
@@ -60,10 +60,10 @@ class Publisher:
         self._heard_bytes = 0
         self._acknowledged_bytes = 0
         self._window_bytes = 0
-        """After which the server waits for an acknowledgement; 0: it does not."""
+        """The server waits for an acknowledgement after this many bytes; 0: it does not wait."""
 
     def open(self) -> None:
-        """Returns when the server takes the stream. Raises NeedsLogin, too."""
+        """Returns once the server accepts the stream. Also raises NeedsLogin."""
         deadline_s = time.monotonic() + OPEN_S
         left = self._shake_hands(deadline_s)
         waiting = self._taken(left)
@@ -78,7 +78,7 @@ class Publisher:
             pass
 
     def send(self, kind: int, time_ms: int, body: bytes) -> None:
-        """A tag of FLV."""
+        """Sends one FLV tag."""
         if kind == MessageKind.DATA and body.startswith(_METADATA):
             body = _SET_DATA_FRAME + body
         channel = _MEDIA_CHANNELS.get(MessageKind(kind), _SOURCE)
@@ -88,13 +88,13 @@ class Publisher:
                 _check_goes_on(words)
 
     def close(self) -> None:
-        """Says that the stream is over. In one piece: some servers hang up at the first word of it."""
+        """Ends the stream, in a single write: some servers hang up after its first command."""
         over = self._next_command("FCUnpublish", None, self._url.key)
         gone = self._next_command("deleteStream", None, self._stream)
         self._wire.send(self._writer.encode(over) + self._writer.encode(gone))
 
     def _shake_hands(self, deadline_s: float) -> bytes:
-        """Returns what came behind it."""
+        """Returns the bytes after it."""
         self._wire.send(_VERSION + bytes(8) + os.urandom(_HANDSHAKE_BYTES - 8))
         data = b""
         while len(data) < 1 + 2 * _HANDSHAKE_BYTES:
@@ -113,7 +113,7 @@ class Publisher:
         return self._command("connect", about)
 
     def _command(self, name: str, *values: Value, channel: int = _COMMANDS, stream: int = 0) -> int:
-        """Returns its number."""
+        """Returns the number of the command."""
         self._tell(self._next_command(name, *values, channel=channel, stream=stream))
         return self._commands
 
@@ -157,20 +157,20 @@ class Publisher:
                 return False
 
     def _next(self, waiting: list[Words], deadline_s: float) -> Words:
-        """The next command of the server; `waiting` are those that have come."""
+        """The server's next command; `waiting` holds those that have arrived."""
         while not waiting:
             waiting += self._taken(self._heard(deadline_s))
         return waiting.pop(0)
 
     def _heard(self, deadline_s: float) -> bytes:
-        """Waits as long as the server may ask others, without a word."""
+        """Waits until the deadline: the server may stay silent while it asks others."""
         try:
             return self._wire.receive(_left_s(deadline_s))
         except TimeoutError:
             raise _not_taken() from None
 
     def _taken(self, data: bytes) -> list[Words]:
-        """Commands, behind all else that was answered."""
+        """Answers everything but commands, which it returns."""
         self._heard_bytes += len(data)
         if not self._answers.spend(len(data), time.monotonic_ns()):
             raise RtmpError("the server says more than it has to say")
@@ -197,7 +197,7 @@ class Publisher:
 
 
 def _left_s(deadline_s: float) -> float:
-    """Raises RtmpError when nothing is left."""
+    """Raises RtmpError once the deadline has passed."""
     if (left_s := deadline_s - time.monotonic()) <= 0:
         raise _not_taken()
     return left_s

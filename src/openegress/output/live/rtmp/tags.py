@@ -1,15 +1,15 @@
-"""FLV, taken apart into what RTMP sends (Adobe's FLV specification 10.1, annex E)."""
+"""Splits FLV into the messages of RTMP (Adobe's FLV specification 10.1, annex E)."""
 
 from openegress.output.live.rtmp.publisher import Publisher
 
 _HEAD_BYTES = 9 + 4
-"""The file's header, and the size of no tag before the first."""
+"""The file header, and the size field before the first tag."""
 _TAG_BYTES = 11
 _TRAIL_BYTES = 4
 
 
 class FlvTags:
-    """What FFmpeg's muxer writes to (media.muxer.ByteSink)."""
+    """The media.muxer.ByteSink of an FLV muxer."""
 
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
@@ -18,7 +18,7 @@ class FlvTags:
         self.closed = False
 
     def write(self, data: bytes) -> int:
-        """Returns when the peer's window has taken each tag that is whole with it. Raises OSError."""
+        """Returns once the kernel has accepted each tag that `data` completes. Raises OSError."""
         self._data += data
         if not self._is_begun and len(self._data) >= _HEAD_BYTES:
             del self._data[:_HEAD_BYTES]
@@ -32,7 +32,7 @@ class FlvTags:
         return len(data)
 
     def _send_one(self) -> bool:
-        """False: no tag is whole."""
+        """False: no tag is complete."""
         data = self._data
         end = _TAG_BYTES + int.from_bytes(data[1:4])
         if len(data) < max(_TAG_BYTES, end + _TRAIL_BYTES):

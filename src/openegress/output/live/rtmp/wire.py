@@ -1,4 +1,4 @@
-"""A connected socket, plain or with TLS, on which nothing waits longer than a peer may be stuck."""
+"""A connected socket, plain or with TLS, with a time-out for a stuck peer."""
 
 import errno
 import os
@@ -12,16 +12,16 @@ _TRANSPORT = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
 class Wire:
-    """Confined to one thread. Another one may shut the socket down: whatever waits, fails."""
+    """Confined to one thread. Another thread may shut the socket down, and waiting calls then fail."""
 
     def __init__(self, connected: socket.socket, stall_s: float) -> None:
-        """Owns the socket. A peer that takes or says nothing for `stall_s` is stuck."""
+        """Owns the socket. A peer that accepts or sends nothing for `stall_s` is stuck."""
         connected.setblocking(False)
         self._socket = connected
         self._stall_s = stall_s
 
     def send(self, data: bytes) -> None:
-        """Returns when the kernel has taken all of it. Raises OSError."""
+        """Returns once the kernel has accepted all of it. Raises OSError."""
         left = memoryview(data)
         while left:
             try:
@@ -34,7 +34,7 @@ class Wire:
                 raise _gone() from None
 
     def take(self) -> bytes:
-        """What is there now; empty: nothing. Raises OSError, also at its end."""
+        """The bytes that have arrived, possibly none. Raises OSError, also at the end of the stream."""
         try:
             data = self._socket.recv(_CHUNK_BYTES)
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
@@ -46,14 +46,14 @@ class Wire:
         return data
 
     def receive(self, within_s: float | None = None) -> bytes:
-        """Waits for something, as long as for any peer, or `within_s`. Raises OSError."""
+        """Waits for bytes, for `stall_s` or `within_s`. Raises OSError."""
         while not (data := self.take()):
             self._wait(select.POLLIN, self._stall_s if within_s is None else within_s)
         return data
 
     def hang_up(self, within_s: float) -> None:
-        """Waits for the peer to do so too, and no longer: a connection that is closed with something unread
-        is reset, and what is on its way is lost. Raises nothing."""
+        """Closes once the peer has closed, or after `within_s`: closing with unread bytes resets the
+        connection, and loses what is on its way. Raises nothing."""
         deadline_s = time.monotonic() + within_s
         try:
             socket.socket.shutdown(self._socket, socket.SHUT_WR)
