@@ -145,8 +145,7 @@ class SidecarRecorder:
             return
         if isinstance(self._plan.source, LayoutSource):
             self._layout = name
-            own = {spec.name for spec in self._plan.source.specs}
-            shown = name if name in own else layouts.resolve(name)
+            shown = layouts.named(name, self._plan.source.specs)
             self._append(LogEntry(at_ns, entries.LAYOUT, {"layout": shown}))
 
     def _append(self, entry: LogEntry) -> None:
