@@ -112,8 +112,7 @@ class SidecarRecorder:
         started = {"egress_id": self._plan.egress_id, "room": self._plan.room_name[: entries.MOST_CHARS]}
         self._append(LogEntry(opening.started_at_ns, entries.STARTED, started))
         if isinstance(self._plan.source, LayoutSource):
-            layout = {"layout": layouts.resolve(self._plan.source.layout)}
-            self._append(LogEntry(opening.started_at_ns, entries.LAYOUT, layout))
+            self._append_layout(self._plan.source, self._plan.source.layout, opening.started_at_ns)
 
     async def finish(
         self, ended_at_ns: int, uploader: Callable[[StoragePlan], Uploader], emit: Emit
@@ -145,8 +144,10 @@ class SidecarRecorder:
             return
         if isinstance(self._plan.source, LayoutSource):
             self._layout = name
-            shown = layouts.named(name, self._plan.source.specs)
-            self._append(LogEntry(at_ns, entries.LAYOUT, {"layout": shown}))
+            self._append_layout(self._plan.source, name, at_ns)
+
+    def _append_layout(self, source: LayoutSource, name: str, at_ns: int) -> None:
+        self._append(LogEntry(at_ns, entries.LAYOUT, {"layout": layouts.named(name, source.specs)}))
 
     def _append(self, entry: LogEntry) -> None:
         if self._log is not None:
