@@ -12,6 +12,7 @@ from openegress.api.auth import Unauthorized, verify
 from openegress.api.dashboard_state import DashboardState
 from openegress.core.errors import EgressError
 from openegress.core.info import is_terminal
+from openegress.core.tasks import cancelled
 
 EVENTS_PATH = "/dashboard/api/events"
 
@@ -77,8 +78,7 @@ class Dashboard:
                 if not is_terminal(entry.info):  # an ended entry rarely changes, and is then sent whole
                     sent[egress_id] = entry
         finally:
-            change.cancel()
-            await asyncio.gather(change, return_exceptions=True)
+            await cancelled(change)
             await changes.aclose()
 
 

@@ -13,6 +13,7 @@ from openegress.core import ipc
 from openegress.core.clip_plan import ClipMade, ClipPlan
 from openegress.core.errors import Code, EgressError, internal
 from openegress.core.events import AnyEvent, Progress
+from openegress.core.tasks import cancelled
 from openegress.handler.cage import Confinement
 from openegress.handler.uploaders import Uploaders
 from openegress.output.clip.maker import ClipMaker
@@ -74,8 +75,7 @@ class Clipping:
             _log.exception("a clip failed")
             made = ClipMade(internal("").code.value, f"the clip failed: {error!r}")
         finally:
-            heart.cancel()
-            await asyncio.gather(heart, return_exceptions=True)
+            await cancelled(heart)
         self._send(made)
 
     async def _show_life(self) -> None:

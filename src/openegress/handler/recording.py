@@ -31,6 +31,7 @@ from openegress.core.live_state import LiveState
 from openegress.core.plan import Plan, StreamTarget
 from openegress.core.restart import missing_ns
 from openegress.core.room_keys import NO_KEYS, KeySupply
+from openegress.core.tasks import cancelled
 from openegress.handler.cage import Confinement
 from openegress.handler.composing import Composer
 from openegress.handler.control import RecordingControl
@@ -173,8 +174,7 @@ class Recording:
             end = End(EndReason.FAILURE, internal(f"{type(error).__name__}: {error}"))
         finally:
             self._control.close()
-            heart.cancel()
-            await asyncio.gather(heart, return_exceptions=True)
+            await cancelled(heart)
         self._end(end)  # for tasks that still wait for the beginning
         self._send(end.event(self._phase))
         # A client that waits for the recording need not wait until a browser has ended.
@@ -227,8 +227,7 @@ class Recording:
             return end
         finally:
             await input_stop.stop()
-            watch.cancel()
-            await asyncio.gather(watch, return_exceptions=True)
+            await cancelled(watch)
 
     async def _capture(
         self, media_input: MediaInput, input_stop: InputStop, journal: RecordingJournal, past: Past | None

@@ -31,6 +31,7 @@ from openegress.core.left_out import LeftOut
 from openegress.core.marker import Marker
 from openegress.core.plan import Plan, StreamOutput, StreamTarget
 from openegress.core.restart import Restart
+from openegress.core.tasks import cancelled
 from openegress.output.left import LeftStream
 from openegress.output.manifest import ClipRecord, Pause
 from openegress.storage.journal import LOCK, RESTART, STARTED, Journal, has_journal, is_held
@@ -116,8 +117,7 @@ class RecordingJournal:
         stopped = asyncio.create_task((given_up or asyncio.Event()).wait())
         waiting: list[asyncio.Future[Any]] = [taking, stopped]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        await asyncio.gather(stopped, return_exceptions=True)
+        await cancelled(stopped)
         if taking.done():
             return taking.result()
         raise _refused(folder, "another process is still working on it")

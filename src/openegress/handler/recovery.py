@@ -21,6 +21,7 @@ from openegress.core.events import (
 )
 from openegress.core.marker import within
 from openegress.core.plan import FileOutput, ImageOutput, Plan, SegmentOutput
+from openegress.core.tasks import cancelled
 from openegress.handler.cage import Confinement
 from openegress.handler.composing import Composer, is_left_to_compose
 from openegress.handler.recording_journal import RecordingJournal
@@ -75,8 +76,7 @@ class Recovery:
             ended = await self._run()
         except Exception as failure:
             ended = _failed(failure)
-        heart.cancel()
-        await asyncio.gather(heart, return_exceptions=True)
+        await cancelled(heart)
         self._send(ended)
 
     async def _run(self) -> Ended:

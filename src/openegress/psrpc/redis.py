@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from openegress.config.settings import Redis as RedisSettings
 from openegress.core.errors import EgressError
-from openegress.core.tasks import cancellable, stopped
+from openegress.core.tasks import cancellable, cancelled, stopped
 from openegress.psrpc import Subscription
 from openegress.psrpc.connection import FAILURES, RedisLink, connect_subscriber, disconnect, unreachable
 from openegress.psrpc.subscription import QueuedSubscription
@@ -134,9 +134,7 @@ class RedisBus:
             for subscription in (*entry.broadcast, *entry.queue):
                 subscription.end()
         self._channels.clear()
-        if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.gather(self._reader, return_exceptions=True)
+        await cancelled(self._reader)
         await self._redis.close()
 
     # --- queues
