@@ -8,7 +8,7 @@ from pathlib import Path
 
 from openegress.core.beside import with_sidecars
 from openegress.core.errors import EgressError
-from openegress.core.events import BackupUsed, Paused, Resumed
+from openegress.core.events import Paused, Resumed
 from openegress.core.marker import Marker
 from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import LayoutSource, Plan, StoragePlan
@@ -17,7 +17,7 @@ from openegress.core.sidecars import Sidecar
 from openegress.core.units import MS
 from openegress.output import Emit, Opening
 from openegress.output.disk_thread import ANSWER_TIMEOUT_S
-from openegress.output.manifest import ClipRecord, Records, stored_beside
+from openegress.output.manifest import ClipRecord, Records
 from openegress.output.sidecar import entries
 from openegress.output.sidecar.conversation import Conversation
 from openegress.output.sidecar.entries import LogEntry, entry_of
@@ -176,12 +176,8 @@ class StoredSidecars:
         """What was stored, and the error if some was not."""
         assert self._opening is not None
         self.is_settled = False
-        records, failed, backup_used = await store_sidecars(
-            Path(self._opening.spool), self._plan, self._opening.name_values, ended_at_ns, uploader
+        records, failed = await store_sidecars(
+            Path(self._opening.spool), self._plan, self._opening.name_values, ended_at_ns, uploader, emit
         )
-        if backup_used and (beside := with_sidecars(self._plan)) is not None:
-            emit(BackupUsed(beside[0]))
-        for event in stored_beside(records.files, time.time_ns()):
-            emit(event)
         self.is_settled = failed is None
         return records, failed
