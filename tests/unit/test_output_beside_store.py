@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from openegress.core.errors import EgressError, internal
+from openegress.core.events import AnyEvent, BackupUsed, StoredBeside
 from openegress.output.beside_store import BesideStore
 from openegress.storage.uploader import Stored
 
@@ -26,3 +27,7 @@ async def test_one_that_is_refused_keeps_none_of_the_others_away() -> None:
     assert [each.location for each in store.records.files] == ["there/a.flac", "there/c.flac"]
     assert isinstance(store.failure, EgressError) and "too long" in store.failure.message
     assert store.backup_used
+    told: list[AnyEvent] = []
+    store.tell(1, told.append)
+    assert told[0] == BackupUsed(1)
+    assert [each.filename for each in told[1:] if isinstance(each, StoredBeside)] == ["a.flac", "c.flac"]

@@ -227,7 +227,7 @@ async def test_the_files_of_a_handler_that_was_killed(tmp_path: Path) -> None:
     await kept(spool, STARTED, speaking(1, "ada"))
     output = FileOutput("a/m.mkv", Container.MKV, StoragePlan(LocalStorage(str(out))))
     plan = Plan("EG_1", TracksSource("r", "", ""), (output,), None, None, sidecars=tuple(Sidecar))
-    records, failed, _ = await store_sidecars(spool, plan, {}, at(3.25), Uploader)
+    records, failed = await store_sidecars(spool, plan, {}, at(3.25), Uploader, lambda event: None)
     assert failed is None
     assert {each.filename for each in records.files} >= {"a/m.events.jsonl", "a/m.speakers.rttm"}
     assert " 1.000 2.250 " in (out / "a/m.speakers.rttm").read_text()
@@ -238,7 +238,7 @@ async def test_the_files_of_a_handler_that_was_killed(tmp_path: Path) -> None:
 async def test_nothing_is_stored_of_what_never_began(tmp_path: Path) -> None:
     output = FileOutput("m.mkv", Container.MKV, STORAGE)
     plan = Plan("EG_1", TracksSource("r", "", ""), (output,), None, None, sidecars=tuple(Sidecar))
-    records, failed, _ = await store_sidecars(tmp_path, plan, {}, 0, Uploader)
+    records, failed = await store_sidecars(tmp_path, plan, {}, 0, Uploader, lambda event: None)
     assert (records.files, failed) == ((), None)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from openegress.core.errors import EgressError
 from openegress.core.plan import FileOutput, ImageOutput, LocalStorage, Output, SegmentOutput, StoragePlan
+from openegress.request import naming
 from openegress.storage.local import LocalFolder, parts_below
 from openegress.storage.uploader import join
 
@@ -38,7 +39,7 @@ def own_folders(outputs: Sequence[Output]) -> Iterator[OwnFolder]:
             ):
                 if isinstance(backend, LocalStorage):
                     with contextlib.suppress(EgressError):  # it leads outside the root: no upload goes there
-                        yield OwnFolder(backend, _known(backend, join(prefix, path)))
+                        yield OwnFolder(backend, _names(backend, join(prefix, path)))
 
 
 def _paths(output: Output) -> Iterator[tuple[StoragePlan, str]]:
@@ -54,6 +55,5 @@ def _paths(output: Output) -> Iterator[tuple[StoragePlan, str]]:
             pass
 
 
-def _known(backend: LocalStorage, path: str) -> tuple[str, ...]:
-    known = path.partition("{")[0].rpartition("/")[0]
-    return parts_below(Path(backend.root).absolute(), f"{known}/file")[:-1]
+def _names(backend: LocalStorage, path: str) -> tuple[str, ...]:
+    return parts_below(Path(backend.root).absolute(), f"{naming.known_folder(path)}file")[:-1]

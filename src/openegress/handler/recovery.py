@@ -3,11 +3,10 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from openegress.core import plan as plans
-from openegress.core.beside import with_sidecars
 from openegress.core.errors import EgressError, internal
 from openegress.core.events import (
     AnyEvent,
@@ -31,7 +30,7 @@ from openegress.media.duration import holds_media
 from openegress.output.file.recover import store_left_file
 from openegress.output.hls.recover import store_left_segments
 from openegress.output.images.recover import store_left_images
-from openegress.output.manifest import FileRecord, Records, stored_beside
+from openegress.output.manifest import Records, stored_beside
 from openegress.output.manifest_store import header_of, store_manifests
 from openegress.output.sidecar.store import store_sidecars
 from openegress.output.spool_file import HEADER_BYTES
@@ -196,7 +195,8 @@ class _Salvage:
         if kept.backup_used:
             self._send(BackupUsed(told.output))
         self._tell(kept.update)
-        self._tell_beside(kept.records.files[1:])
+        for event in stored_beside(kept.records.files[1:], time.time_ns()):
+            self._send(event)
         return kept.records
 
     async def _save_segments(self, output: SegmentOutput, told: SegmentsUpdate) -> Records:
@@ -233,17 +233,9 @@ class _Salvage:
         """What was stored, and the error if some was not."""
         values = {**plan.name_values, **self._journal.names}
         end_ns = max((each.ended_at_ns for each in self._journal.told.values()), default=0)
-        records, failed, backup_used = await store_sidecars(
-            self._journal.folder, plan, values, end_ns, self._uploaders.make
+        return await store_sidecars(
+            self._journal.folder, plan, values, end_ns, self._uploaders.make, self._send
         )
-        if backup_used and (beside := with_sidecars(plan)) is not None:
-            self._send(BackupUsed(beside[0]))
-        self._tell_beside(records.files)
-        return records, failed
-
-    def _tell_beside(self, files: Iterable[FileRecord]) -> None:
-        for event in stored_beside(files, time.time_ns()):
-            self._send(event)
 
     async def _store_manifests(
         self, plan: Plan, saved: list[tuple[plans.Output, Records]], beside: Records

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from openegress.core.beside import with_sidecars
 from openegress.core.errors import EgressError
-from openegress.core.events import BackupUsed, Paused, Resumed
+from openegress.core.events import Paused, Resumed
 from openegress.core.marker import Marker
 from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import LayoutSource, Plan, StoragePlan
@@ -17,7 +17,7 @@ from openegress.core.sidecars import Sidecar
 from openegress.core.units import MS
 from openegress.output import Emit, Opening
 from openegress.output.disk_thread import ANSWER_TIMEOUT_S
-from openegress.output.manifest import ClipRecord, Records, stored_beside
+from openegress.output.manifest import ClipRecord, Records
 from openegress.output.sidecar import entries
 from openegress.output.sidecar.conversation import Conversation
 from openegress.output.sidecar.entries import LogEntry, entry_of
@@ -112,8 +112,7 @@ class SidecarRecorder:
         started = {"egress_id": self._plan.egress_id, "room": self._plan.room_name[: entries.MOST_CHARS]}
         self._append(LogEntry(opening.started_at_ns, entries.STARTED, started))
         if isinstance(self._plan.source, LayoutSource):
-            layout = {"layout": layouts.resolve(self._plan.source.layout)}
-            self._append(LogEntry(opening.started_at_ns, entries.LAYOUT, layout))
+            self._append_layout(self._plan.source, self._plan.source.layout, opening.started_at_ns)
 
     async def finish(
         self, ended_at_ns: int, uploader: Callable[[StoragePlan], Uploader], emit: Emit
@@ -145,9 +144,10 @@ class SidecarRecorder:
             return
         if isinstance(self._plan.source, LayoutSource):
             self._layout = name
-            own = {spec.name for spec in self._plan.source.specs}
-            shown = name if name in own else layouts.resolve(name)
-            self._append(LogEntry(at_ns, entries.LAYOUT, {"layout": shown}))
+            self._append_layout(self._plan.source, name, at_ns)
+
+    def _append_layout(self, source: LayoutSource, name: str, at_ns: int) -> None:
+        self._append(LogEntry(at_ns, entries.LAYOUT, {"layout": layouts.named(name, source.specs)}))
 
     def _append(self, entry: LogEntry) -> None:
         if self._log is not None:
@@ -176,12 +176,8 @@ class StoredSidecars:
         """What was stored, and the error if some was not."""
         assert self._opening is not None
         self.is_settled = False
-        records, failed, backup_used = await store_sidecars(
-            Path(self._opening.spool), self._plan, self._opening.name_values, ended_at_ns, uploader
+        records, failed = await store_sidecars(
+            Path(self._opening.spool), self._plan, self._opening.name_values, ended_at_ns, uploader, emit
         )
-        if backup_used and (beside := with_sidecars(self._plan)) is not None:
-            emit(BackupUsed(beside[0]))
-        for event in stored_beside(records.files, time.time_ns()):
-            emit(event)
         self.is_settled = failed is None
         return records, failed

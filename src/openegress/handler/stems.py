@@ -3,7 +3,6 @@
 import functools
 import logging
 import os
-import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from openegress.core.beside import first_stored
 from openegress.core.deferred import FOLDER as DEFERRED
 from openegress.core.deferred import TRACKS
 from openegress.core.errors import EgressError
-from openegress.core.events import BackupUsed, FileUpdate, ImagesUpdate, SegmentsUpdate
+from openegress.core.events import FileUpdate, ImagesUpdate, SegmentsUpdate
 from openegress.core.plan import Plan, StoragePlan, TracksSource
 from openegress.core.render import Render
 from openegress.core.stems import CONTENT_TYPE, ending
@@ -23,7 +22,7 @@ from openegress.output.beside_store import BesideStore
 from openegress.output.disk_thread import in_time, patience_s
 from openegress.output.file import voices
 from openegress.output.file.voices import VoicesFile
-from openegress.output.manifest import Records, stored_beside
+from openegress.output.manifest import Records
 from openegress.output.naming import sidecar_name
 from openegress.output.spool_file import disk_error
 from openegress.source.room.stem_files import gains_db, measured_lufs, write_stems
@@ -124,10 +123,7 @@ async def store_stems(
         store.errors.append(error)
     finally:
         await target.close()
-    if store.backup_used:
-        emit(BackupUsed(index))
-    for event in stored_beside(store.records.files, time.time_ns()):
-        emit(event)
+    store.tell(index, emit)
     return store.records, store.failure
 
 

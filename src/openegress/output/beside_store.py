@@ -1,9 +1,12 @@
 """Stores the files that lie beside a recording. A failure of one does not affect the others."""
 
+import time
 from pathlib import Path
 
 from openegress.core.errors import EgressError
-from openegress.output.manifest import FileRecord, Records
+from openegress.core.events import BackupUsed
+from openegress.output import Emit
+from openegress.output.manifest import FileRecord, Records, stored_beside
 from openegress.storage.uploader import Uploader
 
 
@@ -35,3 +38,10 @@ class BesideStore:
             return
         self.backup_used = self.backup_used or stored.backup_used
         self._files.append(FileRecord(path, stored.location, stored.presign_error))
+
+    def tell(self, index: int, emit: Emit) -> None:
+        """Emits the events of what was stored beside this output."""
+        if self.backup_used:
+            emit(BackupUsed(index))
+        for event in stored_beside(self._files, time.time_ns()):
+            emit(event)

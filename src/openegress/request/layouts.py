@@ -55,6 +55,11 @@ def resolve(name: str) -> str:
     return arrangement + ("-light" if name.endswith("-light") else "")
 
 
+def named(name: str, specs: Sequence[LayoutSpec]) -> str:
+    """The name of one of the operator's own layouts, `specs`, or else what resolve() makes of it."""
+    return name if any(spec.name == name for spec in specs) else resolve(name)
+
+
 def taken_for(name: str) -> str:
     """The notice about a name that resolve() had to guess."""
     known = ", ".join(LAYOUTS)

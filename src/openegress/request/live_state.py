@@ -37,11 +37,7 @@ def as_shown(plan: Plan, metadata: str) -> Plan:
         looks = look_options.changed(looks, change.looks)
     source = plan.source
     if isinstance(source, LayoutSource) and change.layout is not None:
-        source = msgspec.structs.replace(source, layout=_known(change.layout, source))
+        # The name may be any text, and the plan is passed on.
+        layout = change.layout and layouts.named(change.layout, source.specs)
+        source = msgspec.structs.replace(source, layout=layout)
     return msgspec.structs.replace(plan, source=source, looks=looks)
-
-
-def _known(layout: str, source: LayoutSource) -> str:
-    """The name that `layout` resolves to. It may be any text, and the plan is passed on."""
-    is_own = any(spec.name == layout for spec in source.specs)
-    return layout if is_own or not layout else layouts.resolve(layout)

@@ -124,6 +124,11 @@ def split(path: str) -> tuple[str, str]:
     return head + slash, tail
 
 
+def known_folder(path: str) -> str:
+    """The folder before the first placeholder, with its "/"; "" if there is none."""
+    return split(path.partition("{")[0])[0]
+
+
 def without_extension(path: str, known: Iterable[str] = KNOWN_EXTENSIONS) -> str:
     """`path` without a known extension: v1.2 stays v1.2."""
     for extension in known:

@@ -59,9 +59,11 @@ def shared(one: Collection[str], other: Collection[str]) -> str | None:
 def _numbered(places: Iterable[str], names: Iterable[str]) -> Iterator[str]:
     """Of `names`, those that one of `places` may stand for."""
     for each in places:
-        if "*" in each:
+        head, star, _ = each.partition("*")
+        alike = [name for name in names if name != each and name.startswith(head)] if star else []
+        if alike:  # hardly ever, and each start compares with all that runs: patterns take long to compile
             whole = re.escape(each).replace(r"\.\*\.", r"\.[^/]+\.").replace(r"\*", _NUMBER)
-            yield from filter(re.compile(whole).fullmatch, (name for name in names if name != each))
+            yield from filter(re.compile(whole).fullmatch, alike)
 
 
 def check_apart(plan: Plan) -> None:

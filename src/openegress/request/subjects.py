@@ -82,8 +82,7 @@ class Subjects:
             routes = audio_routes.of_mixing(mixing) if mixing and has_audio else ()
             source = self._page_of_room(request, base_url, routes)
         else:
-            known = {"", *(spec.name for spec in self.context.layouts)}
-            layout = self.layout if self.layout in known else layouts.resolve(self.layout)
+            layout = self.layout and layouts.named(self.layout, self.context.layouts)
             if layout != self.layout:
                 notices = (layouts.taken_for(self.layout),)
             ws_url, token = self._connection()

@@ -10,6 +10,7 @@ import structlog
 from openegress.core import ipc
 from openegress.core.errors import EgressError, internal
 from openegress.core.plan import Plan, needs_browser
+from openegress.core.tasks import cancelled
 from openegress.worker.fork_client import ForkClient
 from openegress.worker.process import HandlerProcess
 from openegress.worker.spare import Spare
@@ -92,9 +93,7 @@ class Pool:
         await self._spare.close()
         if self._cooling is not None:
             self._cooling.cancel()
-        if self._filler is not None:
-            self._filler.cancel()
-            await asyncio.gather(self._filler, return_exceptions=True)
+        await cancelled(self._filler)
         for handler in self._ready:
             handler.kill()
         await asyncio.gather(*(handler.reap() for handler in (*self._ready, *self._dead)))

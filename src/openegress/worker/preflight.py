@@ -5,6 +5,7 @@ import asyncio
 import structlog
 
 from openegress.core.plan import FileOutput, ImageOutput, Plan, SegmentOutput, StoragePlan
+from openegress.request import naming
 from openegress.storage.uploader import Uploader
 
 _log = structlog.get_logger(__name__)
@@ -39,10 +40,7 @@ def _destinations(plan: Plan) -> list[tuple[StoragePlan, str]]:
 def checked_path(path: str) -> str:
     """The path to check: in the deepest folder whose name is known. Placeholders that are filled later would
     otherwise become folder names."""
-    folder, brace, _ = path.partition("{")
-    if not brace:
-        return path
-    return folder[: folder.rfind("/") + 1] + _CHECKED_NAME
+    return naming.known_folder(path) + _CHECKED_NAME if "{" in path else path
 
 
 async def _check(storage: StoragePlan, path: str) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from openegress.core.tasks import BackgroundTask
 from openegress.worker.process import HandlerProcess
 
 _log = structlog.get_logger(__name__)
@@ -13,21 +14,18 @@ _PAUSE_S = 1.0
 """The pause after one was taken: the start in progress then has the machine to itself."""
 
 
-class Spare:
+class Spare(BackgroundTask):
     """A fork, and what a new process does before it reads its orders, take 28 ms; a waiting one takes 4
     MiB."""
 
     def __init__(self, make: Callable[[], Awaitable[HandlerProcess]]) -> None:
         """`make` raises OSError when the machine cannot start a process."""
+        super().__init__("spare handler")
         self._make = make
         self._waiting: HandlerProcess | None = None
         self._taken = asyncio.Event()
         self._dead: list[HandlerProcess] = []
-        """Handlers that died while they waited; the keeper cleans up after them."""
-        self._keeper: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._keeper = asyncio.create_task(self._keep(), name="spare handler")
+        """Handlers that died while they waited; the task cleans up after them."""
 
     def take(self) -> HandlerProcess | None:
         """None if there is none now."""
@@ -40,9 +38,7 @@ class Spare:
         return handler
 
     async def close(self) -> None:
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+        await super().close()
         handler, self._waiting = self._waiting, None
         if handler is not None:
             handler.kill()
@@ -50,7 +46,7 @@ class Spare:
         await asyncio.gather(*(each.reap() for each in self._dead))
         self._dead.clear()
 
-    async def _keep(self) -> None:
+    async def _run(self) -> None:
         while True:
             self._taken.clear()
             if self._waiting is None:

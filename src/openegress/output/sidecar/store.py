@@ -8,6 +8,7 @@ from openegress.core.beside import with_sidecars
 from openegress.core.errors import EgressError
 from openegress.core.plan import Plan, StoragePlan
 from openegress.core.sidecars import ENDINGS
+from openegress.output import Emit
 from openegress.output.beside_store import BesideStore
 from openegress.output.disk_thread import in_time, patience_s
 from openegress.output.manifest import Records
@@ -24,13 +25,14 @@ async def store_sidecars(
     values: Mapping[str, str],
     end_ns: int,
     uploader: Callable[[StoragePlan], Uploader],
-) -> tuple[Records, EgressError | None, bool]:
-    """(what is stored, the first error, whether the backup was used). `folder` is the egress's own in the
-    spool, `values` are those of placeholders. Each is tried, whatever happens to the others."""
+    emit: Emit,
+) -> tuple[Records, EgressError | None]:
+    """What was stored, and the first error. `folder` is the egress's own in the spool, `values` are those of
+    placeholders. Each is tried, whatever happens to the others."""
     beside = with_sidecars(plan)
     if beside is None or not (folder / NAME).exists():
-        return Records(), None, False
-    output = beside[1]
+        return Records(), None
+    index, output = beside
     target = uploader(output.storage)
     store = BesideStore(target)
     try:
@@ -46,4 +48,5 @@ async def store_sidecars(
                 await store.put(local, sidecar_name(output, values, ending), ENDINGS[sidecar][ending])
     finally:
         await target.close()
-    return store.records, store.failure, store.backup_used
+    store.tell(index, emit)
+    return store.records, store.failure
