@@ -136,6 +136,7 @@ async def test_no_thread_of_before_stays_outside(tmp_path: Path, monkeypatch: py
         raise EgressError(Code.INTERNAL, "as far as this goes")
 
     monkeypatch.setattr(Cage, "enter", enter)
+    monkeypatch.setattr("openegress.source.memory.avoid_huge_pages", lambda: None)  # for good, here too
     loop = HandlerLoop(_Mute())  # type: ignore[arg-type]
     loop._settings = ipc.HandlerSettings(str(tmp_path))
     await loop._take(ipc.Run(plan, resumes=True))
