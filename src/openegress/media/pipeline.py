@@ -72,7 +72,6 @@ class EncodePipeline:
         self._thread = threading.Thread(target=self._run, name="encode", daemon=True)
         self._keys = DueKeyFrames()
         self._unfinished = 0
-        self.encoded_frames = 0
         self.last_pts_ns = 0
 
     @property
@@ -153,7 +152,6 @@ class EncodePipeline:
                 if self._video is not None:
                     if self._keys.due(pts_ns + S // 1000):
                         self._video.begin_anew()
-                    self.encoded_frames += 1
                     self._deliver(self._video.encode(frame, pts_ns))
             case QueuedSound(samples, pts_ns, sample_rate):
                 for tap in self._taps:

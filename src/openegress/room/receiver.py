@@ -58,7 +58,6 @@ class ReceiverStats:
     """Frames that could not be used: incomplete, malformed, or without the key frame they depend on."""
     blank: int = 0
     gaps: int = 0
-    key_frame_requests: int = 0
 
 
 class TrackReceiver:
@@ -226,7 +225,6 @@ class TrackReceiver:
 
     def request_key_frame(self, now_ns: int) -> None:
         if self.ssrc and self._demand.may_ask(now_ns, self._stream.round_trip_ns):
-            self.stats.key_frame_requests += 1
             self._feedback.key_frame(self.ssrc)
 
     # --- PictureTaker and SoundTaker

@@ -114,10 +114,6 @@ class FileRecorder:
     def _number(self) -> int:
         return self._part.number if self._part is not None else 0
 
-    @property
-    def is_writing(self) -> bool:
-        return self._writer is not None and not self._writer.is_over
-
     def size_bytes(self) -> int:
         return self._job.size_bytes if self._job else 0
 

@@ -80,9 +80,6 @@ class ObservedRoom:
             case _:
                 return []
 
-    def tells_of(self, identity: str) -> bool:
-        return identity in self._told
-
     def _is_told_of(self, data: DataArrived) -> bool:
         """Whether it may be reported: that depends on the sender, and on the person who is transcribed. Data
         from the server has no sender. Pieces of a stream belong to its beginning, because a text grows while
