@@ -103,40 +103,16 @@ def begins_with_fragments(file: ReadableFile, length: int) -> bool:
 
 def read(file: BinaryIO) -> FragmentIndex:
     """Leaves out a torn end. Raises Mp4Error if the file has no fragments."""
-    length = os.fstat(file.fileno()).st_size
-    tracks: dict[int, IndexedTrack] = {}
-    names: dict[int, TrackNames] = {}
+    scan = _Scan(file, os.fstat(file.fileno()).st_size)
     media: list[tuple[int, int]] = []
-    moof: tuple[Box, bytes] | None = None
-    end = 0
-    for each in _whole_boxes(file, length):
-        match each.kind:
-            case b"moov" if not tracks:
-                tracks, names = _tracks(_content(file, each))
-            case b"moov":
-                break  # the index of a process that did not finish: it is rebuilt
-            case b"uuid":
-                _change_entry(_content(file, each), tracks)
-            case b"moof":
-                moof = (each, _content(file, each))
-            case b"mdat" if moof is not None:
-                place = (each.offset + each.header, each.offset + each.size)
-                try:
-                    runs = list(_runs(moof[1], moof[0].offset, place, tracks))
-                except _DAMAGE:
-                    break
-                for run in runs:
-                    _add(run)
-                media.append((place[0], place[1] - place[0]))
-                moof = None
-        if moof is None:
-            end = each.offset + each.size
-    if not tracks:
-        raise Mp4Error("it has no header")
+    for fragment in scan.fragments():
+        for run in fragment.runs:
+            _add(run)
+        media.append((fragment.media_offset, fragment.offset + fragment.size - fragment.media_offset))
     if not media:
         raise Mp4Error("it holds no media")
-    every = list(tracks.values())
-    return FragmentIndex([track for track in every if track.sizes], media, end, names, every)
+    every = list(scan.tracks.values())
+    return FragmentIndex([track for track in every if track.sizes], media, scan.end, scan.names, every)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,34 +123,56 @@ class WholeFragment:
     """Size of the file's header, before all fragments."""
     offset: int
     size: int
+    media_offset: int
+    """Where the content of its mdat begins."""
     runs: Sequence["TrackRun"]
 
 
 def whole_fragments(file: ReadableFile, length: int) -> Iterator[WholeFragment]:
     """The whole fragments in the first `length` bytes of a file that may still grow. Leaves out a torn end.
-    Raises Mp4Error if the file has no fragments."""
-    tracks: dict[int, IndexedTrack] = {}
-    header_bytes = 0
-    moof: tuple[Box, bytes] | None = None
-    for each in _whole_boxes(file, length):
-        match each.kind:
-            case b"moov" if tracks:
-                return
-            case b"moov":
-                tracks, _ = _tracks(_content(file, each))
-                header_bytes = each.offset + each.size
-            case b"moof":
-                moof = (each, _content(file, each))
-            case b"mdat" if moof is not None:
-                place = (each.offset + each.header, each.offset + each.size)
-                try:
-                    runs = tuple(_runs(moof[1], moof[0].offset, place, tracks))
-                except _DAMAGE:
-                    return
-                yield WholeFragment(header_bytes, moof[0].offset, place[1] - moof[0].offset, runs)
-                moof = None
-    if not tracks:
-        raise Mp4Error("it has no header")
+    Raises Mp4Error if the file has no header."""
+    return _Scan(file, length).fragments()
+
+
+class _Scan:
+    """One pass over the boxes of a file."""
+
+    def __init__(self, file: ReadableFile, length: int) -> None:
+        self._file = file
+        self._length = length
+        self.tracks: dict[int, IndexedTrack] = {}
+        self.names: dict[int, TrackNames] = {}
+        self.end = 0
+        """The end of the last box that needs no further one."""
+
+    def fragments(self) -> Iterator[WholeFragment]:
+        """Ends at the first damaged fragment. Raises Mp4Error if there is no header."""
+        header_bytes = 0
+        moof: tuple[Box, bytes] | None = None
+        for each in _whole_boxes(self._file, self._length):
+            match each.kind:
+                case b"moov" if self.tracks:
+                    break  # the index of a process that did not finish: it is rebuilt
+                case b"moov":
+                    self.tracks, self.names = _tracks(_content(self._file, each))
+                    header_bytes = each.offset + each.size
+                case b"uuid":
+                    _change_entry(_content(self._file, each), self.tracks)
+                case b"moof":
+                    moof = (each, _content(self._file, each))
+                case b"mdat" if moof is not None:
+                    place = (each.offset + each.header, each.offset + each.size)
+                    try:
+                        runs = tuple(_runs(moof[1], moof[0].offset, place, self.tracks))
+                    except _DAMAGE:
+                        break
+                    offset = moof[0].offset
+                    yield WholeFragment(header_bytes, offset, place[1] - offset, place[0], runs)
+                    moof = None
+            if moof is None:
+                self.end = each.offset + each.size
+        if not self.tracks:
+            raise Mp4Error("it has no header")
 
 
 def _whole_boxes(file: ReadableFile, length: int) -> Iterator[Box]:
