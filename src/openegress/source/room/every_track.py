@@ -7,7 +7,7 @@ from openegress.core.plan import MediaSource, TracksSource
 from openegress.media.mixer import Channel
 from openegress.room import Track
 from openegress.source.room.scene import Scene, Tile
-from openegress.source.room.selection import Missing, Routed, Rule, Selection, Verdict, rule_of, track_ids
+from openegress.source.room.selection import Routed, Rule, Selection, Verdict, rule_of, track_ids
 from openegress.source.room.track_policy import PolicyAround, RequestedTracks, RoomState, TrackPolicy
 from openegress.source.room.whole_room import TrackBounds, WholeRoom
 
@@ -51,33 +51,20 @@ class WithEveryTrack(PolicyAround):
         return True
 
 
-class ChosenTracks(WholeRoom):
-    """Implements source.room.track_policy.TrackPolicy with the request's choice. If later tracks may match
-    it, the recording ends with the room's last participant; a choice of track ids ends with these tracks."""
+class ChosenTracks(PolicyAround):
+    """Implements TrackPolicy around the request's choice. If later tracks may match it, the recording ends
+    with the room's last participant; a choice of track ids ends with these tracks."""
 
     def __init__(self, chosen: MediaSource) -> None:
-        super().__init__()
-        self._requested = RequestedTracks(chosen, None)
+        super().__init__(RequestedTracks(chosen, None))
+        self._bounds = TrackBounds()
+        self._whole_room = WholeRoom()
         self._ends_with_tracks = rule_of(chosen) is Rule.TRACKS and bool(track_ids(chosen))
 
     def select(self, room: RoomState, before: Selection) -> Selection:
-        return self._requested.select(replace(room, tracks=self._bounds.within(room.tracks)), before)
-
-    def missing(self, room: RoomState, selection: Selection) -> tuple[Missing, str]:
-        return self._requested.missing(room, selection)
-
-    def wrong_kind(self, room: RoomState) -> str:
-        return self._requested.wrong_kind(room)
+        return super().select(replace(room, tracks=self._bounds.within(room.tracks)), before)
 
     def verdict(self, room: RoomState, selection: Selection) -> Verdict:
-        whole = super().verdict(room, selection)
-        return self._requested.verdict(room, selection) if self._ends_with_tracks else whole
-
-    def needs(self, sid: str, selection: Selection) -> bool:
-        return self._requested.needs(sid, selection)
-
-    def names(self, track: Track, selection: Selection) -> bool:
-        return self._requested.names(track, selection)
-
-    def wants(self, track: Track, selection: Selection) -> bool:
-        return self._requested.wants(track, selection)
+        if self._ends_with_tracks:
+            return super().verdict(room, selection)
+        return self._whole_room.verdict(room, selection)
