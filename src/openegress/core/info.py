@@ -4,15 +4,9 @@ STARTING -> ACTIVE -> ENDING -> COMPLETE | FAILED | LIMIT_REACHED, and STARTING 
 A terminal status never changes.
 """
 
-from livekit.protocol.egress import (
-    EgressInfo,
-    EgressStatus,
-    FileInfo,
-    ImagesInfo,
-    SegmentsInfo,
-    StreamInfo,
-)
+from livekit.protocol.egress import EgressInfo, EgressStatus
 
+from openegress.core import results
 from openegress.core.errors import Code, Phase
 from openegress.core.events import (
     Active,
@@ -35,7 +29,6 @@ from openegress.core.events import (
     Resumed,
     SegmentsUpdate,
     StreamAdded,
-    StreamStatus,
     StreamUpdate,
 )
 from openegress.core.left_out import sentence
@@ -67,15 +60,14 @@ LIMIT_REACHED_CODE = 413
 _BETWEEN = "; "
 _LIMITS = frozenset({EndReason.LIMIT, EndReason.MAX_DURATION, EndReason.MAX_SIZE})
 
-STREAM_STATUSES = {
-    StreamStatus.ACTIVE: StreamInfo.ACTIVE,
-    StreamStatus.FINISHED: StreamInfo.FINISHED,
-    StreamStatus.FAILED: StreamInfo.FAILED,
-}
-
 
 def is_terminal(info: EgressInfo) -> bool:
     return info.status in TERMINAL
+
+
+def is_running(info: EgressInfo) -> bool:
+    """Starting or active, and not yet ending."""
+    return info.status in (EgressStatus.EGRESS_STARTING, EgressStatus.EGRESS_ACTIVE)
 
 
 def details_of(*parts: str) -> str:
@@ -123,7 +115,7 @@ def with_results_of(info: EgressInfo, later: EgressInfo, now_ns: int) -> EgressI
         getattr(kept, name).extend(getattr(later, name))
     kept.manifest_location = later.manifest_location or kept.manifest_location
     kept.backup_storage_used = kept.backup_storage_used or later.backup_storage_used
-    mirror(kept)
+    results.mirror(kept)
     return kept
 
 
@@ -134,15 +126,14 @@ def apply(info: EgressInfo, event: AnyEvent, now_ns: int) -> EgressInfo:
     """A new message with `event` in it; `info` itself where nothing changes (an Aside, or after the end)."""
     if is_terminal(info) or isinstance(event, Aside | AwaitingStart):
         return info
-    if isinstance(event, StreamAdded) and _is_sent(info, event):
+    if isinstance(event, StreamAdded) and results.is_sending(info, event):
         return info
     info = _copy(info, now_ns)
     match event:
         case Active():
             if info.status == EgressStatus.EGRESS_STARTING:
                 info.status = EgressStatus.EGRESS_ACTIVE
-            for result in _stored(info):
-                result.started_at = result.started_at or event.at_ns
+            results.start(info, event.at_ns)
         case Paused():
             info.details = details_of(_without_pause(info.details), PAUSED)
         case Resumed():
@@ -158,17 +149,8 @@ def apply(info: EgressInfo, event: AnyEvent, now_ns: int) -> EgressInfo:
             _end_begun(info, event, now_ns)
         case Ended():
             _end(info, event)
-        case FileUpdate():
-            _update_file(_file(info, event), event)
-        case SegmentsUpdate():
-            _update_segments(info.segment_results[0], event)
-        case ImagesUpdate():
-            first = _files(info) + len(info.segment_results)
-            _update_images(info.image_results[event.output - first], event)
-        case StreamAdded():
-            _add_stream(info, event)
-        case StreamUpdate():
-            _update_stream(info.stream_results[_place(info, event.output, event.stream)], event)
+        case FileUpdate() | SegmentsUpdate() | ImagesUpdate() | StreamAdded() | StreamUpdate():
+            results.apply(info, event)
         case OutputFailed():
             told = info.error.split("\n") if info.error else []
             # A handler that continues the recording repeats it.
@@ -178,7 +160,7 @@ def apply(info: EgressInfo, event: AnyEvent, now_ns: int) -> EgressInfo:
             info.manifest_location = info.manifest_location or event.location
         case BackupUsed():
             info.backup_storage_used = True
-    mirror(info)
+    results.mirror(info)
     return info
 
 
@@ -221,7 +203,7 @@ def _end(info: EgressInfo, event: Ended) -> None:
         info.error = event.error or info.error or "the recording failed without saying why"
         info.error_code = http_code(event.code)
         if event.report is EndReport.MISSING:
-            _break_streams(info, info.error, event.at_ns)
+            results.break_streams(info, info.error, event.at_ns)
         _finish(info, EgressStatus.EGRESS_FAILED, event.at_ns)
     elif event.reason in _LIMITS:
         if starting:
@@ -255,31 +237,7 @@ def _abort(info: EgressInfo, error: str, at_ns: int) -> None:
 def _finish(info: EgressInfo, status: EgressStatus, at_ns: int) -> None:
     info.status = status
     info.ended_at = at_ns
-    for result in _stored(info):
-        if result.started_at and not result.ended_at:
-            result.ended_at = at_ns
-    timed_results: list[FileInfo | SegmentsInfo] = [*info.file_results, *info.segment_results]
-    for timed in timed_results:
-        if timed.started_at and not timed.duration:
-            timed.duration = max(0, timed.ended_at - timed.started_at)
-    for stream in info.stream_results:
-        if stream.status == StreamInfo.ACTIVE:
-            stream.status = StreamInfo.FINISHED
-            _end_stream(stream, at_ns)
-
-
-def _break_streams(info: EgressInfo, error: str, at_ns: int) -> None:
-    """Streams that were live when their handler died have failed."""
-    for stream in info.stream_results:
-        if stream.status == StreamInfo.ACTIVE:
-            stream.status, stream.error = StreamInfo.FAILED, error
-            _end_stream(stream, at_ns)
-
-
-def _end_stream(stream: StreamInfo, at_ns: int) -> None:
-    stream.ended_at = stream.ended_at or at_ns
-    stream.started_at = stream.started_at or stream.ended_at
-    stream.duration = stream.duration or max(0, stream.ended_at - stream.started_at)
+    results.finish(info, at_ns)
 
 
 def _set_details(info: EgressInfo, reason: EndReason) -> None:
@@ -297,85 +255,6 @@ def _without_pause(details: str) -> str:
     return details_of(*(part for part in details.split(_BETWEEN) if part != PAUSED))
 
 
-# --- results
-
-
-def _stored(info: EgressInfo) -> list[FileInfo | SegmentsInfo | ImagesInfo]:
-    return [*info.file_results, *info.segment_results, *info.image_results]
-
-
-def _files(info: EgressInfo) -> int:
-    """How many outputs are files: one that is split has a result for each part."""
-    return min(1, len(info.file_results))
-
-
-def _file(info: EgressInfo, event: FileUpdate) -> FileInfo:
-    """Each part of a file has a result. The file of tracks follows one that has no other part."""
-    place = event.part + min(1, event.output)
-    while len(info.file_results) <= place:
-        info.file_results.add()
-    return info.file_results[place]
-
-
-def _update_file(result: FileInfo, event: FileUpdate) -> None:
-    result.filename = event.filename or result.filename
-    result.location = event.location or result.location
-    result.started_at = event.started_at_ns or result.started_at
-    result.ended_at = event.ended_at_ns or result.ended_at
-    result.duration = event.duration_ns or result.duration
-    result.size = event.size_bytes or result.size
-
-
-def _update_segments(result: SegmentsInfo, event: SegmentsUpdate) -> None:
-    result.playlist_name = event.playlist_name or result.playlist_name
-    result.live_playlist_name = event.live_playlist_name or result.live_playlist_name
-    result.playlist_location = event.playlist_location or result.playlist_location
-    result.live_playlist_location = event.live_playlist_location or result.live_playlist_location
-    result.segment_count = event.segment_count or result.segment_count
-    result.started_at = event.started_at_ns or result.started_at
-    result.ended_at = event.ended_at_ns or result.ended_at
-    result.duration = event.duration_ns or result.duration
-    result.size = event.size_bytes or result.size
-
-
-def _update_images(result: ImagesInfo, event: ImagesUpdate) -> None:
-    result.filename_prefix = event.filename_prefix or result.filename_prefix
-    result.image_count = event.image_count or result.image_count
-    result.started_at = event.started_at_ns or result.started_at
-    result.ended_at = event.ended_at_ns or result.ended_at
-
-
-def _place(info: EgressInfo, output: int, stream: int) -> int:
-    """The place of a stream among the results. It goes by number, never by URL: two keys may redact alike.
-    The results of a stream output come before those of websockets, each of which is an output of its own; a
-    plan has one or the other."""
-    first = _files(info) + len(info.segment_results) + len(info.image_results)
-    return output - first + stream
-
-
-def _is_sent(info: EgressInfo, event: StreamAdded) -> bool:
-    place = _place(info, event.output, event.stream)
-    return place < len(info.stream_results) and info.stream_results[place].status == StreamInfo.ACTIVE
-
-
-def _add_stream(info: EgressInfo, event: StreamAdded) -> None:
-    """A stream that had ended begins again in its place."""
-    place = _place(info, event.output, event.stream)
-    result = info.stream_results[place] if place < len(info.stream_results) else info.stream_results.add()
-    result.CopyFrom(StreamInfo(url=event.url, id=event.id))
-
-
-def _update_stream(result: StreamInfo, event: StreamUpdate) -> None:
-    result.status = STREAM_STATUSES[event.status]
-    result.started_at = event.started_at_ns or result.started_at
-    result.ended_at = 0 if event.status is StreamStatus.ACTIVE else event.ended_at_ns or result.ended_at
-    result.duration = event.duration_ns or result.duration
-    # A stream that is back has no error any more.
-    result.error = event.error
-    result.retries = event.retries or result.retries
-    result.last_retry_at = event.last_retry_at_ns or result.last_retry_at
-
-
 # --- messages
 
 
@@ -384,17 +263,3 @@ def _copy(info: EgressInfo, now_ns: int) -> EgressInfo:
     copy.CopyFrom(info)
     copy.updated_at = max(now_ns, info.updated_at + 1)
     return copy
-
-
-def mirror(info: EgressInfo) -> None:
-    """Fills the deprecated single result, where there is one, from the list that replaced it."""
-    match info.WhichOneof("result"):
-        case "file":
-            info.file.CopyFrom(info.file_results[0])
-        case "segments":
-            info.segments.CopyFrom(info.segment_results[0])
-        case "stream":
-            del info.stream.info[:]
-            info.stream.info.extend(info.stream_results)
-        case None:
-            pass

@@ -6,7 +6,7 @@ from typing import Any
 
 from livekit.protocol.egress import EgressInfo, FileInfo, ImagesInfo, SegmentsInfo
 
-from openegress.core.info import mirror
+from openegress.core.results import mirror
 
 _RESULTS = ("file_results", "segment_results", "image_results")
 _Result = FileInfo | SegmentsInfo | ImagesInfo

@@ -2,7 +2,7 @@
 
 from livekit.protocol.egress import EgressInfo, EgressSourceType, EgressStatus, StreamInfo
 
-from openegress.core.info import details_of, mirror
+from openegress.core.info import details_of
 from openegress.core.plan import (
     FileOutput,
     ImageOutput,
@@ -13,6 +13,7 @@ from openegress.core.plan import (
     TracksSource,
     WebsocketOutput,
 )
+from openegress.core.results import mirror
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.proto.today import known
 from openegress.request.redact import redacted
