@@ -28,7 +28,7 @@ from openegress.api.start_queue import StartQueue
 from openegress.api.twirp import MethodKind, TwirpMethod, for_recorders
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.ids import new_id
-from openegress.core.info import is_terminal
+from openegress.core.info import is_running, is_terminal
 from openegress.core.looks import PictureFiles
 from openegress.proto import egress_rpc_pb2 as rpc
 from openegress.proto.openegress_control_pb2 import ClipInfo, ClipRequest, CutRequest
@@ -48,7 +48,6 @@ _log = structlog.get_logger(__name__)
 SERVICE = "livekit.Egress"
 
 _NO_ANSWER = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED})
-_RUNNING = frozenset({EgressStatus.EGRESS_STARTING, EgressStatus.EGRESS_ACTIVE})
 
 Start = (
     StartEgressRequest
@@ -248,7 +247,7 @@ class EgressService:
         except EgressError as error:
             # The new options may have ended the egress at once, so that its recorder is leaving the room.
             latest = await self._records.get(egress_id)
-            is_over = error.code is Code.NOT_FOUND or latest.status not in _RUNNING
+            is_over = error.code is Code.NOT_FOUND or not is_running(latest)
             if asked.order is None or not is_over:
                 raise
             return latest
@@ -302,7 +301,7 @@ class EgressService:
         """The error for the caller when an egress did not answer: it may have ended meanwhile."""
         info = await self._records.get(egress_id)
         gone = error.code in _NO_ANSWER or error.code is Code.NOT_FOUND
-        if gone and info.status not in _RUNNING:
+        if gone and not is_running(info):
             return _wrong_status(info, verb)
         if remap and error.code in _NO_ANSWER:
             return EgressError(Code.DEADLINE_EXCEEDED, "request timed out", fault=Fault.SERVICE)

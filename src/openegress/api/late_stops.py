@@ -4,9 +4,10 @@ gets them."""
 import asyncio
 
 import structlog
-from livekit.protocol.egress import EgressStatus, StopEgressRequest
+from livekit.protocol.egress import StopEgressRequest
 
 from openegress.core.errors import EgressError
+from openegress.core.info import is_running
 from openegress.core.tasks import Errands
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.services import EgressHandler
@@ -18,7 +19,6 @@ _AGAIN_S = 0.5
 _ATTEMPTS = 40
 """Each attempt takes a second or more: by then another worker has the egress, or its record says that it was
 lost."""
-_RUNNING = frozenset({EgressStatus.EGRESS_STARTING, EgressStatus.EGRESS_ACTIVE})
 
 
 class LateStops:
@@ -51,7 +51,7 @@ class LateStops:
     async def _is_done(self, request: StopEgressRequest) -> bool:
         """A worker has taken it, or there is nothing left to stop."""
         try:
-            if (await self._records.get(request.egress_id)).status not in _RUNNING:
+            if not is_running(await self._records.get(request.egress_id)):
                 return True
             await self._client.call(EgressHandler.STOP_EGRESS, request, topic=request.egress_id)
         except EgressError as error:

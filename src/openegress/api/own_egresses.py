@@ -9,7 +9,6 @@ from contextlib import contextmanager
 
 from livekit.protocol.egress import (
     EgressInfo,
-    EgressStatus,
     ListEgressRequest,
     ListEgressResponse,
     StopEgressRequest,
@@ -19,6 +18,7 @@ from livekit.protocol.egress import (
 from openegress.api.twirp import MethodKind, TwirpMethod, for_recorders
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.ids import check_egress_id
+from openegress.core.info import is_terminal
 from openegress.proto.egress_rpc_pb2 import GetEgressRequest
 from openegress.proto.openegress_control_pb2 import ClipInfo, ClipRequest, CutRequest
 from openegress.psrpc.client import RPCClient
@@ -28,8 +28,6 @@ from openegress.request import orders
 from openegress.request.options import Options
 from openegress.request.orders import Order
 from openegress.store.ioinfo import check_page
-
-_ACTIVE = frozenset({EgressStatus.EGRESS_STARTING, EgressStatus.EGRESS_ACTIVE, EgressStatus.EGRESS_ENDING})
 
 
 class OwnEgresses:
@@ -56,7 +54,7 @@ class OwnEgresses:
             for info in self._infos()
             if request.egress_id in ("", info.egress_id)
             and request.room_name in ("", info.room_name)
-            and (info.status in _ACTIVE or not request.active)
+            and (not is_terminal(info) or not request.active)
         ]
         return ListEgressResponse(items=items)
 

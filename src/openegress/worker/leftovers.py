@@ -57,7 +57,7 @@ class Leftover:
     def may_go_on(self) -> bool:
         """Whether it may continue as the same egress: not if its room is over or the spool says that it was
         ending."""
-        is_running = self.info.status in (EgressStatus.EGRESS_STARTING, EgressStatus.EGRESS_ACTIVE)
+        is_running = transitions.is_running(self.info)
         return self.plan.resumes and self.on_record and not self.had_ended and is_running
 
 
