@@ -78,8 +78,9 @@ async def answer(counts: Callable[[], dict[str, int]]) -> None:
 async def record(url: str, token: str) -> None:
     """The measured process: it imports as little as a recording needs."""
     from openegress.core.codecs import MediaKind
-    from openegress.room import EncodedFrame, TrackPublished
+    from openegress.room import EncodedFrame
     from openegress.room.client import RoomClient
+    from openegress.room.events import TrackPublished
 
     client = RoomClient(url, token, "EG_bench")
     counts = {"audio_frames": 0, "video_frames": 0, "bytes": 0}

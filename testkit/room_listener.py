@@ -7,9 +7,10 @@ from typing import TypeVar
 
 from openegress.core.codecs import AudioCodec, VideoCodec
 from openegress.core.tokens import recorder_token
-from openegress.room import EncodedFrame, RoomEvent, Track, TrackSource
+from openegress.room import EncodedFrame, Track, TrackSource
 from openegress.room.client import RoomClient
 from openegress.room.connection import SessionOptions
+from openegress.room.events import RoomEvent
 from openegress.room.transport.media import Transport
 from testkit.livekit_server import LivekitServer
 

@@ -16,17 +16,10 @@ from livekit.protocol.rtc import CandidateProtocol, SimulateScenario
 
 from openegress.core.codecs import AudioCodec, VideoCodec
 from openegress.core.units import MS
-from openegress.room import (
-    ConnectionLost,
-    EncodedFrame,
-    MediaArrived,
-    Reconnected,
-    Track,
-    TrackSource,
-    TrackSubscribed,
-)
+from openegress.room import EncodedFrame, Track, TrackSource
 from openegress.room.connection import SessionOptions
 from openegress.room.demux import Demux
+from openegress.room.events import ConnectionLost, MediaArrived, Reconnected, TrackSubscribed
 from openegress.room.rtp.packets import parse, unwrap_rtx
 from openegress.room.transport.ice import TurnServer, turn_server
 from openegress.room.transport.media import Transport

@@ -12,22 +12,20 @@ from openegress.core.codecs import AudioCodec, VideoCodec
 from openegress.core.errors import Code, EgressError, Phase
 from openegress.core.tokens import recorder_token
 from openegress.core.units import MS, S
-from openegress.room import (
+from openegress.room import Track, TrackSource, VideoQuality
+from openegress.room.client import RoomClient
+from openegress.room.connection import SessionOptions
+from openegress.room.events import (
     ConnectionLost,
     EndKind,
     ParticipantJoined,
     ParticipantLeft,
     Reconnected,
     RoomClosed,
-    Track,
     TrackMuted,
     TrackPublished,
-    TrackSource,
     TrackUnpublished,
-    VideoQuality,
 )
-from openegress.room.client import RoomClient
-from openegress.room.connection import SessionOptions
 from openegress.room.transport.media import Transport
 from testkit.livekit_server import LivekitServer, free_port
 from testkit.participants import AudioSpec, Publisher, VideoSpec

@@ -20,8 +20,8 @@ from openegress.core.plan import Recorded
 from openegress.core.units import MS
 from openegress.output.sidecar.entries import entry_of
 from openegress.request.layouts import parse as parse_layout_name
-from openegress.room import SpeakersChanged
 from openegress.room.event_queue import EventQueue
+from openegress.room.events import SpeakersChanged
 from openegress.room.media_path import candidate_in
 from openegress.room.rtp import packets, rtcp
 from openegress.room.rtp.frame_cipher import RoomCipher

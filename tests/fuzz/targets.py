@@ -54,7 +54,7 @@ from openegress.request.options import (
 )
 from openegress.request.orders import layout_in
 from openegress.request.validate import plan_of
-from openegress.room import DataArrived
+from openegress.room.events import DataArrived
 from openegress.room.frame_keys import Undecryptable
 from openegress.room.rtp import packets, rtcp
 from openegress.room.rtp.depacketise import MalformedPayload, join_video, opus, red

@@ -27,7 +27,7 @@ from openegress.media.mcap_records import MAX_CHANNEL, Opcode, record
 from openegress.media.meeting_file import MeetingFile
 from openegress.media.passthrough import audio_format
 from openegress.output.size_guard import IN_MCAP, SizeGuard, SizeLimit
-from openegress.room import DataArrived
+from openegress.room.events import DataArrived
 from openegress.source.room.file_tracks import MOST_TOPICS, FileTracks
 from openegress.source.room.recorded_data import RecordedData
 from testkit.markdown import ROOT, blocks

@@ -21,7 +21,7 @@ from openegress.handler.pauses import MOST_PAUSES, Pauses
 from openegress.request.look_options import LookOptions
 from openegress.request.options import Options
 from openegress.request.orders import AddMarker, Order, PauseOrder, SetOptions
-from openegress.room import OwnMetadataChanged
+from openegress.room.events import OwnMetadataChanged
 from openegress.source import Observed
 
 PLAN = Plan("EG_1", WebSource("http://e"), (), None, None)

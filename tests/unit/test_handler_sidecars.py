@@ -15,7 +15,7 @@ from openegress.handler.sidecars import SidecarRecorder
 from openegress.output import Opening
 from openegress.output.sidecar.conversation import Conversation
 from openegress.output.sidecar.log import read
-from openegress.room import DataArrived, OwnMetadataChanged, ParticipantJoined
+from openegress.room.events import DataArrived, OwnMetadataChanged, ParticipantJoined
 from openegress.source import Observed
 from openegress.storage.uploader import Uploader
 from tests.unit.test_room_recorded_people import person

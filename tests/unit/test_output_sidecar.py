@@ -32,7 +32,7 @@ from openegress.output.sidecar.rttm import rttm
 from openegress.output.sidecar.speech import SpeechSegment, segments
 from openegress.output.sidecar.store import store_sidecars
 from openegress.output.sidecar.webvtt import Cue, webvtt
-from openegress.room import ParticipantJoined, SpeakersChanged
+from openegress.room.events import ParticipantJoined, SpeakersChanged
 from openegress.storage.uploader import Uploader
 from tests.unit.test_room_recorded_people import person
 

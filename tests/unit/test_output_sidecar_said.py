@@ -24,7 +24,7 @@ from openegress.output.sidecar.entries import LogEntry
 from openegress.output.sidecar.media_time import MediaTime
 from openegress.output.sidecar.render import render
 from openegress.output.sidecar.transcript import spans_s, transcript
-from openegress.room import DataArrived
+from openegress.room.events import DataArrived
 from tests.unit.test_output_sidecar import STARTED, ZERO_NS, at, kept
 
 Packet = dict[str, Any]

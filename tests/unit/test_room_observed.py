@@ -11,7 +11,8 @@ from livekit.protocol.models import DataPacket, DataStream, Transcription, UserP
 
 from openegress.core.plan import Recorded
 from openegress.core.selectors import Selectors
-from openegress.room import (
+from openegress.room import TrackSource
+from openegress.room.events import (
     ConnectionLost,
     DataArrived,
     ParticipantChanged,
@@ -24,7 +25,6 @@ from openegress.room import (
     SpeakersChanged,
     TrackMuted,
     TrackPublished,
-    TrackSource,
     TrackUnpublished,
 )
 from openegress.source.room.observed_room import MOST_STREAMS, TRANSCRIBED_TRACK, ObservedRoom

@@ -10,8 +10,14 @@ from livekit.protocol.rtc import JoinResponse, ParticipantUpdate, SignalResponse
 
 from openegress.core.plan import Recorded
 from openegress.core.units import S
-from openegress.room import ParticipantChanged, ParticipantJoined, RoomEvent, TrackMuted, TrackPublished
 from openegress.room.event_queue import EventQueue
+from openegress.room.events import (
+    ParticipantChanged,
+    ParticipantJoined,
+    RoomEvent,
+    TrackMuted,
+    TrackPublished,
+)
 from openegress.room.rtp.frame_cipher import RoomCipher
 from openegress.room.server_messages import ServerMessages
 from openegress.room.signalling import roster as roster_module

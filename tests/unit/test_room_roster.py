@@ -12,7 +12,9 @@ from livekit.protocol.models import (
 )
 from livekit.protocol.rtc import ConnectionQualityInfo
 
-from openegress.room import (
+from openegress.room import TrackEncryption
+from openegress.room import VideoQuality as Wanted
+from openegress.room.events import (
     OwnMetadataChanged,
     ParticipantChanged,
     ParticipantJoined,
@@ -21,12 +23,10 @@ from openegress.room import (
     Quality,
     QualityChanged,
     SpeakersChanged,
-    TrackEncryption,
     TrackMuted,
     TrackPublished,
     TrackUnpublished,
 )
-from openegress.room import VideoQuality as Wanted
 from openegress.room.signalling import layers
 from openegress.room.signalling.roster import Roster, RosterEvent
 

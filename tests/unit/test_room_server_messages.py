@@ -8,8 +8,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from livekit.protocol.models import DataPacket, EncryptedPacket, EncryptedPacketPayload, UserPacket
 
 from openegress.core.room_keys import RoomKey
-from openegress.room import DataArrived, DataLocked, RoomEvent
 from openegress.room.event_queue import EventQueue
+from openegress.room.events import DataArrived, DataLocked, RoomEvent
 from openegress.room.rtp.frame_cipher import RoomCipher
 from openegress.room.server_messages import ServerMessages
 from openegress.room.signalling.roster import Roster

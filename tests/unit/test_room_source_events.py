@@ -3,7 +3,7 @@
 from livekit.protocol.models import DataPacket, UserPacket
 
 from openegress.core.plan import Recorded
-from openegress.room import DataArrived, ParticipantJoined
+from openegress.room.events import DataArrived, ParticipantJoined
 from openegress.source import Notice, Observed
 from openegress.source.room.observed_room import ObservedRoom
 from openegress.source.room.source_events import MOST_WAITING_BYTES, SourceEvents

@@ -11,23 +11,18 @@ from openegress.core.events import Rejoined
 from openegress.core.left_out import TrackLosses
 from openegress.core.plan import AudioRoute, Recorded
 from openegress.request.layouts import Layout
-from openegress.room import (
+from openegress.room import Lock, OnFrame, Participant, Track, TrackSource, VideoQuality
+from openegress.room.budget import Reason
+from openegress.room.events import (
     ConnectionLost,
     Joined,
     KeyFrameArrived,
-    Lock,
     MediaArrived,
-    OnFrame,
-    Participant,
     Reconnected,
     RoomEvent,
-    Track,
     TrackPublished,
-    TrackSource,
     TrackUnpublished,
-    VideoQuality,
 )
-from openegress.room.budget import Reason
 from openegress.source.room.composite.layout_policy import LayoutPolicy
 from openegress.source.room.composite.rectangles import Size
 from openegress.source.room.recorded_people import RecordedPeople

@@ -10,7 +10,7 @@ from openegress.core.looks import Caption
 from openegress.core.values import Seconds
 from openegress.request.options import Options
 from openegress.request.orders import AddMarker, Order, PauseOrder, SetOptions
-from openegress.room import OwnMetadataChanged, PauseAttributeChanged
+from openegress.room.events import OwnMetadataChanged, PauseAttributeChanged
 from openegress.source import Notice, OrderAsked
 from openegress.source.asked_in_room import Told, asked_in_room
 from openegress.source.web.page_room import MOST_SOCKETS, PageRoom

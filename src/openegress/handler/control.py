@@ -34,7 +34,7 @@ from openegress.request.asked_options import changed_rules, refuse_unsuited
 from openegress.request.live_state import as_shown, live_state
 from openegress.request.look_options import LookOptions
 from openegress.request.orders import AddMarker, Order, PauseOrder, SetOptions
-from openegress.room import OwnMetadataChanged
+from openegress.room.events import OwnMetadataChanged
 from openegress.source import Observed
 
 _log = logging.getLogger(__name__)

@@ -24,7 +24,7 @@ from openegress.output.sidecar.entries import LogEntry, entry_of
 from openegress.output.sidecar.log import SidecarLog
 from openegress.output.sidecar.store import store_sidecars
 from openegress.request import layouts, orders
-from openegress.room import DataArrived, OwnMetadataChanged
+from openegress.room.events import DataArrived, OwnMetadataChanged
 from openegress.source import Observed
 from openegress.storage.uploader import Uploader
 

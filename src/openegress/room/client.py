@@ -6,10 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 from openegress.core.left_out import TrackLosses
 from openegress.core.room_keys import NO_KEYS, KeyAnswer, KeyService, KeySupply
-from openegress.room import Joined, KeysAnswered, Lock, OnFrame, Participant, RoomEvent, Track, VideoQuality
+from openegress.room import Lock, OnFrame, Participant, Track, VideoQuality
 from openegress.room.budget import Reason
 from openegress.room.connection import SessionOptions
 from openegress.room.event_queue import EventQueue
+from openegress.room.events import Joined, KeysAnswered, RoomEvent
 from openegress.room.key_asker import KeyAsker
 from openegress.room.membership import Membership, MembershipOptions
 from openegress.room.rejoin import REJOIN_FOR_S

@@ -14,8 +14,8 @@ from livekit.protocol.rtc import JoinResponse, LeaveRequest, SessionDescription,
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.tasks import cancelled
-from openegress.room import EndKind
 from openegress.room.demux import Demux
+from openegress.room.events import EndKind
 from openegress.room.liveness import Liveness, PathCounts
 from openegress.room.media_path import MediaPath
 from openegress.room.signalling import sdp

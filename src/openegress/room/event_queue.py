@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from openegress.room import RoomClosed, RoomEvent
+from openegress.room.events import RoomClosed, RoomEvent
 
 
 class EventQueue:

@@ -10,7 +10,6 @@ from livekit.protocol.rtc import JoinResponse
 
 from openegress.core.errors import EgressError, Phase, internal
 from openegress.core.tasks import cancelled
-from openegress.room import ConnectionLost, EndKind, Reconnected, RoomClosed, RoomEvent
 from openegress.room.connection import (
     ConnectionListener,
     RoomConnection,
@@ -18,6 +17,7 @@ from openegress.room.connection import (
     SessionOptions,
 )
 from openegress.room.demux import Demux
+from openegress.room.events import ConnectionLost, EndKind, Reconnected, RoomClosed, RoomEvent
 from openegress.room.rejoin import Rejoin
 from openegress.room.transport.media import Transport
 

@@ -11,7 +11,9 @@ from livekit.protocol.models import DataPacket, EncryptedPacketPayload, Particip
 from livekit.protocol.rtc import JoinResponse, SignalResponse, SubscriptionPermissionUpdate
 
 from openegress.core.units import S
-from openegress.room import (
+from openegress.room.data_tracks import DataTracks
+from openegress.room.event_queue import EventQueue
+from openegress.room.events import (
     DataArrived,
     DataLocked,
     RoomEvent,
@@ -19,8 +21,6 @@ from openegress.room import (
     TrackPublished,
     TrackUnpublished,
 )
-from openegress.room.data_tracks import DataTracks
-from openegress.room.event_queue import EventQueue
 from openegress.room.frame_keys import Undecryptable
 from openegress.room.rtp.frame_cipher import RoomCipher
 from openegress.room.signalling import sdp

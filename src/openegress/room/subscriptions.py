@@ -15,21 +15,17 @@ from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.left_out import TrackLosses
 from openegress.core.tasks import Errands
 from openegress.core.units import MS
-from openegress.room import (
+from openegress.room import OnFrame, Track, TrackEncryption, TrackKey, VideoQuality
+from openegress.room.budget import OF_KEYS, Reason, Standing
+from openegress.room.demux import Demux
+from openegress.room.events import (
     KeyFrameArrived,
     MediaArrived,
-    OnFrame,
     RoomEvent,
-    Track,
-    TrackEncryption,
-    TrackKey,
     TrackLeftOut,
     TrackSubscribed,
     TrackTakenAgain,
-    VideoQuality,
 )
-from openegress.room.budget import OF_KEYS, Reason, Standing
-from openegress.room.demux import Demux
 from openegress.room.receiver import TrackReceiver
 from openegress.room.rtp.depacketise import AccessUnit
 from openegress.room.rtp.frame_cipher import RoomCipher, TrackCipher

@@ -14,7 +14,7 @@ from openegress.core.events import EndReason, Rejoined
 from openegress.core.left_out import TrackLosses
 from openegress.core.pause_mode import PauseMode
 from openegress.request.orders import Order
-from openegress.room import RoomEvent
+from openegress.room.events import RoomEvent
 
 if TYPE_CHECKING:  # a browser is started before FFmpeg's libraries are loaded
     from openegress.media import FrameSink, PacketSink, StreamFormat

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from openegress.request import orders
 from openegress.request.orders import PauseOrder
-from openegress.room import OwnMetadataChanged, PauseAttributeChanged
+from openegress.room.events import OwnMetadataChanged, PauseAttributeChanged
 from openegress.source import Notice, OrderAsked
 
 Told = OwnMetadataChanged | PauseAttributeChanged

@@ -17,7 +17,7 @@ from livekit.protocol.models import DataPacket, DataStream, Transcription
 from openegress.core import foreign_json
 from openegress.core.routes import DataRoute, takes_data
 from openegress.output.sidecar.entries import CHAT, DATA, MOST_CHARS, TRANSCRIPT, LogEntry
-from openegress.room import DataArrived
+from openegress.room.events import DataArrived
 
 CHAT_TOPIC, OLD_CHAT_TOPIC = "lk.chat", "lk-chat-topic"
 TRANSCRIPTION_TOPIC = "lk.transcription"

@@ -4,7 +4,8 @@ from typing import Any
 
 import msgspec
 
-from openegress.room import (
+from openegress.room import Track, TrackEncryption
+from openegress.room.events import (
     ConnectionLost,
     DataLocked,
     ParticipantChanged,
@@ -14,8 +15,6 @@ from openegress.room import (
     Reconnected,
     RoomEvent,
     SpeakersChanged,
-    Track,
-    TrackEncryption,
     TrackMuted,
     TrackPublished,
     TrackUnpublished,

@@ -2,7 +2,7 @@
 
 from livekit.protocol.models import ParticipantInfo
 
-from openegress.room import OwnMetadataChanged, PauseAttributeChanged
+from openegress.room.events import OwnMetadataChanged, PauseAttributeChanged
 
 PAUSED = "egress.paused"
 """An attribute of the recorder."""

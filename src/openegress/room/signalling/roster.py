@@ -21,9 +21,9 @@ from livekit.protocol.models import TrackSource as SourceNumber
 from livekit.protocol.rtc import ConnectionQualityInfo
 
 from openegress.core.codecs import MediaKind
-from openegress.room import (
+from openegress.room import Participant, Track, TrackEncryption, TrackSource
+from openegress.room.events import (
     OwnMetadataChanged,
-    Participant,
     ParticipantChanged,
     ParticipantJoined,
     ParticipantLeft,
@@ -31,11 +31,8 @@ from openegress.room import (
     Quality,
     QualityChanged,
     SpeakersChanged,
-    Track,
-    TrackEncryption,
     TrackMuted,
     TrackPublished,
-    TrackSource,
     TrackUnpublished,
 )
 from openegress.room.signalling.own_participant import OwnParticipant, says_yes

@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 from openegress.core.plan import Recorded
-from openegress.room import (
+from openegress.room import Participant, Track
+from openegress.room.events import (
     ConnectionLost,
     DataArrived,
     DataLocked,
     OwnMetadataChanged,
-    Participant,
     ParticipantChanged,
     ParticipantJoined,
     ParticipantLeft,
@@ -16,7 +16,6 @@ from openegress.room import (
     Reconnected,
     RoomEvent,
     SpeakersChanged,
-    Track,
     TrackMuted,
     TrackPublished,
     TrackUnpublished,

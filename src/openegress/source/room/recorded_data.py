@@ -9,7 +9,7 @@ from openegress.core.codecs import MediaKind
 from openegress.core.routes import DataRoute, takes_data
 from openegress.core.units import S
 from openegress.media import Packet
-from openegress.room import DataArrived
+from openegress.room.events import DataArrived
 from openegress.source.room.file_tracks import FileTracks
 
 MOST_STREAMS = 256

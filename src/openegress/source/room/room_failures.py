@@ -1,8 +1,8 @@
 """Errors that end the recording of a room, as callers see them. Pure."""
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
-from openegress.room import EndKind
 from openegress.room.budget import Reason
+from openegress.room.events import EndKind
 
 
 def not_subscribed(sid: str, reason: str) -> EgressError:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 
 from openegress.core.errors import Code, EgressError, Phase
 from openegress.core.events import EndReason
-from openegress.room import DataArrived, RoomEvent
+from openegress.room.events import DataArrived, RoomEvent
 from openegress.source import Closed, Failed, Notice, Observed, SourceEvent
 from openegress.source.asked_in_room import Told, asked_in_room
 from openegress.source.room.observed_room import ObservedRoom

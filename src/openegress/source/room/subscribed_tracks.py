@@ -7,7 +7,8 @@ from functools import partial
 from typing import Protocol
 
 from openegress.core.errors import Code, EgressError
-from openegress.room import EncodedFrame, KeyFrameArrived, Room, Track, VideoQuality
+from openegress.room import EncodedFrame, Room, Track, VideoQuality
+from openegress.room.events import KeyFrameArrived
 from openegress.source.memory import Shedding
 from openegress.source.room.selection import NOTHING, Selection
 

@@ -14,7 +14,9 @@ from openegress.core.errors import EgressError, Phase, internal, invalid
 from openegress.core.events import Rejoined
 from openegress.core.left_out import TrackLosses
 from openegress.core.tasks import cancelled
-from openegress.room import (
+from openegress.room import Room, Track
+from openegress.room.budget import Reason
+from openegress.room.events import (
     ConnectionLost,
     DataLocked,
     EndKind,
@@ -28,12 +30,10 @@ from openegress.room import (
     ParticipantLeft,
     PauseAttributeChanged,
     Reconnected,
-    Room,
     RoomClosed,
     RoomEvent,
     SpeakersChanged,
     SubscriptionFailed,
-    Track,
     TrackLeftOut,
     TrackMuted,
     TrackPublished,
@@ -41,7 +41,6 @@ from openegress.room import (
     TrackTakenAgain,
     TrackUnpublished,
 )
-from openegress.room.budget import Reason
 from openegress.source import Closed, Failed, Muted, SourceEvent
 from openegress.source.room import room_failures
 from openegress.source.room.awaited import Patience, not_found, refuse_useless

@@ -15,8 +15,9 @@ from openegress.core.pause_mode import PauseMode
 from openegress.core.routes import DataRoute
 from openegress.core.units import S
 from openegress.media import Packet, PacketSink, StreamFormat
-from openegress.room import DataArrived, EncodedFrame, Track, TrackSource
+from openegress.room import EncodedFrame, Track, TrackSource
 from openegress.room.budget import Reason
+from openegress.room.events import DataArrived
 from openegress.source import Observed, SourceEvent, SourceStats
 from openegress.source.memory import Shedding
 from openegress.source.room.file_tracks import FileTracks
