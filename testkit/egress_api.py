@@ -103,9 +103,9 @@ class PaperWorker:
         """From now on, answers what an egress is asked for."""
         await self._server.register(EgressHandler.STOP_EGRESS, self._stop, egress_id)
         await self._server.register(EgressHandler.UPDATE_STREAM, self._update_stream, egress_id)
-        await self._server.register(EgressHandler.ORDER, self._obey, egress_id)
+        await self._server.register(EgressHandler.ORDER, self._apply_order, egress_id)
 
-    async def _obey(self, request: UpdateLayoutRequest) -> EgressInfo:
+    async def _apply_order(self, request: UpdateLayoutRequest) -> EgressInfo:
         return self.infos[request.egress_id]
 
     async def _stop(self, request: StopEgressRequest) -> EgressInfo:

@@ -154,7 +154,7 @@ async def test_more_connections_than_descriptors(tmp_path: Path) -> None:
                     for _ in range(20):
                         assert (await service.call("ListEgress"))["items"]
                         await asyncio.sleep(0.1)
-                    assert strangers.held <= 256 // connections.SHARE
+                    assert strangers.held <= 256 // connections.DESCRIPTOR_SHARE
                     assert await asyncio.to_thread(_list, kept, service) == 200
                     await until(lambda: not strangers.held, connections.IDLE_S + 5)
                 finally:

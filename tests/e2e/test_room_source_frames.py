@@ -33,7 +33,7 @@ from openegress.core.units import S
 from openegress.media.pipeline import EncodePipeline
 from openegress.room.client import RoomClient
 from openegress.source import Closed, Failed, SourceEvent
-from openegress.source.room.awaited import Patience
+from openegress.source.room.awaited import WaitLimits
 from openegress.source.room.frames_source import RoomFrameSource
 from openegress.source.room.open import open_source
 from openegress.source.room.track_follower import TrackFollower
@@ -49,7 +49,7 @@ from testkit.raw_publisher import RawPublisher, RawTrack
 EGRESS = "EG_test"
 PICTURE = VideoEncoding(640, 360, 30, 1500, 4.0)
 SOUND = AudioEncoding(AudioCodec.AAC, 128, 48_000)
-SHORT = Patience(track_s=0.5, participant_s=0.5, absence_s=1.0, rejoin_s=5.0)
+SHORT = WaitLimits(track_s=0.5, participant_s=0.5, absence_s=1.0, rejoin_s=5.0)
 
 
 def media(server: LivekitServer, **what: object) -> MediaSource:
@@ -67,7 +67,7 @@ async def recording(
     source: MediaSource,
     sink: FrameCollector | EncodePipeline,
     video: VideoEncoding | None = PICTURE,
-    patience: Patience = SHORT,
+    patience: WaitLimits = SHORT,
     *,
     live: bool = False,
 ) -> AsyncIterator[tuple[RoomFrameSource, int]]:
@@ -385,7 +385,7 @@ async def test_killed_server_comes_back() -> None:
             audio=(AudioRoute("participant", "alice"),),
             participant_identity="alice",
         )
-        async with recording(source, collector, patience=Patience()):
+        async with recording(source, collector, patience=WaitLimits()):
             await shown(collector, near=COLOURS[0], counter=True)
             await asyncio.sleep(2)
             before = collector.counters[-1]

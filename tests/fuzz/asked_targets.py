@@ -33,7 +33,7 @@ def control_json(data: bytes) -> None:
 @target
 def stream_url(data: bytes) -> None:
     url = data.decode(errors="replace")
-    for hide in (stream_urls.redact, shown_url.receiver, shown_url.page):
+    for hide in (stream_urls.redact, shown_url.redact_endpoint, shown_url.redact_page):
         assert hide(hide(url)) == hide(url)
     with contextlib.suppress(EgressError):
         kind = stream_urls.kind_of(url)

@@ -25,7 +25,7 @@ from openegress.media.clip.tracks import cut_tracks
 from openegress.media.meeting_file import MeetingFile
 from openegress.media.meeting_track import MeetingTrack
 from openegress.media.mp4 import Mp4Error
-from openegress.output.clip.files import OF_TRACKS, tracks_of
+from openegress.output.clip.files import TRACK_CONTAINERS, tracks_of
 from openegress.output.images import recover
 from openegress.output.sidecar import log
 from openegress.output.sidecar.render import render
@@ -148,7 +148,7 @@ def tracks_clip(data: bytes) -> None:
     """The same of a file of all tracks. The first byte says what it is, the second where the clip begins."""
     if len(data) < 3:
         return
-    container, begin_ns = OF_TRACKS[data[0] % len(OF_TRACKS)], data[1] * MS
+    container, begin_ns = TRACK_CONTAINERS[data[0] % len(TRACK_CONTAINERS)], data[1] * MS
     file = _Bytes(data[2:])
     with recovery_memory(), contextlib.suppress(EgressError):
         tracks = tracks_of(container, file)

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from openegress.handler.loop import RECOVERY_BYTES
-from openegress.source.memory import own_bytes
+from openegress.source.memory import process_bytes
 
 Target = Callable[[bytes], None]
 TARGETS: dict[str, Target] = {}
@@ -42,7 +42,7 @@ def in_file(data: bytes, name: str) -> Iterator[Path]:
 def recovery_memory() -> Iterator[None]:
     """No more than who reads what was left has, or cuts it."""
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (RECOVERY_BYTES + own_bytes("self"), before[1]))
+    resource.setrlimit(resource.RLIMIT_DATA, (RECOVERY_BYTES + process_bytes("self"), before[1]))
     try:
         yield
     finally:

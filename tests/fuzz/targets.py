@@ -63,7 +63,7 @@ from openegress.room.signalling import sdp
 from openegress.room.transport.dtls import DtlsError, DtlsSrtp, datagrams
 from openegress.room.transport.fingerprint import Fingerprint
 from openegress.room.transport.ice import IceConnection
-from openegress.source.asked_in_room import asked_in_room
+from openegress.source.room_orders import room_orders
 from openegress.source.web.cdp import Splitter
 from openegress.source.web.page_room import PageRoom
 from openegress.storage import failures
@@ -223,7 +223,7 @@ def page_socket(data: bytes) -> None:
     room.take("Network.webSocketCreated", {"requestId": "1", "url": "ws://livekit/rtc"})
     response = {"opcode": 2, "payloadData": base64.b64encode(data).decode()}
     for told in room.take("Network.webSocketFrameReceived", {"requestId": "1", "response": response}):
-        asked_in_room(told, has_layout=False, of_page=True)
+        room_orders(told, has_layout=False, of_page=True)
 
 
 # --- files that were left

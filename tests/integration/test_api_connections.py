@@ -18,7 +18,7 @@ MOST = 20
 
 @pytest.fixture
 async def url(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
-    monkeypatch.setattr(connections, "most", lambda: MOST)
+    monkeypatch.setattr(connections, "max_connections", lambda: MOST)
     server = ApiServer(Listen(port=0), Parts(KEYS, room_events=RoomEvents(KEYS, lambda _: None)))
     await server.start()
     yield server.url

@@ -117,12 +117,12 @@ async def test_stop_reaches_the_worker_that_runs_it(url: str, bus: MemoryBus) ->
 async def test_an_order_reaches_the_worker_that_runs_it(url: str, bus: MemoryBus) -> None:
     asked: list[tuple[str, str]] = []
 
-    async def obey(request: UpdateLayoutRequest) -> EgressInfo:
+    async def apply_order(request: UpdateLayoutRequest) -> EgressInfo:
         asked.append((request.egress_id, request.layout))
         return EgressInfo(egress_id=request.egress_id, details="Paused")
 
     worker = RPCServer(bus)
-    await worker.register(EgressHandler.ORDER, obey, "EG_1")
+    await worker.register(EgressHandler.ORDER, apply_order, "EG_1")
     status, answer = await call(url, "PauseEgress", service="openegress.Control", egress_id="EG_1")
     assert (status, answer["details"], asked) == (200, "Paused", [("EG_1", "@pause")])
     status, answer = await call(url, "ResumeEgress", service="openegress.Control", egress_id="EG_9")

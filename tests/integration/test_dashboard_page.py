@@ -25,7 +25,7 @@ from openegress.api.pages import STATIC
 from openegress.api.server import ApiServer, Listen, Parts
 from openegress.api.twirp import MethodKind, TwirpMethod, for_recorders
 from openegress.core.errors import Code, EgressError
-from openegress.core.events import MarkerAdded, Progress, StoredBeside
+from openegress.core.events import ExtraFileStored, MarkerAdded, Progress
 from openegress.core.plan import LocalStorage
 from openegress.core.tokens import egress_token
 from openegress.proto.openegress_control_pb2 import AddMarkerRequest, SetOptionsRequest
@@ -388,7 +388,7 @@ async def test_names_moments_and_changes_limits(site: Site, tab: Tab) -> None:
 
     fields = "[...document.querySelectorAll('#details-orders input')]"
     assert all(await tab.run(f"{fields}.map((field) => field.labels[0].innerText)"))
-    site.board.happened("EG_one", StoredBeside(STARTED_NS + 4, "a.events.jsonl"))
+    site.board.happened("EG_one", ExtraFileStored(STARTED_NS + 4, "a.events.jsonl"))
     parts = [FileInfo(filename=f"a-{n}.mp4", started_at=STARTED_NS + n) for n in range(2)]
     site.board.update(
         running(status=EgressStatus.EGRESS_ENDING, updated_at=STARTED_NS + 5, file_results=parts)

@@ -372,7 +372,8 @@ async def test_what_the_begin_of_a_recording_used_goes_back_to_the_system(
 ) -> None:
     given: list[float] = []
     monkeypatch.setattr(sessions, "_UNDER_WAY_S", 0.2)
-    monkeypatch.setattr("openegress.source.memory.give_back", lambda: given.append(time.monotonic()))
+    release = "openegress.source.memory.release_free_memory"
+    monkeypatch.setattr(release, lambda: given.append(time.monotonic()))
     rig = Rig(tmp_path, monkeypatch, Packets())
     began_s = time.monotonic()
     assert (await rig.record(0.5)).error == ""

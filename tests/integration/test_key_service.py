@@ -78,7 +78,7 @@ async def test_who_asks_the_same_at_once_gets_one_answer(
     await world.services.ask(plan("board"), KeyQuestion(("ann",), 1))
     await world.services.ask(plan("annual"), ANN)
     assert len(world.server.asked) == 3, "another question"
-    monkeypatch.setattr(key_service, "FRESH_S", 0.0)
+    monkeypatch.setattr(key_service, "CACHE_S", 0.0)
     await world.services.ask(plan("board"), ANN)
     assert len(world.server.asked) == 4, "nothing is kept for longer"
 
@@ -129,7 +129,7 @@ async def test_a_service_that_hangs(world: World, monkeypatch: pytest.MonkeyPatc
         hanging = world.at(url, timeout_s=0.2)
         assert "no answer within 0.2 s" in await world.failure(hanging)
         await hanging.close()
-        monkeypatch.setattr(key_service, "ALL_TRIES_S", 0.3)
+        monkeypatch.setattr(key_service, "TOTAL_TIMEOUT_S", 0.3)
         slow = world.at(url, timeout_s=5.0)
         assert "no answer within 0.3 s" in await world.failure(slow)
         await slow.close()

@@ -5,7 +5,7 @@ import zlib
 
 import pytest
 
-from openegress.api.bodies import MEMBERS, TooLarge, unpacked
+from openegress.api.bodies import MAX_GZIP_MEMBERS, TooLarge, unpacked
 from openegress.core.errors import Code, EgressError
 
 LIMIT_BYTES = 100_000
@@ -43,7 +43,13 @@ def test_too_large_ones_are_not(packed: bytes) -> None:
 
 @pytest.mark.parametrize(
     "packed",
-    [b"", b"{}", gzip.compress(b"{}")[:-3], gzip.compress(b"{}") + b"x", gzip.compress(b"") * (MEMBERS + 1)],
+    [
+        b"",
+        b"{}",
+        gzip.compress(b"{}")[:-3],
+        gzip.compress(b"{}") + b"x",
+        gzip.compress(b"") * (MAX_GZIP_MEMBERS + 1),
+    ],
     ids=["nothing", "not packed", "cut off", "more behind it", "many empty members"],
 )
 def test_broken_ones_are_refused(packed: bytes) -> None:

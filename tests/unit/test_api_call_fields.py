@@ -142,11 +142,11 @@ async def of_the_api(call: str, request: Message) -> object:
     kept, bus = Kept(), MemoryBus()
     server = RPCServer(bus)
 
-    async def obey(asked: wire.UpdateLayoutRequest) -> wire.EgressInfo:
+    async def apply_order(asked: wire.UpdateLayoutRequest) -> wire.EgressInfo:
         kept.asked.append(asked.layout)
         return kept.infos[asked.egress_id]
 
-    await server.register(EgressHandler.ORDER, obey, "EG_1")
+    await server.register(EgressHandler.ORDER, apply_order, "EG_1")
     try:
         answer = await getattr(service(kept, bus), call)(request)
     finally:

@@ -3,7 +3,7 @@
 from livekit.protocol.egress import EgressInfo, EgressStatus
 
 from openegress.api.dashboard_state import DashboardState
-from openegress.core.events import MarkerAdded, Rejoined, StoredBeside
+from openegress.core.events import ExtraFileStored, MarkerAdded, Rejoined
 
 ACTIVE, COMPLETE = EgressStatus.EGRESS_ACTIVE, EgressStatus.EGRESS_COMPLETE
 
@@ -30,7 +30,7 @@ async def test_who_watches_hears_that_the_room_was_joined_again() -> None:
 async def test_markers_lie_where_their_moment_was() -> None:
     board = DashboardState()
     board.update(EgressInfo(egress_id="EG_1", status=ACTIVE, started_at=1_000_000, updated_at=5))
-    board.happened("EG_1", StoredBeside(9_000_000, "a.events.jsonl"))
+    board.happened("EG_1", ExtraFileStored(9_000_000, "a.events.jsonl"))
     board.happened("EG_1", MarkerAdded(8_000_000, "Budget", 3_725_900_000_000))
     board.happened("EG_1", MarkerAdded(2_000_000, "Hello", 59_999_999_999))
     moments = board.entries()["EG_1"].to_dict()["moments"]

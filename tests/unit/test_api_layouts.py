@@ -61,7 +61,7 @@ def test_what_a_change_comes_to(
     info: EgressInfo, layout: str, own: bool, told: str | None, notice: str
 ) -> None:
     asked = orders.in_layout(layout, of_page=layouts.is_of_page(info, own_template=own))
-    ask = layouts.ask(info, asked, ("lesson",), own_template=own)
+    ask = layouts.layout_change(info, asked, ("lesson",), own_template=own)
     assert ask.layout == told
     assert notice in ask.notice and bool(ask.notice) is bool(notice)
 

@@ -9,7 +9,7 @@ from livekit.protocol.models import ParticipantInfo, Room, TrackInfo, TrackType
 from livekit.protocol.webhook import WebhookEvent
 from structlog.testing import capture_logs
 
-from openegress.app.auto_starts import TRIES, AutoStarts
+from openegress.app.auto_starts import MAX_ATTEMPTS, AutoStarts
 from openegress.app.start_budgets import MOST_KNOWN, STARTS, StartBudgets
 from openegress.core.backoff import Backoff
 from openegress.core.errors import Code, EgressError
@@ -124,7 +124,8 @@ async def test_a_start_without_room_for_it_is_tried_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "asked"), [(Code.UNAVAILABLE, TRIES), (Code.INVALID_ARGUMENT, 1), (Code.ALREADY_EXISTS, 1)]
+    ("code", "asked"),
+    [(Code.UNAVAILABLE, MAX_ATTEMPTS), (Code.INVALID_ARGUMENT, 1), (Code.ALREADY_EXISTS, 1)],
 )
 async def test_a_start_that_is_refused_for_good(code: Code, asked: int) -> None:
     world = World()
@@ -138,10 +139,10 @@ async def test_a_start_that_is_refused_for_good(code: Code, asked: int) -> None:
 
 async def test_after_a_restart_what_is_on_is_recorded_once() -> None:
     world = World()
-    world.auto.look_round(world)
+    world.auto.scan_rooms(world)
     await world.settle()
     assert world.kinds() == ["room_composite", "participant", "track", "track"]
-    world.auto.look_round(world)
+    world.auto.scan_rooms(world)
     world.auto.on_event(event("room_started"))
     await world.settle()
     assert len(world.started) == 4
@@ -162,16 +163,16 @@ async def test_what_ended_with_the_process_is_recorded_anew(
     status: EgressStatus, details: str, is_anew: bool, seen_running: bool
 ) -> None:
     world = World()
-    world.auto.look_round(world)
+    world.auto.scan_rooms(world)
     await world.settle()
     first = world.started[0].egress_id
     if seen_running:  # what a killed process left is told to have ended a moment later
-        world.auto.look_round(world)
+        world.auto.scan_rooms(world)
         await world.settle()
         world.auto.on_record(world.end(first, status, details))
     else:
         world.end(first, status, details)
-        world.auto.look_round(world)
+        world.auto.scan_rooms(world)
     await world.settle()
     assert len(world.started) == (5 if is_anew else 4)
     if is_anew:
@@ -192,7 +193,7 @@ async def test_a_server_that_does_not_answer_is_asked_again() -> None:
 
     world.rooms = rooms  # type: ignore[method-assign]
     with capture_logs() as logs:
-        world.auto.look_round(world)
+        world.auto.scan_rooms(world)
         await world.settle()
     assert len(calls) == 3 and world.kinds()[0] == "room_composite"
     assert any(each.get("error") == "it cannot be asked" for each in logs)

@@ -9,7 +9,7 @@ import structlog
 from aiohttp.http_exceptions import BadHttpMessage
 
 from openegress.app import log, log_rate_limit
-from openegress.app.log_rate_limit import Repeats
+from openegress.app.log_rate_limit import LogRateLimit
 from openegress.config.settings import Logging, LogLevel
 from openegress.core import ipc
 from openegress.handler import log as handler_log
@@ -26,18 +26,18 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def limiter(clock: Clock) -> Repeats:
-    return Repeats(10.0, lambda: clock.now_s)
+def limiter(clock: Clock) -> LogRateLimit:
+    return LogRateLimit(10.0, lambda: clock.now_s)
 
 
-def passes(limiter: Repeats, level: str, event: str, **fields: object) -> dict[str, object] | None:
+def passes(limiter: LogRateLimit, level: str, event: str, **fields: object) -> dict[str, object] | None:
     try:
         return dict(limiter(None, level, {"level": level, "event": event, **fields}))
     except structlog.DropEvent:
         return None
 
 
-def test_a_repeated_warning_passes_once_in_a_while_with_a_count(limiter: Repeats, clock: Clock) -> None:
+def test_a_repeated_warning_passes_once_in_a_while_with_a_count(limiter: LogRateLimit, clock: Clock) -> None:
     passed = []
     for second in range(25):
         clock.now_s = float(second)
@@ -63,7 +63,7 @@ def test_a_repeated_warning_passes_once_in_a_while_with_a_count(limiter: Repeats
     ],
 )
 def test_another_warning_is_not_held_back(
-    limiter: Repeats, other: tuple[str, str, dict[str, object]]
+    limiter: LogRateLimit, other: tuple[str, str, dict[str, object]]
 ) -> None:
     level, event, fields = other
     assert passes(limiter, "warning", "upload failed", egress_id="EG_1")
@@ -72,12 +72,12 @@ def test_another_warning_is_not_held_back(
 
 
 @pytest.mark.parametrize("level", ["debug", "info"])
-def test_what_is_no_warning_always_passes(limiter: Repeats, level: str) -> None:
+def test_what_is_no_warning_always_passes(limiter: LogRateLimit, level: str) -> None:
     assert all(passes(limiter, level, "egress starts") for _ in range(3))
 
 
-def test_it_remembers_no_more_than_it_has_to(limiter: Repeats, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_rate_limit, "KEPT", 2)
+def test_it_remembers_no_more_than_it_has_to(limiter: LogRateLimit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_rate_limit, "MAX_KEYS", 2)
     for egress_id in ("EG_1", "EG_2", "EG_3"):
         assert passes(limiter, "error", "lost", egress_id=egress_id)
     assert passes(limiter, "error", "lost", egress_id="EG_3") is None

@@ -7,7 +7,7 @@ from livekit.protocol.egress import EgressInfo, EgressStatus
 
 from openegress.core import info
 from openegress.core.events import Ended, EndReason
-from openegress.core.left_out import LeftOut, QuickerEncoding, TrackLosses, sentence
+from openegress.core.left_out import LeftOut, QuickerEncoding, TrackLosses, summary
 from openegress.output.manifest import Header, build
 
 ADA = TrackLosses("TR_a", "ada", lost_packets=3, unusable_pictures=1)
@@ -44,7 +44,7 @@ QUICKER = (QuickerEncoding("superfast", 41_700), QuickerEncoding("ultrafast", 8_
     ],
 )
 def test_in_words(left_out: LeftOut, told: str) -> None:
-    assert sentence(left_out) == told
+    assert summary(left_out) == told
 
 
 def test_the_record_says_it_behind_the_reason() -> None:

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 import pytest
 
 from openegress.core.networks import denying, networks_of
-from openegress.core.reach import guarded
+from openegress.core.reach import socket_factory
 
 NETWORKS = networks_of(["10.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "::1/128", "fd00::/8"])
 
@@ -44,4 +44,4 @@ def test_denied_networks(address: str, network: str | None) -> None:
 def test_a_webhook_gets_no_socket_to_a_denied_network(address: str) -> None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with pytest.raises(PermissionError, match="deny_networks"):
-        guarded(NETWORKS)((family, socket.SOCK_STREAM, 0, "", (address, 80)))
+        socket_factory(NETWORKS)((family, socket.SOCK_STREAM, 0, "", (address, 80)))

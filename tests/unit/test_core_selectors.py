@@ -4,14 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openegress.core.selectors import KINDS, SOURCES, By, Selector, Selectors
+from openegress.core.selectors import KINDS, SOURCES, Selector, SelectorField, Selectors
 
 CHARACTERS = st.characters(exclude_characters=",", exclude_categories=["Cs"])
 PATTERN = st.text(CHARACTERS, min_size=1, max_size=20).filter(lambda text: text == text.strip() != "")
 SELECTOR = st.one_of(
-    st.builds(Selector, st.sampled_from([By.IDENTITY, By.NAME, By.TRACK]), PATTERN),
-    st.builds(Selector, st.just(By.KIND), st.sampled_from(KINDS)),
-    st.builds(Selector, st.just(By.SOURCE), st.sampled_from(SOURCES)),
+    st.builds(
+        Selector, st.sampled_from([SelectorField.IDENTITY, SelectorField.NAME, SelectorField.TRACK]), PATTERN
+    ),
+    st.builds(Selector, st.just(SelectorField.KIND), st.sampled_from(KINDS)),
+    st.builds(Selector, st.just(SelectorField.SOURCE), st.sampled_from(SOURCES)),
 )
 SELECTORS = st.builds(Selectors, st.lists(SELECTOR, max_size=3).map(tuple))
 
@@ -25,12 +27,15 @@ def test_what_is_written_is_read(selectors: Selectors) -> None:
     ("text", "expected"),
     [
         ("", ()),
-        ("ann", (Selector(By.IDENTITY, "ann"),)),
-        ("room:7:ann", (Selector(By.IDENTITY, "room:7:ann"),)),
-        ("identity:kind:x", (Selector(By.IDENTITY, "kind:x"),)),
-        ("kind: agent, bot-*", (Selector(By.KIND, "agent"), Selector(By.IDENTITY, "bot-*"))),
-        ("name:Ann L*,track:x", (Selector(By.NAME, "Ann L*"), Selector(By.TRACK, "x"))),
-        ("source:screen_share", (Selector(By.SOURCE, "screen_share"),)),
+        ("ann", (Selector(SelectorField.IDENTITY, "ann"),)),
+        ("room:7:ann", (Selector(SelectorField.IDENTITY, "room:7:ann"),)),
+        ("identity:kind:x", (Selector(SelectorField.IDENTITY, "kind:x"),)),
+        (
+            "kind: agent, bot-*",
+            (Selector(SelectorField.KIND, "agent"), Selector(SelectorField.IDENTITY, "bot-*")),
+        ),
+        ("name:Ann L*,track:x", (Selector(SelectorField.NAME, "Ann L*"), Selector(SelectorField.TRACK, "x"))),
+        ("source:screen_share", (Selector(SelectorField.SOURCE, "screen_share"),)),
     ],
 )
 def test_reading(text: str, expected: tuple[Selector, ...]) -> None:

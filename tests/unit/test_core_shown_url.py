@@ -20,7 +20,7 @@ from openegress.core.events import Ending, EndReason
 from openegress.core.info import apply
 from openegress.core.plan import LocalStorage, Plan, Proxy, StoragePlan, StreamOutput, StreamTarget
 from openegress.core.public import described, public_text, secrets_of
-from openegress.core.shown_url import is_token, page, receiver
+from openegress.core.shown_url import is_token, redact_endpoint, redact_page
 from openegress.output.live.connection import explain
 from openegress.output.manifest import build
 from openegress.output.manifest_store import header_of
@@ -230,7 +230,7 @@ def test_of_errors_of_a_connection(url: str) -> None:
 
 @given(st.text(max_size=60))
 def test_any_text_is_shown_the_same_when_shown_again(text: str) -> None:
-    for shown in (receiver, page):
+    for shown in (redact_endpoint, redact_page):
         assert shown(shown(text)) == shown(text)
 
 
@@ -244,7 +244,7 @@ def test_any_text_is_shown_the_same_when_shown_again(text: str) -> None:
     ],
 )
 def test_a_page_without_secrets_is_shown_as_it_was_named(url: str) -> None:
-    assert page(url) == url
+    assert redact_page(url) == url
     info = EgressInfo()
     info.web.url = url
     assert redact.redacted(info) == info
@@ -265,8 +265,8 @@ def test_a_page_without_secrets_is_shown_as_it_was_named(url: str) -> None:
     ],
 )
 def test_what_is_shown(url: str, of_receiver: str | None, of_page: str | None) -> None:
-    assert receiver(url) == of_receiver or of_receiver is None
-    assert page(url) == of_page or of_page is None
+    assert redact_endpoint(url) == of_receiver or of_receiver is None
+    assert redact_page(url) == of_page or of_page is None
 
 
 @pytest.mark.parametrize("word", [SECRET, "550e8400e29b41d4a716446655440000", "a" * 40, "x-a1b2c3d4e5f6g7"])

@@ -7,20 +7,20 @@ import time
 import psutil
 import pytest
 
-from openegress.core.tasks import Errands, beside
+from openegress.core.tasks import SideTasks, non_fatal
 from openegress.worker.load import LoadMeter
 from openegress.worker.usage import UsageMeter
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EMFILE, "Too many open files"), KeyError("x"), ValueError()])
 def test_a_failure_is_told_and_goes_no_further(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
-    with beside("counting"):
+    with non_fatal("counting"):
         raise error
     assert caplog.messages == ["counting failed; what it belongs to goes on"]
 
 
 def test_a_cancellation_is_no_failure() -> None:
-    with pytest.raises(asyncio.CancelledError), beside("counting"):
+    with pytest.raises(asyncio.CancelledError), non_fatal("counting"):
         raise asyncio.CancelledError
 
 
@@ -42,7 +42,7 @@ def test_meters_without_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_errands_end_before_their_owner_and_tell_of_failures(caplog: pytest.LogCaptureFixture) -> None:
-    errands, done = Errands("an errand failed"), list[str]()
+    errands, done = SideTasks("an errand failed"), list[str]()
 
     async def first() -> None:
         await asyncio.sleep(0)

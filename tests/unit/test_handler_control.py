@@ -74,10 +74,10 @@ async def test_an_order_that_goes_wrong_ends_nothing(
 
     monkeypatch.setattr(RecordingControl, "_carry_out", broken)
     steered = control([])
-    await steered.obey_unasked(PauseOrder.PAUSE)
+    await steered.apply_room_order(PauseOrder.PAUSE)
     steered.record(BEGAN_NS, cast("Any", FakeInput()), cast("Any", FakeOutputs()))
     with pytest.raises(ValueError, match="no such thing"):
-        await steered.obey(PauseOrder.PAUSE)
+        await steered.apply_order(PauseOrder.PAUSE)
     steered.close()
     assert "an order could not be carried out" in caplog.text and "no such thing" in caplog.text
 
@@ -86,11 +86,11 @@ async def test_what_is_asked_in_the_room_before_the_first_frame_counts_from_it_o
     told: list[AnyEvent | LiveState] = []
     steered, source = control(told), FakeInput()
     for order in (PauseOrder.PAUSE, PauseOrder.RESUME, AddMarker("Begin"), PauseOrder.PAUSE):
-        await steered.obey_unasked(order)
+        await steered.apply_room_order(order)
     assert told == []
     source.unpaused.set()
     steered.record(BEGAN_NS, cast("Any", source), cast("Any", FakeOutputs()))
-    await steered.obey(PauseOrder.PAUSE)  # waits its turn, and it is paused already
+    await steered.apply_order(PauseOrder.PAUSE)  # waits its turn, and it is paused already
     assert [type(each) for each in told] == [Paused, Resumed, MarkerAdded, Paused]
     (pause, last) = steered.pauses_until(BEGAN_NS + 9 * S)
     assert (pause.paused_at_ns, last.resumed_at_ns) == (BEGAN_NS, BEGAN_NS + 9 * S)
@@ -101,12 +101,12 @@ async def test_what_comes_while_earlier_orders_are_carried_out_follows_them() ->
     told: list[AnyEvent | LiveState] = []
     steered, source = control(told), FakeInput()
     for order in (PauseOrder.PAUSE, PauseOrder.RESUME):
-        await steered.obey_unasked(order)
+        await steered.apply_room_order(order)
     steered.record(BEGAN_NS, cast("Any", source), cast("Any", FakeOutputs()))
     await asyncio.sleep(0)  # it resumes, which takes its time
-    await steered.obey_unasked(PauseOrder.PAUSE)
+    await steered.apply_room_order(PauseOrder.PAUSE)
     source.unpaused.set()
-    await steered.obey(PauseOrder.PAUSE)
+    await steered.apply_order(PauseOrder.PAUSE)
     assert [type(each) for each in told] == [Paused, Resumed, Paused]
     steered.close()
 
@@ -125,7 +125,7 @@ async def test_how_a_recording_looks_is_noted_for_whoever_goes_on_with_it() -> N
     steered = control([])
     steered.start()
     steered.record(BEGAN_NS, cast("Any", source), cast("Any", Outputs()))
-    await steered.obey(SetOptions(Options(names=True)))
+    await steered.apply_order(SetOptions(Options(names=True)))
     steered.close()
     assert noted == ['{"layout": "?names=true"}', PLAN.end_rules]
 
@@ -163,8 +163,8 @@ async def test_another_worker_would_know_all_that_was_asked_of_it() -> None:
     steered = RecordingControl(plan, told.append, lambda _: None)
     steered.record(BEGAN_NS, cast("Any", source), cast("Any", Outputs()))
     await steered.observe(Observed(OwnMetadataChanged('{"layout": "speaker?names=true"}'), BEGAN_NS))
-    await steered.obey(SetOptions(Options(stop_when_empty=Seconds(9.0))))
-    await steered.obey(PauseOrder.PAUSE)
+    await steered.apply_order(SetOptions(Options(stop_when_empty=Seconds(9.0))))
+    await steered.apply_order(PauseOrder.PAUSE)
     states = [each for each in told if isinstance(each, LiveState)]
     assert [(each.layout, each.looks, each.end_rules, each.is_counting) for each in states] == [
         ("grid", Looks(), EndRules(), True),
@@ -173,7 +173,7 @@ async def test_another_worker_would_know_all_that_was_asked_of_it() -> None:
         ("speaker", Looks(names=True), EndRules(stop_when_empty_s=9.0), False),
     ]
     assert all(each.recorded_ns >= 7 * S for each in states)
-    await steered.obey(PauseOrder.RESUME)
+    await steered.apply_order(PauseOrder.RESUME)
     assert isinstance(told[-1], LiveState) and told[-1].is_counting
     steered.close()
 
@@ -188,9 +188,9 @@ async def test_a_part_of_a_paused_egress_begins_paused(mode: PauseMode, is_count
     (state,) = told
     assert isinstance(state, LiveState) and state.is_counting == is_counting
     assert [each.paused_at_ns for each in steered.pauses_until(BEGAN_NS + S)] == [BEGAN_NS]
-    await steered.obey(PauseOrder.PAUSE)
+    await steered.apply_order(PauseOrder.PAUSE)
     assert told == [state], "it is paused already"
-    await steered.obey(PauseOrder.RESUME)
+    await steered.apply_order(PauseOrder.RESUME)
     assert isinstance(told[1], Resumed)
     steered.close()
 
@@ -199,10 +199,10 @@ async def test_more_pauses_than_a_recording_may_have() -> None:
     paused, source = Pauses(PauseMode.CUT), FakeInput()
     source.unpaused.set()
     for _ in range(MOST_PAUSES):
-        await paused.obey(PauseOrder.PAUSE, cast("Any", source))
-        await paused.obey(PauseOrder.RESUME, cast("Any", source))
+        await paused.apply_order(PauseOrder.PAUSE, cast("Any", source))
+        await paused.apply_order(PauseOrder.RESUME, cast("Any", source))
     with pytest.raises(EgressError, match="1000 pauses"):
-        await paused.obey(PauseOrder.PAUSE, cast("Any", source))
+        await paused.apply_order(PauseOrder.PAUSE, cast("Any", source))
     assert not paused.is_paused and len(paused.until(0)) == MOST_PAUSES
 
 
@@ -220,6 +220,6 @@ async def test_a_layout_of_before_the_first_frame_is_noted_with_it() -> None:
     assert noted == []
     steered.record(BEGAN_NS, cast("Any", FakeInput()), cast("Any", Outputs()))
     await steered.observe(Observed(OwnMetadataChanged('{"layout": "grid"}'), BEGAN_NS))
-    await steered.obey(PauseOrder.RESUME)  # what came before has been carried out
+    await steered.apply_order(PauseOrder.RESUME)  # what came before has been carried out
     steered.close()
     assert noted == ['{"layout": "speaker"}', '{"layout": "?names=true"}', '{"layout": "grid"}']

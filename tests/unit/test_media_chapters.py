@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openegress.core.errors import EgressError
-from openegress.core.marker import Marker, in_order, told_apart
+from openegress.core.marker import Marker, sorted_markers, spaced
 from openegress.core.units import S
 from openegress.media.chapters import MOST_CHAPTERS, chapter_box, webvtt
 from openegress.output.hls.playlist import date_range
@@ -49,11 +49,13 @@ def test_a_box_holds_what_it_says(markers: list[Marker]) -> None:
 
 @given(st.lists(st.builds(Marker, st.text(), st.integers(0, 50), st.just(0)), max_size=30), st.integers(1, 9))
 def test_no_two_begin_together(markers: list[Marker], by_ns: int) -> None:
-    found = told_apart(tuple(markers), by_ns)
-    assert [each.name for each in found] == [each.name for each in in_order(tuple(markers))]
+    found = spaced(tuple(markers), by_ns)
+    assert [each.name for each in found] == [each.name for each in sorted_markers(tuple(markers))]
     starts = [each.at_ns for each in found]
     assert all(after - before >= by_ns for before, after in pairwise(starts))
-    assert all(mine.at_ns >= told.at_ns for mine, told in zip(found, in_order(tuple(markers)), strict=True))
+    assert all(
+        mine.at_ns >= told.at_ns for mine, told in zip(found, sorted_markers(tuple(markers)), strict=True)
+    )
 
 
 def test_a_moment_in_a_playlist() -> None:

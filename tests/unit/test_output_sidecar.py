@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openegress.core import plan as plans
-from openegress.core.beside import with_sidecars
 from openegress.core.codecs import Container
+from openegress.core.main_output import with_sidecars
 from openegress.core.plan import (
     FileOutput,
     LocalStorage,

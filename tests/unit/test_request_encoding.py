@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from livekit.protocol.egress import EncodingOptions
 
-from openegress.core.codecs import AUDIO_IN, VIDEO_IN, AudioCodec, Container, VideoCodec
+from openegress.core.codecs import CONTAINER_AUDIO, CONTAINER_VIDEO, AudioCodec, Container, VideoCodec
 from openegress.core.errors import Code, EgressError
 from openegress.request import encoding
 from openegress.request.encoding import Wish
@@ -99,8 +99,8 @@ def test_the_codecs_chosen_fit_every_output(
         assert error.code is Code.INVALID_ARGUMENT
         return
     for container in [*([formats.file] if formats.file else []), *others]:
-        assert formats.audio is None or formats.audio in AUDIO_IN[container]
-        assert formats.video is None or formats.video in VIDEO_IN[container]
+        assert formats.audio is None or formats.audio in CONTAINER_AUDIO[container]
+        assert formats.video is None or formats.video in CONTAINER_VIDEO[container]
     assert (formats.audio is not None) == has_audio
     assert (formats.video is not None) == has_video
     if has_audio and wish.audio_codec and not streamed:

@@ -7,7 +7,7 @@ import pytest
 from livekit.protocol.models import DataTrackInfo, Encryption, ParticipantInfo
 from livekit.protocol.rtc import DataTrackSubscriberHandles, UpdateDataSubscription
 
-from openegress.room.data_tracks import LOCKED, MOST_OF_ONE, DataTracks
+from openegress.room.data_tracks import LOCKED, MAX_PER_PARTICIPANT, DataTracks
 from openegress.room.rtp.data_track import MOST_FRAME_BYTES, DataFrames, parse
 
 START, FINAL, EXTENDED = 0x10, 0x08, 0x04
@@ -132,6 +132,6 @@ async def test_what_is_encrypted_is_told_and_not_asked_for() -> None:
 async def test_nobody_has_more_than_so_many() -> None:
     server = Server()
     tracks = DataTracks(server.send, server.lock)
-    tracks.told([ada(*(DataTrackInfo(sid=f"DTR_{n}", name=f"{n}") for n in range(MOST_OF_ONE + 5)))])
+    tracks.told([ada(*(DataTrackInfo(sid=f"DTR_{n}", name=f"{n}") for n in range(MAX_PER_PARTICIPANT + 5)))])
     await asked(tracks)
-    assert len(server.asked) == MOST_OF_ONE
+    assert len(server.asked) == MAX_PER_PARTICIPANT

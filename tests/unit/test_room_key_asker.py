@@ -8,7 +8,7 @@ import pytest
 from openegress.core.errors import Code, EgressError
 from openegress.core.room_keys import KeyAnswer, KeyQuestion, RoomKey
 from openegress.room import key_asker
-from openegress.room.key_asker import AGAIN, QUESTIONS, SOON_S, KeyAsker
+from openegress.room.key_asker import QUESTIONS, RETRY_BACKOFF, SOON_S, KeyAsker
 
 KEY = RoomKey(0, b"of all")
 
@@ -119,7 +119,7 @@ def test_who_goes_on_with_wrong_keys_is_asked_about_less_and_less(clock: Stepped
     script = run(clock, no_keys, act)
     gaps = [after - before for before, after in zip(script.times, script.times[1:], strict=False)]
     assert script.times[0] == 1000.0 and gaps[0] <= SOON_S
-    assert max(gaps) <= AGAIN.ceiling_s + 1 and len(script.times) < 60
+    assert max(gaps) <= RETRY_BACKOFF.ceiling_s + 1 and len(script.times) < 60
     assert awaited[0] and not all(awaited), "her frames count as lost meanwhile"
 
 

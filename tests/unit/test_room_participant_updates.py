@@ -21,7 +21,7 @@ from openegress.room.events import (
 from openegress.room.rtp.frame_cipher import RoomCipher
 from openegress.room.server_messages import ServerMessages
 from openegress.room.signalling import roster as roster_module
-from openegress.room.signalling.participant_updates import AGAIN_S, COMPARED, FEW, ParticipantUpdates
+from openegress.room.signalling.participant_updates import CATCH_UP_PAUSE_S, COMPARED, FEW, ParticipantUpdates
 from openegress.room.signalling.roster import Roster
 from openegress.room.unix_clock import UnixClock
 from openegress.source.room import observed_room, recorded_people
@@ -124,7 +124,7 @@ async def test_the_newest_is_told_in_the_end() -> None:
         told = person("mallory", MANY, version, name=f"name {version}")
         listener.on_message(SignalResponse(update=ParticipantUpdate(participants=[told])))
     names: list[str] = []
-    async with asyncio.timeout(100 * AGAIN_S):
+    async with asyncio.timeout(100 * CATCH_UP_PAUSE_S):
         async for event in events.stream():
             if isinstance(event, ParticipantChanged):
                 names.append(event.participant.name)

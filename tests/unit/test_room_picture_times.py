@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from openegress.core.units import MS
 from openegress.source.room.first_layer import WAIT_NS, FirstLayer
-from openegress.source.room.picture_times import MOST_REORDERED, DecodeTimes, PresentationTimes, Timed
+from openegress.source.room.picture_times import MOST_REORDERED, DecodeTimes, PresentationTimes, TimedPicture
 
 FRAME = 3000
 """30 a second at 90 kHz."""
@@ -25,7 +25,7 @@ def coded_order(shown: list[int], depth: int, seed: int = 0) -> list[int]:
     return order
 
 
-def decoded(order: list[int], depth: int) -> list[Timed[int]]:
+def decoded(order: list[int], depth: int) -> list[TimedPicture[int]]:
     times: DecodeTimes[int] = DecodeTimes(depth)
     out = [timed for n, pts in enumerate(order) for timed in times.put(pts * FRAME, n)]
     return [*out, *times.flush()]
@@ -60,7 +60,7 @@ def test_any_rhythm(depth: int, steps: list[int]) -> None:
 def test_streams_that_do_not_reorder_wait_for_nothing() -> None:
     times: DecodeTimes[int] = DecodeTimes(0)
     for n in range(10):
-        assert times.put(n * FRAME, n) == [Timed(n, n * FRAME, n * FRAME)]
+        assert times.put(n * FRAME, n) == [TimedPicture(n, n * FRAME, n * FRAME)]
 
 
 def test_a_reordering_that_nobody_announced_is_learnt() -> None:
@@ -75,7 +75,7 @@ def test_a_reordering_that_nobody_announced_is_learnt() -> None:
 @given(st.lists(st.integers(-10 * FRAME, 10 * FRAME), max_size=80), st.integers(0, 9))
 def test_whatever_comes_decode_times_rise_and_little_is_held(jumps: list[int], depth: int) -> None:
     times: DecodeTimes[int] = DecodeTimes(depth)
-    out: list[Timed[int]] = []
+    out: list[TimedPicture[int]] = []
     for n, jump in enumerate(jumps):
         out += times.put(n * FRAME + jump, n)
         assert n + 1 - len(out) <= MOST_REORDERED

@@ -4,7 +4,7 @@ import asyncio
 
 from openegress.core.codecs import MediaKind
 from openegress.room import TrackKey, TrackSource
-from openegress.room.budget import OF_KEYS, Reason
+from openegress.room.budget import KEY_REASONS, Reason
 from openegress.room.standings import Standings
 
 REASONS = (Reason.WRONG_KEY, Reason.KEY_CHANGED, Reason.PACKETS)
@@ -17,10 +17,10 @@ async def test_a_new_key_takes_again_what_no_key_fitted_and_nothing_else() -> No
     for key, reason in zip(keys, REASONS, strict=True):
         standings.of(key, keys)
         assert standings.leave_out(key, reason) == 5
-    standings.take_again(OF_KEYS)
+    standings.take_again(KEY_REASONS)
     assert taken == keys[:2]
     assert [standings.of(key, keys).is_left_out for key in keys] == [False, False, True]
-    standings.take_again(OF_KEYS)
+    standings.take_again(KEY_REASONS)
     await asyncio.sleep(0)
     assert taken == keys[:2], "their timers are over too"
     standings.close()

@@ -21,7 +21,7 @@ from openegress.room.budget import Reason
 from openegress.source.memory import Shedding
 from openegress.source.room import tracks_source
 from openegress.source.room.every_track import EveryTrack
-from openegress.source.room.file_tracks import MOST_OF_ONE, FileTracks, title_of
+from openegress.source.room.file_tracks import MAX_PER_PARTICIPANT, FileTracks, title_of
 from openegress.source.room.recorded_track import MOST_FORMATS
 from openegress.source.room.selection import NOTHING, Missing, Selection, Verdict
 from openegress.source.room.track_policy import LastRejoin, RoomState
@@ -324,11 +324,13 @@ async def test_short_of_memory_the_largest_picture_is_left_out() -> None:
 async def test_nobody_takes_the_room_of_others(caplog: pytest.LogCaptureFixture) -> None:
     tracks = FileTracks()
     opus = await _opus_form()
-    made = [tracks.make(microphone("ada", f"TR_{n}"), opus) for n in range(MOST_OF_ONE + 3)]
-    assert sum(each is not None for each in made) == MOST_OF_ONE
-    assert [each.message for each in caplog.records] == [f"ada has {MOST_OF_ONE} tracks in the file: no more"]
+    made = [tracks.make(microphone("ada", f"TR_{n}"), opus) for n in range(MAX_PER_PARTICIPANT + 3)]
+    assert sum(each is not None for each in made) == MAX_PER_PARTICIPANT
+    assert [each.message for each in caplog.records] == [
+        f"ada has {MAX_PER_PARTICIPANT} tracks in the file: no more"
+    ]
     other = tracks.make(microphone("bob"), opus)
-    assert other is not None and other.number == MOST_OF_ONE + 1
+    assert other is not None and other.number == MAX_PER_PARTICIPANT + 1
 
 
 async def _opus_form() -> Any:

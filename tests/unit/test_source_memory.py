@@ -10,7 +10,7 @@ from openegress.core import ipc
 from openegress.core.plan import Plan, WebSource
 from openegress.handler.cage import Work
 from openegress.handler.loop import HandlerLoop
-from openegress.source.memory import Ceiling, Shedding, own_bytes
+from openegress.source.memory import MemoryLimit, Shedding, process_bytes
 
 NOTHING, QUEUES, TRACK = Shedding
 
@@ -24,24 +24,24 @@ NOTHING, QUEUES, TRACK = Shedding
     ],
 )
 def test_a_ceiling(readings: list[int], shed: list[Shedding]) -> None:
-    ceiling = Ceiling(100)
+    ceiling = MemoryLimit(100)
     assert [ceiling.look(each) for each in readings] == shed
 
 
 def test_no_ceiling() -> None:
-    assert Ceiling(0).look(10**12) is NOTHING
+    assert MemoryLimit(0).look(10**12) is NOTHING
 
 
 # A process of its own: one that has run other tests fills what those have freed before it grows.
 READINGS = """
-from openegress.source.memory import give_back, own_bytes
+from openegress.source.memory import release_free_memory, process_bytes
 
-print(own_bytes("self"))
+print(process_bytes("self"))
 held = [bytes(500) for _ in range(200_000)]
-print(own_bytes("self"))
+print(process_bytes("self"))
 del held
-give_back()
-print(own_bytes("self"))
+release_free_memory()
+print(process_bytes("self"))
 """
 
 
@@ -53,7 +53,7 @@ def test_what_is_held_is_seen_and_given_back() -> None:
 
 
 def test_a_process_that_is_gone_holds_nothing() -> None:
-    assert own_bytes(2**22 + 1) == 0
+    assert process_bytes(2**22 + 1) == 0
 
 
 LIMITED = """
@@ -65,7 +65,7 @@ from openegress.source import memory
 
 memory.limit(RECOVERY_BYTES)
 path = Path(sys.argv[1])
-print(duration.duration_ns(path), duration.holds_media(path), memory.own_bytes("self") < 2**28)
+print(duration.duration_ns(path), duration.holds_media(path), memory.process_bytes("self") < 2**28)
 """
 
 

@@ -18,7 +18,7 @@ from openegress.core.plan import (
     Proxy,
     S3Storage,
 )
-from openegress.core.shown_url import receiver
+from openegress.core.shown_url import redact_endpoint
 from openegress.request import object_headers
 from openegress.storage import alioss, open_storage, s3
 from openegress.storage.assume_role import sts_endpoint
@@ -137,7 +137,7 @@ def test_address(
 def test_bad_endpoints(endpoint: str) -> None:
     with pytest.raises(EgressError, match="is not an address") as raised:
         address("b", endpoint)
-    assert repr(receiver(endpoint)) in raised.value.message
+    assert repr(redact_endpoint(endpoint)) in raised.value.message
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from openegress.core.values import Seconds
 from openegress.request.options import Options
 from openegress.request.orders import AddMarker, Order, PauseOrder, SetOptions
 from openegress.room.events import OwnMetadataChanged, PauseAttributeChanged
-from openegress.source import Notice, OrderAsked
-from openegress.source.asked_in_room import Told, asked_in_room
+from openegress.source import Notice, OrderRequested
+from openegress.source.room_orders import OwnParticipantChange, room_orders
 from openegress.source.web.page_room import MOST_SOCKETS, PageRoom
 
 OURS = "ws://livekit:7880/rtc/v1?access_token=abc&auto_subscribe=1"
@@ -25,7 +25,9 @@ class Overheard:
     def opens(self, url: str, socket: str = "1") -> None:
         assert self.room.take("Network.webSocketCreated", {"requestId": socket, "url": url}) == []
 
-    def hears(self, message: SignalResponse | bytes, socket: str = "1", opcode: int = 2) -> list[Told]:
+    def hears(
+        self, message: SignalResponse | bytes, socket: str = "1", opcode: int = 2
+    ) -> list[OwnParticipantChange]:
         data = message if isinstance(message, bytes) else message.SerializeToString()
         response = {"opcode": opcode, "payloadData": base64.b64encode(data).decode()}
         return self.room.take("Network.webSocketFrameReceived", {"requestId": socket, "response": response})
@@ -95,18 +97,18 @@ def test_a_page_that_opens_sockets_without_end_takes_no_memory() -> None:
 )
 def test_orders_to_a_page(layout: str, order: Order | None) -> None:
     told = OwnMetadataChanged(f'{{"layout": "{layout}"}}')
-    asked = asked_in_room(told, has_layout=False, of_page=True)
-    assert asked.events == (() if order is None else (OrderAsked(order),))
+    asked = room_orders(told, has_layout=False, of_page=True)
+    assert asked.events == (() if order is None else (OrderRequested(order),))
 
 
 def test_looks_of_a_room_in_a_layout_are_not_ordered_too() -> None:
     told = OwnMetadataChanged('{"layout": "?text=x&max_duration=2h"}')
-    (limit,) = asked_in_room(told).events
-    assert limit == OrderAsked(SetOptions(Options(max_duration=Seconds(7200))))
-    (both,) = asked_in_room(told, has_layout=False).events
-    assert both == OrderAsked(SetOptions(Options(max_duration=Seconds(7200), text=Caption("x"))))
+    (limit,) = room_orders(told).events
+    assert limit == OrderRequested(SetOptions(Options(max_duration=Seconds(7200))))
+    (both,) = room_orders(told, has_layout=False).events
+    assert both == OrderRequested(SetOptions(Options(max_duration=Seconds(7200), text=Caption("x"))))
 
 
 def test_what_cannot_be_done_is_told() -> None:
-    (notice,) = asked_in_room(OwnMetadataChanged('{"layout": "?txet=x"}')).events
+    (notice,) = room_orders(OwnMetadataChanged('{"layout": "?txet=x"}')).events
     assert isinstance(notice, Notice) and "did you mean text?" in str(notice.fields["error"])

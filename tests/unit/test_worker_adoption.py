@@ -264,7 +264,7 @@ async def test_what_a_worker_has_ended_is_known_to_have_ended(tmp_path: Path) ->
 async def test_it_looks_again_and_again_until_it_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(adoptions, "AGAIN_S", 0.02)
+    monkeypatch.setattr(adoptions, "RETRY_S", 0.02)
     world, looks = World(tmp_path), 0
     look_once = world.adoption.look
 

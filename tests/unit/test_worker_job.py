@@ -29,7 +29,7 @@ from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.request.context import Context
 from openegress.request.initial_info import initial
 from openegress.request.validate import plan_of
-from openegress.worker.job import BegunAt, Job, Spawns, Supplies
+from openegress.worker.job import EarlierStart, HandlerServices, HandlerSpawner, Job
 from openegress.worker.job_keys import NO_KEYS, JobKeys
 from openegress.worker.process import HandlerProcess
 from openegress.worker.records import Record
@@ -105,8 +105,8 @@ class World:
             "web",
             record,
             lambda egress_id, record: None,
-            on_aside=lambda job, event: self.asides.append(event),
-            supplies=Supplies(room_keys=room_keys),
+            on_observer_event=lambda job, event: self.asides.append(event),
+            supplies=HandlerServices(room_keys=room_keys),
         )
 
     async def take(self, info: EgressInfo) -> None:
@@ -120,7 +120,7 @@ class World:
         handlers: list[Handler],
         recovery: Handler | None = None,
         *,
-        begun: BegunAt = BegunAt.NOWHERE,
+        begun: EarlierStart = EarlierStart.NOWHERE,
     ) -> EgressInfo:
         """One handler after the other, where the plan says so."""
         following = iter(handlers)
@@ -128,7 +128,9 @@ class World:
         async def is_room_on(plan: Plan) -> bool:
             return self.room_is_on
 
-        spawns = Spawns(lambda: _given(next(following)), lambda: _given(recovery or Handler()), is_room_on)
+        spawns = HandlerSpawner(
+            lambda: _given(next(following)), lambda: _given(recovery or Handler()), is_room_on
+        )
         await self.job.run(spawns, begun)
         return self.job.record.info
 
@@ -375,7 +377,7 @@ async def test_one_that_cannot_go_on_is_finished(tmp_path: Path) -> None:
 async def test_one_whose_room_is_over_is_finished(tmp_path: Path) -> None:
     world = World(tmp_path, FILE, resumes=True)
     world.room_is_on = False
-    info = await world.run_each([], Handler(Ended(9, EndReason.FAILURE)), begun=BegunAt.HERE)
+    info = await world.run_each([], Handler(Ended(9, EndReason.FAILURE)), begun=EarlierStart.HERE)
     assert info.status == Status.EGRESS_FAILED
     assert "its room has ended; the recording up to then is kept" in info.error
 
@@ -414,13 +416,15 @@ async def test_what_a_dead_handler_was_asked_for_is_refused_at_once(tmp_path: Pa
     first.said.put_nowait(ipc.Reply((await first.heard.get()).call))
     await early
     asked = [
-        asyncio.create_task(each) for each in (world.job.update_streams(add, ()), world.job.obey("@pause"))
+        asyncio.create_task(each)
+        for each in (world.job.update_streams(add, ()), world.job.apply_order("@pause"))
     ]
     for _ in asked:
         await first.heard.get()
     first.said.put_nowait(None)
     assert (await second.heard.get()).resumes
-    asked += [asyncio.create_task(each) for each in (world.job.update_streams(add, ()), world.job.obey(""))]
+    more = (world.job.update_streams(add, ()), world.job.apply_order(""))
+    asked += [asyncio.create_task(each) for each in more]
     async with asyncio.timeout(1):
         refusals = await asyncio.gather(*asked, return_exceptions=True)
     assert [
@@ -430,21 +434,21 @@ async def test_what_a_dead_handler_was_asked_for_is_refused_at_once(tmp_path: Pa
     second.said.put_nowait(AGAIN)
     while world.job.record.info.details == "":  # noqa: ASYNC110 - its event is taken within a few turns
         await asyncio.sleep(0)
-    await world.job.obey("")
+    await world.job.apply_order("")
     for each in (Ended(9, EndReason.API), None):
         second.said.put_nowait(each)
     await running
 
 
-@pytest.mark.parametrize("begun", [BegunAt.ELSEWHERE, BegunAt.ELSEWHERE_LEFT])
+@pytest.mark.parametrize("begun", [EarlierStart.ELSEWHERE, EarlierStart.ELSEWHERE_LEFT])
 async def test_a_takeover_whose_handler_dies_before_it_records_is_begun_anew(
-    tmp_path: Path, begun: BegunAt
+    tmp_path: Path, begun: EarlierStart
 ) -> None:
     """Its worker may have been started again in that moment. What the dead one left would refuse the next
     one."""
     world, recovery = World(tmp_path, FILE, resumes=True), Handler(Ended(7, EndReason.FAILURE))
     second = Handler(Active(8), Ended(9, EndReason.API))
-    dead = [Handler()] if begun is BegunAt.ELSEWHERE else []
+    dead = [Handler()] if begun is EarlierStart.ELSEWHERE else []
     info = await world.run_each([*dead, second], recovery, begun=begun)
     assert isinstance(recovery.heard.get_nowait(), ipc.Recover) and recovery.heard.empty()
     assert not second.heard.get_nowait().resumes
@@ -456,7 +460,7 @@ async def test_a_takeover_that_is_stopped_before_it_records_is_complete(tmp_path
     world, late = World(tmp_path, FILE, resumes=True), Handler(lingers=True)
     world.job.record.apply(Active(5))  # as the worker before has told
     running = asyncio.create_task(
-        world.run_each([late], Handler(Ended(9, EndReason.FAILURE)), begun=BegunAt.ELSEWHERE)
+        world.run_each([late], Handler(Ended(9, EndReason.FAILURE)), begun=EarlierStart.ELSEWHERE)
     )
     assert isinstance(await late.heard.get(), ipc.Run)
     world.job.stop(EndReason.API)

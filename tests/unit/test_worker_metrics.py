@@ -225,7 +225,7 @@ async def test_an_egress_that_is_recovered_again_has_ended_once(tmp_path: Path, 
 
 async def test_uploads_pass_the_record_by(job: Job) -> None:
     told: list[object] = []
-    job._on_aside = lambda _, event: told.append(event)
+    job._on_observer_event = lambda _, event: told.append(event)
     before = job.record.info
     job._take(Uploaded("video/mp4", 1.0))
     assert told == [Uploaded("video/mp4", 1.0)]

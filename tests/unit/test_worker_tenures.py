@@ -318,7 +318,7 @@ async def test_what_is_claimed(
 
 async def test_a_redis_that_stood_still_has_heard_of_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(takeovers_module, "TENURE_S", 0.05)
-    monkeypatch.setattr(takeovers_module, "DEAF_S", 0.1)
+    monkeypatch.setattr(takeovers_module, "MAX_GAP_S", 0.1)
     others = Others()
 
     async def begin(claimed: Claimed, info: EgressInfo) -> None:

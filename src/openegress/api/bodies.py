@@ -10,14 +10,14 @@ from aiohttp import web
 from openegress.core.errors import Code, EgressError
 from openegress.core.text import shown
 
-READ_S = 20.0
+READ_TIMEOUT_S = 20.0
 """Limit for a whole body of at most a megabyte: 50 kB/s, which even slow callers reach."""
-OFF_THE_LOOP_BYTES = 16 * 1024
+THREAD_THRESHOLD_BYTES = 16 * 1024
 """Larger bodies are decoded in a thread. This much takes a millisecond; a megabyte can take a second, during
 which the event loop would answer nobody."""
-AT_ONCE = 2
+MAX_CONCURRENT = 2
 """Large bodies that are decoded in parallel: each holds the interpreter lock for milliseconds."""
-MEMBERS = 16
+MAX_GZIP_MEMBERS = 16
 """Limit for the members of a gzip body; clients send one. Each costs a copy of the rest, and may be empty."""
 
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
@@ -34,10 +34,10 @@ class TooLarge(Exception):
 
 
 class Bodies:
-    """Reads and decodes bodies; at most AT_ONCE large ones in parallel."""
+    """Reads and decodes bodies; at most MAX_CONCURRENT large ones in parallel."""
 
     def __init__(self) -> None:
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._turns = asyncio.Semaphore(MAX_CONCURRENT)
 
     async def read(self, request: web.Request) -> bytes:
         """The decompressed body. Raises TooLarge, and EgressError if the body arrives too slowly, is
@@ -55,7 +55,7 @@ class Bodies:
 
     async def decode(self, body: bytes, decode: Callable[[bytes], T]) -> T:
         """The result of `decode`, which runs in a thread if the body is large."""
-        if len(body) < OFF_THE_LOOP_BYTES:
+        if len(body) < THREAD_THRESHOLD_BYTES:
             return decode(body)
         async with self._turns:
             return await asyncio.to_thread(decode, body)
@@ -63,13 +63,14 @@ class Bodies:
 
 async def _as_sent(request: web.Request) -> bytes:
     try:
-        async with asyncio.timeout(READ_S):
+        async with asyncio.timeout(READ_TIMEOUT_S):
             return await request.read()
     except web.HTTPRequestEntityTooLarge:
         raise TooLarge from None
     except TimeoutError:
         raise EgressError(
-            Code.DEADLINE_EXCEEDED, f"the request's body did not arrive within {READ_S:g} s; send it faster"
+            Code.DEADLINE_EXCEEDED,
+            f"the request's body did not arrive within {READ_TIMEOUT_S:g} s; send it faster",
         ) from None
     except (web.RequestPayloadError, ConnectionError) as error:
         raise EgressError(Code.MALFORMED, f"the request's body is incomplete: {shown(str(error))}") from None
@@ -79,7 +80,7 @@ def unpacked(packed: bytes, limit_bytes: int) -> bytes:
     """Decompresses gzip (RFC 1952, one member or more) or zlib (RFC 1950) data, never beyond the limit.
     Raises TooLarge; EgressError for data that is neither, or incomplete."""
     found = b""
-    for _ in range(MEMBERS):
+    for _ in range(MAX_GZIP_MEMBERS):
         unpacker = zlib.decompressobj(_GZIP_OR_ZLIB)
         try:
             found += unpacker.decompress(packed, limit_bytes + 1 - len(found))

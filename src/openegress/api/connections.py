@@ -22,14 +22,14 @@ IDLE_S = 30.0
 Proxies keep connections for a minute and open new ones easily."""
 LINGER_S = 2.0
 """How long the rest of a refused body is read and discarded, so that its sender reads the answer."""
-SHARE = 6
+DESCRIPTOR_SHARE = 6
 """Each of up to three ports gets one sixth of the process's file descriptors. Recordings, storage and Redis
 get the rest."""
-MOST = 4096
-AT_ONCE = 4
+MAX_CONNECTIONS = 4096
+ACCEPT_BATCH = 4
 """Connections accepted in one turn of the event loop, which need descriptors beyond `most`. A request takes
 six turns; in a flood, a new connection becomes the oldest after ten at the earliest."""
-WAITING = 1024
+BACKLOG = 1024
 """The system's queue of connections that are not accepted yet. It drops further ones, whose callers try again
 after a second."""
 
@@ -38,16 +38,20 @@ _CALLERS: WeakSet[asyncio.BaseTransport] = WeakSet()
 """Connections that have carried an authorised request."""
 
 
-def most() -> int:
+def max_connections() -> int:
     """How many connections one port may have, by the current limit of file descriptors."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MOST if soft == resource.RLIM_INFINITY else max(8, min(MOST, soft // SHARE))
+    return (
+        MAX_CONNECTIONS
+        if soft == resource.RLIM_INFINITY
+        else max(8, min(MAX_CONNECTIONS, soft // DESCRIPTOR_SHARE))
+    )
 
 
 def trust(request: web.Request) -> None:
     """Marks the request as authorised, so that its connection is not closed to make room. Raises EgressError
     (RESOURCE_EXHAUSTED) if too many authorised requests are in progress."""
-    server, most_busy = request.protocol._manager, most() // 2
+    server, most_busy = request.protocol._manager, max_connections() // 2
     handlers = server.connections if server is not None else []
     if len(handlers) > most_busy and sum(map(_is_trusted, _connected(handlers))) >= most_busy:
         raise EgressError(
@@ -63,7 +67,10 @@ class _Server(web.Server):
 
     def connection_made(self, handler: Any, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
-        if len(self.connections) > most() and len(connected := _connected(self.connections)) > most():
+        if (
+            len(self.connections) > max_connections()
+            and len(connected := _connected(self.connections)) > max_connections()
+        ):
             self._make_room(connected)
 
     def _make_room(self, connected: list[Any]) -> None:
@@ -94,14 +101,14 @@ def _is_trusted(handler: Any) -> bool:
 
 async def listen(runner: web.AppRunner, host: str, port: int) -> web.TCPSite:
     """Starts accepting connections. Raises OSError."""
-    site = web.TCPSite(runner, host or None, port, backlog=AT_ONCE)
+    site = web.TCPSite(runner, host or None, port, backlog=ACCEPT_BATCH)
     await site.start()
     server = site._server
     assert isinstance(server, asyncio.Server)
     for listening in server.sockets:
         # asyncio uses one number for the accept loop and the system's queue; this changes the queue only.
         with socket.socket(fileno=os.dup(listening.fileno())) as same:
-            same.listen(WAITING)
+            same.listen(BACKLOG)
     return site
 
 

@@ -16,7 +16,7 @@ from livekit.protocol.egress import EgressInfo
 from openegress.api import wire_json
 from openegress.api.timeline import Moment, moment_of, moments
 from openegress.core.errors import Code, EgressError
-from openegress.core.events import Happening, Progress
+from openegress.core.events import Progress, TimelineEvent
 from openegress.core.info import is_terminal
 from openegress.core.units import MS
 from openegress.request.redact import shown
@@ -96,7 +96,7 @@ class DashboardState:
                 self._samples.setdefault(egress_id, deque(maxlen=KEPT_SAMPLES)).append(progress)
             self._set(replace(shown, progress=progress))
 
-    def happened(self, egress_id: str, event: Happening) -> None:
+    def happened(self, egress_id: str, event: TimelineEvent) -> None:
         """Adds an event that is not part of records to the timeline."""
         if shown := self._entries.get(egress_id):
             # Sorted, as a marker may name a moment in the past.

@@ -236,7 +236,7 @@ class EgressService:
             info = await self._order(asked.order, info)
         if not asked.changes_picture:
             return info
-        ask = layouts.ask(info, asked, policy.layouts, own_template=own_template)
+        ask = layouts.layout_change(info, asked, policy.layouts, own_template=own_template)
         if ask.layout is None:
             return layouts.noted(info, ask.notice)
         if asked.order is None:

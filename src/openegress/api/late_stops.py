@@ -8,14 +8,14 @@ from livekit.protocol.egress import StopEgressRequest
 
 from openegress.core.errors import EgressError
 from openegress.core.info import is_running
-from openegress.core.tasks import Errands
+from openegress.core.tasks import SideTasks
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.services import EgressHandler
 from openegress.store.ioinfo import IOInfoService
 
 _log = structlog.get_logger(__name__)
 
-_AGAIN_S = 0.5
+_RETRY_S = 0.5
 _ATTEMPTS = 40
 """Each attempt takes a second or more: by then another worker has the egress, or its record says that it was
 lost."""
@@ -27,7 +27,7 @@ class LateStops:
     def __init__(self, client: RPCClient, records: IOInfoService) -> None:
         self._client = client
         self._records = records
-        self._errands = Errands("a stop could not be passed on")
+        self._errands = SideTasks("a stop could not be passed on")
         self._waiting: set[str] = set()
 
     def keep(self, request: StopEgressRequest) -> None:
@@ -44,7 +44,7 @@ class LateStops:
             for _ in range(_ATTEMPTS):
                 if await self._is_done(request):
                     return
-                await asyncio.sleep(_AGAIN_S)
+                await asyncio.sleep(_RETRY_S)
         finally:
             self._waiting.discard(request.egress_id)
 

@@ -12,7 +12,7 @@ from openegress.request.request_kind import records_tracks, room_request
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class LayoutChange:
     """The effect of an UpdateLayout."""
 
     layout: str | None
@@ -21,24 +21,28 @@ class Ask:
     """A notice for the caller, for `details` of the answer."""
 
 
-def ask(info: EgressInfo, asked: LayoutOrder, own: Collection[str] = (), *, own_template: bool) -> Ask:
+def layout_change(
+    info: EgressInfo, asked: LayoutOrder, own: Collection[str] = (), *, own_template: bool
+) -> LayoutChange:
     """Templates of the request, or of the server (`own_template`), get the name unchanged. The built-in
     layouts accept any name, as upstream's template does. `own`: names of the operator's layouts."""
     request, name = room_request(info), asked.layout
     if request is None:
         kind = info.WhichOneof("request")
-        return Ask(None, _without_layout(f"a {(kind or 'request').replace('_', ' ')}"))
+        return LayoutChange(None, _without_layout(f"a {(kind or 'request').replace('_', ' ')}"))
     if request.custom_base_url:
-        return Ask(name)
+        return LayoutChange(name)
     if records_tracks(request, own_template=own_template):
-        return Ask(None, _without_layout("a recording of tracks as they are"))
+        return LayoutChange(None, _without_layout("a recording of tracks as they are"))
     if request.audio_only:
-        return Ask(None, _without_layout("a recording of sound alone"))
+        return LayoutChange(None, _without_layout("a recording of sound alone"))
     if not own_template and name == layouts.TRACKS:
-        return Ask(None, f"layout {name} cannot be applied to a running egress: start another one with it")
+        return LayoutChange(
+            None, f"layout {name} cannot be applied to a running egress: start another one with it"
+        )
     if own_template or name is None or name in layouts.LAYOUTS or name in own:
-        return Ask(_text(name, asked))
-    return Ask(_text(layouts.resolve(name), asked), layouts.taken_for(name))
+        return LayoutChange(_text(name, asked))
+    return LayoutChange(_text(layouts.resolve(name), asked), layouts.taken_for(name))
 
 
 def _text(name: str | None, asked: LayoutOrder) -> str:

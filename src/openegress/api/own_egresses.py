@@ -62,7 +62,7 @@ class OwnEgresses:
         """Sent over the bus, as a livekit-server does, so it works for egresses of other workers too. Raises
         EgressError."""
         topic = check_egress_id(request.egress_id)
-        with _told_of_none(topic):
+        with _explain_no_worker(topic):
             return await self._client.call(EgressHandler.STOP_EGRESS, request, topic=topic)
 
     async def order(self, order: Order, egress_id: str) -> EgressInfo:
@@ -70,7 +70,7 @@ class OwnEgresses:
         EgressError."""
         topic = check_egress_id(egress_id)
         request = UpdateLayoutRequest(egress_id=topic, layout=str(order))
-        with _told_of_none(topic):
+        with _explain_no_worker(topic):
             return await self._client.call(EgressHandler.ORDER, request, topic=topic)
 
     async def set_options(self, asked: Options, egress_id: str) -> EgressInfo:
@@ -83,7 +83,7 @@ class OwnEgresses:
         egress_id = check_egress_id(asked.egress_id)
         info = next((each for each in self._infos() if each.egress_id == egress_id), None)
         if info is None:
-            with _told_of_none(egress_id):
+            with _explain_no_worker(egress_id):
                 info = await self._client.call(IOInfo.GET_EGRESS, GetEgressRequest(egress_id=egress_id))
         try:
             request = CutRequest(asked=asked, egress=info)
@@ -96,7 +96,7 @@ class OwnEgresses:
 
 
 @contextmanager
-def _told_of_none(egress_id: str) -> Iterator[None]:
+def _explain_no_worker(egress_id: str) -> Iterator[None]:
     """Replaces the error of a call that no worker answers by one that says so."""
     try:
         yield

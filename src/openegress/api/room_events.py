@@ -18,7 +18,7 @@ from openegress.api import connections
 from openegress.api.auth import BEARER, Unauthorized, verified_claims
 from openegress.api.bodies import Bodies, TooLarge
 from openegress.core.errors import EgressError
-from openegress.core.seen import Seen
+from openegress.core.seen import SeenIds
 from openegress.core.units import S
 
 PATH = "/webhooks/livekit"
@@ -33,7 +33,7 @@ class RoomEvents:
         self._keys = keys
         self._on_event = on_event
         self._bodies = Bodies()
-        self._seen = Seen()
+        self._seen = SeenIds()
 
     async def handle(self, request: web.Request) -> web.Response:
         token = request.headers.get("Authorization", "").removeprefix(BEARER)

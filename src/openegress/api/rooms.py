@@ -19,7 +19,7 @@ from livekit.protocol.room import (
 
 from openegress.core import foreign_json
 from openegress.core.errors import Code, EgressError, Fault
-from openegress.core.shown_url import receiver
+from openegress.core.shown_url import redact_endpoint
 from openegress.core.tokens import room_service_token
 
 TIMEOUT_S = 5.0
@@ -52,7 +52,7 @@ class LiveKitServer:
 
     @property
     def shown(self) -> str:
-        return receiver(self.http_url)
+        return redact_endpoint(self.http_url)
 
     @property
     def http_url(self) -> str:

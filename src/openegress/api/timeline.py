@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from livekit.protocol.egress import EgressInfo, EgressStatus, FileInfo, SegmentsInfo, StreamInfo
 
-from openegress.core.events import Happening, MarkerAdded, Rejoined, StoredBeside
+from openegress.core.events import ExtraFileStored, MarkerAdded, Rejoined, TimelineEvent
 from openegress.core.info import composing, is_paused, is_terminal
 from openegress.core.units import S
 
@@ -43,14 +43,14 @@ def moments(before: EgressInfo | None, after: EgressInfo) -> list[Moment]:
     return sorted(found, key=lambda moment: moment.at_ns)
 
 
-def moment_of(event: Happening) -> Moment:
+def moment_of(event: TimelineEvent) -> Moment:
     """The moment of an event that is not part of records."""
     match event:
         case Rejoined(at_ns, after_s):
             return Moment(at_ns, f"Joined the room again after {after_s:.1f} s", Mood.BUSY)
         case MarkerAdded(at_ns, name, media_ns):
             return Moment(at_ns, f"Marker at {_clock(media_ns)}: {name}", Mood.GOOD)
-        case StoredBeside(at_ns, filename):
+        case ExtraFileStored(at_ns, filename):
             return Moment(at_ns, f"Stored {filename}", Mood.GOOD)
 
 

@@ -19,16 +19,16 @@ from openegress.core.backoff import Backoff
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import EndReason
 from openegress.core.info import end_reason, is_terminal
-from openegress.core.tasks import Errands
+from openegress.core.tasks import SideTasks
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.request import auto_start
 from openegress.request.auto_start import AutoStart, AutoStartRule
 
 _log = structlog.get_logger(__name__)
 
-TRIES = 6
-_PASSING = frozenset({Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.DEADLINE_EXCEEDED})
-MOST_ANEW = 20
+MAX_ATTEMPTS = 6
+_TRANSIENT = frozenset({Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.DEADLINE_EXCEEDED})
+MAX_RESTARTS = 20
 """How often one room is recorded again after restarts."""
 
 
@@ -48,7 +48,7 @@ class EgressLookup(Protocol):
 
 
 class AutoStarts:
-    """Call `on_event` for each webhook, `look_round` once, and `on_record` for each change of a record."""
+    """Call `on_event` for each webhook, `scan_rooms` once, and `on_record` for each change of a record."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class AutoStarts:
         self._start = start
         self._records = records
         self._backoff = backoff or Backoff(ceiling_s=15.0)
-        self._errands = Errands("an automatic start failed")
+        self._errands = SideTasks("an automatic start failed")
         self._budgets = StartBudgets()
         self._left_over: dict[str, AutoStart] = {}
         """Egresses by id that, according to the records, were running when this process started. Their
@@ -93,21 +93,21 @@ class AutoStarts:
         )
         return False
 
-    def look_round(self, lister: RoomLister) -> None:
+    def scan_rooms(self, lister: RoomLister) -> None:
         """Returns at once; retries until the LiveKit server answers."""
-        self._errands.begin(self._look_round(lister))
+        self._errands.begin(self._scan_rooms(lister))
 
-    async def _look_round(self, lister: RoomLister) -> None:
+    async def _scan_rooms(self, lister: RoomLister) -> None:
         attempt = 0
         while True:
             attempt += 1
             try:
-                return await self._begin_what_is_on(lister)
+                return await self._start_in_open_rooms(lister)
             except EgressError as error:
                 _log.warning("auto_start cannot list the rooms yet", error=error.text)
                 await asyncio.sleep(self._backoff.delay_s(attempt))
 
-    async def _begin_what_is_on(self, lister: RoomLister) -> None:
+    async def _start_in_open_rooms(self, lister: RoomLister) -> None:
         rooms = await lister.rooms()
         for room in rooms:
             for each in auto_start.of_room(self._rules, room):
@@ -139,7 +139,7 @@ class AutoStarts:
 
     async def _anew(self, wanted: AutoStart) -> None:
         """Starts it unless it runs, or somebody ended it on purpose."""
-        for number in range(MOST_ANEW):
+        for number in range(MAX_RESTARTS):
             request = wanted.request(number)
             info = await self._record(request.egress_id)
             if info is None:
@@ -161,13 +161,13 @@ class AutoStarts:
 
     async def _persist(self, request: StartEgressRequest) -> None:
         """Starts it, with retries while no worker has room for it."""
-        for attempt in range(1, TRIES + 1):
+        for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
                 await self._start(request)
             except EgressError as error:
                 if error.code is Code.ALREADY_EXISTS:
                     return
-                if error.code not in _PASSING or attempt == TRIES:
+                if error.code not in _TRANSIENT or attempt == MAX_ATTEMPTS:
                     _log.error(
                         "an automatic start was refused", egress_id=request.egress_id, error=error.text
                     )

@@ -12,7 +12,7 @@ from openegress.app.worker_config import context_maker, handler_settings, room_s
 from openegress.config.settings import Settings
 from openegress.core import ipc
 from openegress.core.errors import Code, EgressError, Fault
-from openegress.core.shown_url import receiver
+from openegress.core.shown_url import redact_endpoint
 from openegress.handler import landlock, seccomp
 from openegress.source.web.page_cgroup import NotDelegated, Tree
 from openegress.storage.uploader import Uploader
@@ -89,7 +89,7 @@ async def _livekit(settings: Settings) -> str:
         await rooms.find("openegress-doctor")
     finally:
         await rooms.close()
-    return f"{receiver(settings.ws_url)} answers and takes the key {settings.api_key}"
+    return f"{redact_endpoint(settings.ws_url)} answers and takes the key {settings.api_key}"
 
 
 async def _template(settings: Settings) -> str:

@@ -8,12 +8,12 @@ from openegress.app.node_watch import NodeWatch, Watchers
 from openegress.app.spending import SpendingReports
 from openegress.core import ipc
 from openegress.core.events import (
-    Aside,
+    ExtraFileStored,
     MarkerAdded,
+    ObserverEvent,
     Progress,
     Rejoined,
     Restarted,
-    StoredBeside,
     Thumbnail,
     Uploaded,
 )
@@ -44,7 +44,7 @@ class EgressObserver:
         self._faults = faults
         self._find_job = find_job
 
-    def aside(self, job: Job, event: Aside | Restarted) -> None:
+    def on_event(self, job: Job, event: ObserverEvent | Restarted) -> None:
         match event:
             case Restarted():
                 self._metrics.count_restart()
@@ -54,7 +54,7 @@ class EgressObserver:
                 self._metrics.count_upload(event)
             case Thumbnail():
                 self._watch.thumbnail(job, event)
-            case Rejoined() | MarkerAdded() | StoredBeside():
+            case Rejoined() | MarkerAdded() | ExtraFileStored():
                 self._watch.happened(job, event)
 
     def logged(self, egress_id: str, record: ipc.Log) -> None:

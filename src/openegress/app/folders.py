@@ -6,21 +6,21 @@ from pathlib import Path
 from openegress.config.settings import Settings
 from openegress.core.errors import Code, EgressError, Fault
 
-_OURS = 0o700
+_PRIVATE_MODE = 0o700
 """For records, journals and files that wait for storage: they contain credentials and recordings of
 others."""
-_WAY_THROUGH = 0o711
+_TRAVERSE_MODE = 0o711
 """For a data folder with finished recordings below it: those may be read, but nothing else can be listed."""
-_SHARED = 0o755
+_PUBLIC_MODE = 0o755
 
 
 def make_folders(settings: Settings) -> None:
     """Raises EgressError naming the folder that cannot be created."""
     data, output = settings.data_path, settings.output_path
-    _make(data, _WAY_THROUGH if output.is_relative_to(data) else _OURS)
-    _make(settings.spool_path, _OURS)
-    _make(output, _SHARED, is_ours=False)
-    _make(settings.db_path.parent, _OURS, is_ours=False)
+    _make(data, _TRAVERSE_MODE if output.is_relative_to(data) else _PRIVATE_MODE)
+    _make(settings.spool_path, _PRIVATE_MODE)
+    _make(output, _PUBLIC_MODE, is_ours=False)
+    _make(settings.db_path.parent, _PRIVATE_MODE, is_ours=False)
 
 
 def _make(path: Path, mode: int, *, is_ours: bool = True) -> None:

@@ -7,7 +7,7 @@ import structlog
 from aiohttp.http_exceptions import HttpProcessingError
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from openegress.app.log_rate_limit import Repeats
+from openegress.app.log_rate_limit import LogRateLimit
 from openegress.app.log_stream import MAX_LINE_CHARS, LogStream
 from openegress.config.settings import Logging
 from openegress.core.text import shown
@@ -26,7 +26,7 @@ def configure(settings: Logging) -> None:
         processors=[
             structlog.stdlib.filter_by_level,
             *shared,
-            Repeats(),
+            LogRateLimit(),
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),

@@ -119,7 +119,7 @@ class Node:
         self.supervisor = Supervisor(
             self._pool,
             self._ended,
-            observer.aside,
+            observer.on_event,
             observer.logged,
             job_keys(settings, keys),
             self._turns(settings),

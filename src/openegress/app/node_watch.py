@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import msgspec
 from livekit.protocol.egress import EgressInfo
 
-from openegress.core.events import Happening, Thumbnail
+from openegress.core.events import Thumbnail, TimelineEvent
 from openegress.worker.job import Job
 from openegress.worker.usage import ProcessUsage, UsageMeter
 
@@ -25,7 +25,7 @@ class Watchers:
     """Called with each change of a record."""
     on_thumbnail: Callable[[str, str], None] | None = None
     """Gets an egress id and a data: URL."""
-    on_happening: Callable[[str, Happening], None] | None = None
+    on_happening: Callable[[str, TimelineEvent], None] | None = None
     """Gets an egress id."""
 
 
@@ -61,7 +61,7 @@ class NodeWatch:
             job.progress = msgspec.structs.replace(job.progress, cpu_cores=round(usage.cores, 3))
         self._watchers.on_progress(job)
 
-    def happened(self, job: Job, event: Happening) -> None:
+    def happened(self, job: Job, event: TimelineEvent) -> None:
         if self._watchers.on_happening is not None:
             self._watchers.on_happening(job.plan.egress_id, event)
 

@@ -13,7 +13,7 @@ from openegress.config.settings import Settings
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import Progress
 from openegress.core.info import is_terminal
-from openegress.core.shown_url import receiver
+from openegress.core.shown_url import redact_endpoint
 from openegress.proto.egress_rpc_pb2 import GetEgressRequest, StartEgressRequest
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.memory import MemoryBus
@@ -104,8 +104,9 @@ class OneShot:
         if room_id is None:
             raise EgressError(
                 Code.NOT_FOUND,
-                f"requested room does not exist: {name!r} is not on {receiver(self._settings.ws_url)}; "
-                "check its name, or start once somebody has joined",
+                f"requested room does not exist: {name!r} is not on"
+                f" {redact_endpoint(self._settings.ws_url)}; check its name, or start once somebody has"
+                " joined",
             )
         return room_id
 

@@ -25,7 +25,7 @@ from openegress.app.worker_config import path_leases, pictures_of, room_service
 from openegress.config.destination import local_folders
 from openegress.config.settings import Settings
 from openegress.core.errors import Code
-from openegress.core.shown_url import receiver
+from openegress.core.shown_url import redact_endpoint
 from openegress.psrpc import Bus
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.memory import MemoryBus
@@ -143,7 +143,7 @@ class Server:
             # Recordings that this machine left behind have ended; those of other workers are not ours.
             records.listen(auto_starts.on_record)
         if settings.auto_start and rooms is not None:
-            auto_starts.look_round(rooms)
+            auto_starts.scan_rooms(rooms)
         ports = Ports(settings, self._node, health)
         parts.push_async_callback(ports.close)
         await ports.start()
@@ -152,7 +152,7 @@ class Server:
         _log.info(
             "serving the Egress API",
             url=api.url,
-            livekit=receiver(settings.ws_url) or "not configured",
+            livekit=redact_endpoint(settings.ws_url) or "not configured",
             workers="own" if self._alone else "over Redis",
         )
 

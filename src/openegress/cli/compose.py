@@ -19,7 +19,7 @@ _MOST_PARTS = 3
 
 def run(arguments: argparse.Namespace) -> int:
     core_files.forbid()
-    interrupts.heed()
+    interrupts.install()
     wish = ComposeWish(
         source=Path(arguments.recording).absolute(),
         target=Path(arguments.file).absolute(),

@@ -7,7 +7,7 @@ from openegress.cli.quantities import NONE, duration_text, size_text, time_text
 from openegress.cli.table import Cell, Column
 from openegress.cli.terminal import Colour
 from openegress.core.public import where
-from openegress.core.shown_url import page
+from openegress.core.shown_url import redact_page
 from openegress.core.text import shown
 
 Info = Mapping[str, Any]
@@ -110,7 +110,7 @@ def source_text(info: Info) -> str:
 def page_text(url: str) -> str:
     """The page's URL, shortened."""
     hidden = "?…" if "?" in url or "#" in url else ""
-    return shown(where(page(url)) + hidden)
+    return shown(where(redact_page(url)) + hidden)
 
 
 def output_text(info: Info) -> str:

@@ -3,7 +3,7 @@
 import signal
 
 
-def heed() -> None:
+def install() -> None:
     """Both raise KeyboardInterrupt in the main thread. SIGINT does so even where a shell ignores it, as for
     background jobs."""
     for number in (signal.SIGINT, signal.SIGTERM):

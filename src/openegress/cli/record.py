@@ -49,7 +49,7 @@ FILE_TYPES = {
     ".mcap": EncodedFileType.DEFAULT_FILETYPE,
 }
 WITHOUT_PICTURE = (".ogg", ".mp3", ".mka")
-OF_TRACKS = (".mkv", ".mka", ".mcap")
+TRACK_FILE_TYPES = (".mkv", ".mka", ".mcap")
 """They hold every track of a room separately, as layout `tracks` records them."""
 
 
@@ -76,7 +76,7 @@ def request_for(arguments: argparse.Namespace, target: Path) -> StartEgressReque
             "name it .mp4, .webm, .ogg, .mp3, .mkv, .mka or .mcap"
         )
     if suffix in WITHOUT_PICTURE and arguments.video_only:
-        other = ".mkv" if suffix in OF_TRACKS else ".mp4"
+        other = ".mkv" if suffix in TRACK_FILE_TYPES else ".mp4"
         raise invalid(f'"{target.name}" holds no picture: leave out --video-only, or name it {other}')
     asked = Options(max_duration=Seconds(parse_duration(arguments.duration)) if arguments.duration else None)
     egress_id = new_id("EG_")
@@ -87,14 +87,14 @@ def request_for(arguments: argparse.Namespace, target: Path) -> StartEgressReque
             EncodedFileOutput(filepath=str(target), file_type=FILE_TYPES[suffix], disable_manifest=True)
         ],
     }
-    if suffix in OF_TRACKS:
+    if suffix in TRACK_FILE_TYPES:
         if not source.startswith(ROOM) or arguments.layout not in ("", layouts.TRACKS):
             raise invalid(f'"{target.name}" is for all tracks of a room: name it .mp4 for anything else')
     elif arguments.preset is not None:
         common["preset"] = arguments.preset
     if source.startswith(ROOM):
         name = source.removeprefix(ROOM)
-        layout = layouts.TRACKS if suffix in OF_TRACKS else arguments.layout
+        layout = layouts.TRACKS if suffix in TRACK_FILE_TYPES else arguments.layout
         room = options.carry(RoomCompositeEgressRequest(room_name=name, layout=layout, **common), asked)
         return StartEgressRequest(egress_id=egress_id, room_name=name, room_composite=room)
     if source.startswith(("http://", "https://")):

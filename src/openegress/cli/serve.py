@@ -51,7 +51,7 @@ async def _live(settings: Settings, make: Callable[[Settings], Service]) -> None
     signals = Signals()
     service = make(settings)
     try:
-        if await signals.unless_told(service.start()):
-            await signals.run_until_told(service.drain)
+        if await signals.run_unless_stopped(service.start()):
+            await signals.run_until_stopped(service.drain)
     finally:
         await service.close()

@@ -21,7 +21,7 @@ class Signals:
             loop.add_signal_handler(number, self._on_drain, number)
         loop.add_signal_handler(signal.SIGINT, self._stop.set)
 
-    async def unless_told(self, work: Coroutine[Any, Any, None]) -> bool:
+    async def run_unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
         """Whether `work` finished; if the process is told to end before that, `work` is cancelled."""
         working = asyncio.ensure_future(work)
         told = [asyncio.create_task(event.wait()) for event in (self._drain, self._stop)]
@@ -36,7 +36,7 @@ class Signals:
                 task.cancel()
             await asyncio.gather(working, *told, return_exceptions=True)
 
-    async def run_until_told(self, drain: Callable[[], Awaitable[None]]) -> None:
+    async def run_until_stopped(self, drain: Callable[[], Awaitable[None]]) -> None:
         """Returns when it is time to close: drained, or told to stop at once."""
         draining = asyncio.create_task(self._drain.wait())
         stopping = asyncio.create_task(self._stop.wait())

@@ -13,7 +13,7 @@ from openegress.core.stems import StemFormat
 
 def run(arguments: argparse.Namespace) -> int:
     core_files.forbid()
-    interrupts.heed()
+    interrupts.install()
     source = Path(arguments.recording).absolute()
     folder = Path(arguments.folder).absolute() if arguments.folder else source.parent
     try:

@@ -14,7 +14,7 @@ from openegress.config.storages import S3, StorageSettings
 from openegress.core.errors import EgressError
 from openegress.core.ipc import own_proxy
 from openegress.core.networks import networks_of
-from openegress.core.shown_url import receiver
+from openegress.core.shown_url import redact_endpoint
 from openegress.request import object_headers
 from openegress.request.auto_start import rule_of
 
@@ -118,7 +118,7 @@ def _urls(settings: Settings) -> Iterator[Finding]:
             continue
         if url and (parts.scheme not in schemes or not parts.hostname):
             forms = " or ".join(f"{scheme}://HOST" for scheme in schemes)
-            yield _error(path, f'"{receiver(url)}" is not a URL with a host; write {forms}')
+            yield _error(path, f'"{redact_endpoint(url)}" is not a URL with a host; write {forms}')
 
 
 def _keys(settings: Settings) -> Iterator[Finding]:

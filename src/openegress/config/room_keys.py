@@ -12,7 +12,7 @@ from openegress.core.block import Block
 from openegress.core.errors import invalid
 from openegress.core.key_service import material_of
 from openegress.core.room_keys import KEY_RING, KeyDerivation
-from openegress.core.shown_url import receiver
+from openegress.core.shown_url import redact_endpoint
 from openegress.core.values import Seconds, Secret
 
 LONGEST_TIMEOUT_S = 6.0
@@ -85,7 +85,9 @@ def service_faults(
         if not service.url:
             yield _error(f"{path}.url", "missing")
         elif not _is_private(service.url):
-            text = f'"{receiver(service.url)}" would give keys to anybody who listens; write https://HOST'
+            text = (
+                f'"{redact_endpoint(service.url)}" would give keys to anybody who listens; write https://HOST'
+            )
             yield _error(f"{path}.url", text)
         if service.api_key and service.api_key not in api_keys:
             yield _error(f"{path}.api_key", f'"{service.api_key}" is not a known API key')

@@ -85,7 +85,7 @@ class Container(StrEnum):
     FLV = "flv"
 
 
-AUDIO_IN: dict[Container, tuple[AudioCodec, ...]] = {
+CONTAINER_AUDIO: dict[Container, tuple[AudioCodec, ...]] = {
     Container.MP4: (AudioCodec.AAC, AudioCodec.OPUS, AudioCodec.MP3),
     Container.OGG: (AudioCodec.OPUS,),
     Container.MP3: (AudioCodec.MP3,),
@@ -99,7 +99,7 @@ AUDIO_IN: dict[Container, tuple[AudioCodec, ...]] = {
 }
 """The audio codecs a container takes, the default first."""
 
-VIDEO_IN: dict[Container, tuple[VideoCodec, ...]] = {
+CONTAINER_VIDEO: dict[Container, tuple[VideoCodec, ...]] = {
     Container.MP4: (VideoCodec.H264, VideoCodec.H265, VideoCodec.AV1),
     Container.OGG: (),
     Container.MP3: (),
@@ -113,7 +113,7 @@ VIDEO_IN: dict[Container, tuple[VideoCodec, ...]] = {
 }
 """The video codecs a container takes as they come, the default first."""
 
-ENCODED_VIDEO_IN = VIDEO_IN | {Container.MP4: (*VIDEO_IN[Container.MP4], VideoCodec.VP9)}
+CONTAINER_ENCODED_VIDEO = CONTAINER_VIDEO | {Container.MP4: (*CONTAINER_VIDEO[Container.MP4], VideoCodec.VP9)}
 """Codecs that the container takes only when a request asks for them. A VP9 track goes into WebM, which more
 players support."""
 
@@ -169,7 +169,7 @@ AUDIO_RATE: dict[AudioCodec, int] = {
 }
 """RTP clock rates, which for these are the sample rates too (RFC 7587, RFC 3551)."""
 
-CODEC_OF_MIME: dict[str, AudioCodec | VideoCodec] = {
+MIME_CODECS: dict[str, AudioCodec | VideoCodec] = {
     "audio/opus": AudioCodec.OPUS,
     "audio/red": AudioCodec.OPUS,  # RFC 2198 redundancy around Opus, taken off on receipt
     "audio/pcmu": AudioCodec.PCMU,

@@ -12,7 +12,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def begun(name: str, call: Callable[[], T]) -> "Future[T]":
+def submit(name: str, call: Callable[[], T]) -> "Future[T]":
     """Returns or raises what `call` does. When cancelled, it leaves the thread running."""
     result: Future[T] = Future()
     threading.Thread(target=settle, args=(result, call), name=name, daemon=True).start()

@@ -256,7 +256,7 @@ class MarkerAdded(Event, frozen=True, tag="marker_added"):
     """Where it is in the recording, pauses excluded."""
 
 
-class StoredBeside(Event, frozen=True, tag="stored_beside"):
+class ExtraFileStored(Event, frozen=True, tag="extra_file_stored"):
     """A sidecar or a file of chapters is stored; for the dashboard, as EgressInfo has no field for it."""
 
     at_ns: int
@@ -286,10 +286,10 @@ AnyEvent = (
     | Thumbnail
     | Rejoined
     | MarkerAdded
-    | StoredBeside
+    | ExtraFileStored
 )
 
-Happening = Rejoined | MarkerAdded | StoredBeside
+TimelineEvent = Rejoined | MarkerAdded | ExtraFileStored
 """Events that no record shows."""
-Aside = Progress | Uploaded | Thumbnail | Happening
+ObserverEvent = Progress | Uploaded | Thumbnail | TimelineEvent
 """Events that bypass the record, for metrics and the dashboard."""

@@ -11,7 +11,6 @@ from openegress.core.errors import Code, Phase
 from openegress.core.events import (
     Active,
     AnyEvent,
-    Aside,
     AwaitingStart,
     BackupUsed,
     Composing,
@@ -23,6 +22,7 @@ from openegress.core.events import (
     ImagesUpdate,
     ManifestStored,
     Noticed,
+    ObserverEvent,
     OutputFailed,
     Paused,
     Restarted,
@@ -31,7 +31,7 @@ from openegress.core.events import (
     StreamAdded,
     StreamUpdate,
 )
-from openegress.core.left_out import sentence
+from openegress.core.left_out import summary
 from openegress.core.units import S
 
 TERMINAL = frozenset(
@@ -57,7 +57,7 @@ LIMIT_REACHED = "Session limit reached"
 LIMIT_REACHED_CODE = 413
 """HTTP "content too large". Upstream answers it, although no Twirp code maps to it."""
 
-_BETWEEN = "; "
+_SEPARATOR = "; "
 _LIMITS = frozenset({EndReason.LIMIT, EndReason.MAX_DURATION, EndReason.MAX_SIZE})
 
 
@@ -72,22 +72,22 @@ def is_running(info: EgressInfo) -> bool:
 
 def details_of(*parts: str) -> str:
     """Joins several notices and leaves out empty ones."""
-    return _BETWEEN.join(filter(None, parts))
+    return _SEPARATOR.join(filter(None, parts))
 
 
 def is_paused(info: EgressInfo) -> bool:
-    return PAUSED in info.details.split(_BETWEEN)
+    return PAUSED in info.details.split(_SEPARATOR)
 
 
 def composing(info: EgressInfo) -> str:
     """How much of a deferred recording is composed, or that it is queued; "": neither."""
-    parts = (part for part in info.details.split(_BETWEEN) if part.startswith(COMPOSING))
+    parts = (part for part in info.details.split(_SEPARATOR) if part.startswith(COMPOSING))
     return next(parts, "").removeprefix(COMPOSING)
 
 
 def end_reason(info: EgressInfo) -> EndReason | None:
     """Why the egress ended, read from its details; None before its end, and for a reason that is not ours."""
-    label, _, said = info.details.split(_BETWEEN)[0].partition(END_REASON)
+    label, _, said = info.details.split(_SEPARATOR)[0].partition(END_REASON)
     return next((reason for reason in EndReason if not label and reason == said), None)
 
 
@@ -123,8 +123,9 @@ def with_results_of(info: EgressInfo, later: EgressInfo, now_ns: int) -> EgressI
 
 
 def apply(info: EgressInfo, event: AnyEvent, now_ns: int) -> EgressInfo:
-    """A new message with `event` in it; `info` itself where nothing changes (an Aside, or after the end)."""
-    if is_terminal(info) or isinstance(event, Aside | AwaitingStart):
+    """A new message with `event` in it; `info` itself where nothing changes (an ObserverEvent, or after
+    the end)."""
+    if is_terminal(info) or isinstance(event, ObserverEvent | AwaitingStart):
         return info
     if isinstance(event, StreamAdded) and results.is_sending(info, event):
         return info
@@ -146,7 +147,7 @@ def apply(info: EgressInfo, event: AnyEvent, now_ns: int) -> EgressInfo:
             said = _WAITING if percent is None else f"{percent} %"
             info.details = details_of(_without(COMPOSING, info.details), f"{COMPOSING}{said}")
         case Ending():
-            _end_begun(info, event, now_ns)
+            _begin_end(info, event, now_ns)
         case Ended():
             _end(info, event)
         case FileUpdate() | SegmentsUpdate() | ImagesUpdate() | StreamAdded() | StreamUpdate():
@@ -167,7 +168,7 @@ def apply(info: EgressInfo, event: AnyEvent, now_ns: int) -> EgressInfo:
 def _resume(info: EgressInfo, event: Restarted) -> None:
     if info.status == EgressStatus.EGRESS_STARTING:
         info.status = EgressStatus.EGRESS_ACTIVE
-    others = (part for part in info.details.split(_BETWEEN) if not part.startswith(_RESUMED))
+    others = (part for part in info.details.split(_SEPARATOR) if not part.startswith(_RESUMED))
     times = "" if event.times == 1 else f" {event.times} times"
     info.details = details_of(*others, f"{_RESUMED}{times} ({event.missing_ns / S:.1f} s are missing)")
 
@@ -178,7 +179,7 @@ def ended_by_crash(info: EgressInfo, text: str, now_ns: int) -> EgressInfo:
     return apply(info, Ended(now_ns, EndReason.FAILURE, text, code, report=report), now_ns)
 
 
-def _end_begun(info: EgressInfo, event: Ending, now_ns: int) -> None:
+def _begin_end(info: EgressInfo, event: Ending, now_ns: int) -> None:
     reason = event.reason
     _set_details(info, reason)
     if info.status != EgressStatus.EGRESS_STARTING:
@@ -194,7 +195,7 @@ def _end_begun(info: EgressInfo, event: Ending, now_ns: int) -> None:
 def _end(info: EgressInfo, event: Ended) -> None:
     starting = info.status == EgressStatus.EGRESS_STARTING
     _set_details(info, event.reason)
-    info.details = details_of(_without(COMPOSING, info.details), sentence(event.left_out))
+    info.details = details_of(_without(COMPOSING, info.details), summary(event.left_out))
     if event.code or event.reason is EndReason.FAILURE:
         if starting and event.phase is Phase.START_SIGNAL and event.code == Code.FAILED_PRECONDITION:
             # A page that does not start is the one failure that clients know as ABORTED.
@@ -248,11 +249,11 @@ def _set_details(info: EgressInfo, reason: EndReason) -> None:
 
 
 def _without(beginning: str, details: str) -> str:
-    return details_of(*(part for part in details.split(_BETWEEN) if not part.startswith(beginning)))
+    return details_of(*(part for part in details.split(_SEPARATOR) if not part.startswith(beginning)))
 
 
 def _without_pause(details: str) -> str:
-    return details_of(*(part for part in details.split(_BETWEEN) if part != PAUSED))
+    return details_of(*(part for part in details.split(_SEPARATOR) if part != PAUSED))
 
 
 # --- messages

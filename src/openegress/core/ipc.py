@@ -132,7 +132,7 @@ class UpdateStreams(msgspec.Struct, frozen=True, tag="update_streams"):
     remove: tuple[str, ...]
 
 
-class Obey(msgspec.Struct, frozen=True, tag="obey"):
+class ApplyOrder(msgspec.Struct, frozen=True, tag="apply_order"):
     call: int
     order: str
     """Text of request.orders."""
@@ -171,7 +171,7 @@ ToHandler = (
     | MakeClip
     | Stop
     | UpdateStreams
-    | Obey
+    | ApplyOrder
     | NamesClaimed
     | Turn
     | KeysGiven
@@ -187,8 +187,8 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
 
 
 class Reply(msgspec.Struct, frozen=True, tag="reply"):
-    """The answer to UpdateStreams, after a StreamAdded for each accepted URL; or the answer to Obey, after
-    its events. Empty code: done."""
+    """The answer to UpdateStreams, after a StreamAdded for each accepted URL; or to ApplyOrder, after its
+    events. Empty code: done."""
 
     call: int
     code: str = ""

@@ -4,7 +4,7 @@ import msgspec
 
 from openegress.core.text import shown
 
-MOST_TOLD = 20
+MAX_NAMED_TRACKS = 20
 """Tracks that `details` names; the manifest lists all of them."""
 MOST_CHARS = 64
 """Characters of an identity in `details`."""
@@ -51,7 +51,7 @@ class LeftOut(msgspec.Struct, frozen=True):
         return bool(self.pictures or self.quicker) or any(track.any for track in self.tracks)
 
 
-def sentence(left_out: LeftOut) -> str:
+def summary(left_out: LeftOut) -> str:
     """For EgressInfo.details; "" when nothing is missing."""
     spans = [f"{each.ms / 1000:.0f} s with {each.speed}" for each in left_out.quicker]
     quicker = f"encoded quicker for want of time: {', '.join(spans)}" if spans else ""
@@ -60,9 +60,9 @@ def sentence(left_out: LeftOut) -> str:
 
 def _losses(left_out: LeftOut) -> str:
     tracks = [track for track in left_out.tracks if track.any]
-    parts = [_of_track(track) for track in tracks[:MOST_TOLD]]
-    if len(tracks) > MOST_TOLD:
-        parts.append(f"and of {_count(len(tracks) - MOST_TOLD, 'more track')}")
+    parts = [_of_track(track) for track in tracks[:MAX_NAMED_TRACKS]]
+    if len(tracks) > MAX_NAMED_TRACKS:
+        parts.append(f"and of {_count(len(tracks) - MAX_NAMED_TRACKS, 'more track')}")
     if left_out.pictures:
         parts.append(f"{_count(left_out.pictures, 'picture')} for want of time to encode them")
     return f"left out: {', '.join(parts)}" if parts else ""

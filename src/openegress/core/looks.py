@@ -17,7 +17,7 @@ LARGEST_MARGIN = 0.2
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3})?) ?%", re.ASCII)
 _HEX = re.compile(r"#(?:[0-9a-f]{3}|[0-9a-f]{6})", re.ASCII)
-_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, line ends, marks that reverse the direction of text, lone surrogates. Joiners stay:
 scripts and emoji need them."""
 COLOURS = {
@@ -144,7 +144,7 @@ class Caption(str):
 
     @classmethod
     def parse(cls, text: str) -> "Caption":
-        line = " ".join(_UNSEEN.sub(" ", text).split())
+        line = " ".join(_INVISIBLE.sub(" ", text).split())
         if len(line) > MOST_CHARS:
             raise ValueError(f"a text of at most {MOST_CHARS} characters")
         return cls(line)

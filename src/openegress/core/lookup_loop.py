@@ -43,7 +43,7 @@ class LookupLoop(asyncio.SelectorEventLoop):
         if len(self._lookups) >= MOST_LOOKUPS:
             raise socket.gaierror(socket.EAI_AGAIN, f"{MOST_LOOKUPS} names are being looked up already")
         call = functools.partial(socket.getaddrinfo, host, port, family, type, proto, flags)
-        lookup = daemon_thread.begun("lookup", call)
+        lookup = daemon_thread.submit("lookup", call)
         self._lookups.add(lookup)
         return await asyncio.wrap_future(lookup, loop=self)
 

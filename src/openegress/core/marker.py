@@ -25,14 +25,14 @@ def within(markers: Iterable[Marker], begin_ns: int, end_ns: int | None) -> tupl
     )
 
 
-def in_order(markers: "tuple[Marker, ...]") -> "tuple[Marker, ...]":
+def sorted_markers(markers: "tuple[Marker, ...]") -> "tuple[Marker, ...]":
     return tuple(sorted(markers, key=lambda each: each.at_ns))
 
 
-def told_apart(markers: "tuple[Marker, ...]", by_ns: int) -> "tuple[Marker, ...]":
+def spaced(markers: "tuple[Marker, ...]", by_ns: int) -> "tuple[Marker, ...]":
     """In order, each a little after the one before: readers drop a chapter that begins with another."""
     found: list[Marker] = []
-    for each in in_order(markers):
+    for each in sorted_markers(markers):
         least_ns = found[-1].at_ns + by_ns if found else 0
         found.append(msgspec.structs.replace(each, at_ns=max(each.at_ns, least_ns)))
     return tuple(found)

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 
 from openegress.core.plan import Plan, Proxy, TemplateSource, WebsocketOutput, WebSource
-from openegress.core.shown_url import page, page_secrets, path_of, receiver
+from openegress.core.shown_url import page_secrets, path_of, redact_endpoint, redact_page
 
 SECRET_FIELDS = frozenset(
     {
@@ -109,9 +109,9 @@ def _shown(owner: msgspec.Struct, name: str, value: Any) -> Any:
     """What may be shown of the URL of a page or a proxy."""
     match owner:
         case WebSource() | TemplateSource() if name in ("url", "base_url"):
-            return page(value)
+            return redact_page(value)
         case Proxy() if name == "url":
-            return receiver(value)
+            return redact_endpoint(value)
         case _:
             return value
 

@@ -31,24 +31,24 @@ class Denied(PermissionError):
         )
 
 
-def guarded(networks: Sequence[Network]) -> Callable[[Any], socket.socket]:
+def socket_factory(networks: Sequence[Network]) -> Callable[[Any], socket.socket]:
     """Makes sockets for aiohttp's connector, but none for an address in one of the networks."""
 
     def make(info: Any) -> socket.socket:
         family, kind, protocol, _, to = info
-        _judge(str(to[0]), networks)
+        _check(str(to[0]), networks)
         return socket.socket(family, kind, protocol)
 
     return make
 
 
-def judge_literal(host: str, networks: Sequence[Network]) -> None:
+def check_literal(host: str, networks: Sequence[Network]) -> None:
     """For a host that is written as an address; names are checked when they are resolved. Raises Denied."""
     try:
         ip_address(host.strip("[]").partition("%")[0])
     except ValueError:
         return
-    _judge(host.strip("[]"), networks)
+    _check(host.strip("[]"), networks)
 
 
 def resolve(host: str, port: int, networks: Sequence[Network], kind: int) -> list[AddrInfo]:
@@ -58,7 +58,7 @@ def resolve(host: str, port: int, networks: Sequence[Network], kind: int) -> lis
     denied: Denied | None = None
     for found in socket.getaddrinfo(host, port, type=kind):
         try:
-            _judge(str(found[4][0]), networks)
+            _check(str(found[4][0]), networks)
             allowed.append(found)
         except Denied as error:
             denied = error
@@ -85,7 +85,7 @@ async def connect(
     for *_, to in found:
         address = str(to[0])
         try:
-            _judge(address, networks)
+            _check(address, networks)
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 return await asyncio.open_connection(
                     address, port, ssl=tls, server_hostname=host if tls else None, limit=limit
@@ -99,7 +99,7 @@ async def connect(
     raise problem
 
 
-def _judge(address: str, networks: Sequence[Network]) -> None:
+def _check(address: str, networks: Sequence[Network]) -> None:
     judged = ip_address(address.partition("%")[0])
     network = denying(judged, networks)
     if network is not None:

@@ -13,7 +13,7 @@ KINDS = tuple(name.lower() for name, _ in ParticipantInfo.Kind.items())
 SOURCES = tuple(name.lower() for name, _ in SourceNumber.items())
 
 
-class By(StrEnum):
+class SelectorField(StrEnum):
     """What is compared of a participant or a track."""
 
     IDENTITY = "identity"
@@ -25,14 +25,14 @@ class By(StrEnum):
     """Of a track."""
 
 
-OF_PARTICIPANTS = frozenset({By.IDENTITY, By.NAME, By.KIND})
-_LIKE = 0.75
+PARTICIPANT_FIELDS = frozenset({SelectorField.IDENTITY, SelectorField.NAME, SelectorField.KIND})
+_SIMILARITY = 0.75
 """How similar a name must be to count as a misspelling of another."""
-_KNOWN = {By.KIND: KINDS, By.SOURCE: SOURCES}
+_KNOWN_VALUES = {SelectorField.KIND: KINDS, SelectorField.SOURCE: SOURCES}
 
 
 class Selector(msgspec.Struct, frozen=True):
-    by: By
+    by: SelectorField
     pattern: str
     """As in fnmatch: *, ?, [...], case-sensitive. For a kind or a source, it is one of the known ones."""
 
@@ -64,14 +64,18 @@ def _selector(text: str) -> Selector:
     # An identity may contain a colon.
     if not text:
         raise ValueError("a list with something between its commas")
-    is_named = bool(colon) and name in list(By)
-    if colon and not is_named and (meant := get_close_matches(name.lower(), list(By), 1, _LIKE)):
+    is_named = bool(colon) and name in list(SelectorField)
+    if (
+        colon
+        and not is_named
+        and (meant := get_close_matches(name.lower(), list(SelectorField), 1, _SIMILARITY))
+    ):
         raise ValueError(f"a list with {meant[0]}: in place of {name}: (or identity:{text} for an identity)")
-    by = By(name) if is_named else By.IDENTITY
+    by = SelectorField(name) if is_named else SelectorField.IDENTITY
     pattern = pattern.strip() if is_named else text
     if not pattern:
         raise ValueError(f"a list in which {by.value}: is followed by a pattern")
-    known = _KNOWN.get(by)
+    known = _KNOWN_VALUES.get(by)
     if known is not None and pattern not in known:
         raise ValueError(f"a list with a {by.value} that LiveKit has ({', '.join(known)})")
     return Selector(by, pattern)

@@ -30,22 +30,22 @@ _MIN_RUN_CHARS = 12
 _MIN_LETTERS = 32
 
 
-def receiver(url: str) -> str:
+def redact_endpoint(url: str) -> str:
     """For a webhook, WebSocket, proxy or server: scheme, host, port, and the names of its parameters. Of a
     long path it shows the first and last three characters, which tell two receivers apart. Idempotent; takes
     any text."""
     scheme, user, host, path, tail = _parts(url)
-    return f"{scheme}{user}{host}{_path(path)}{query(tail)}"
+    return f"{scheme}{user}{host}{_path(path)}{redact_query(tail)}"
 
 
-def query(tail: str) -> str:
+def redact_query(tail: str) -> str:
     """The names of parameters in "?..."; nothing of a fragment."""
     if len(tail) > 1 and tail[0] == "#":
         return f"#{HIDDEN}"
     return tail[:1] + _PAIR.sub(lambda found: _pair(found[0]), tail[1:])
 
 
-def page(url: str) -> str:
+def redact_page(url: str) -> str:
     """For a web page: without its user, the values of parameters with names of secrets, and words of path,
     query and fragment that look like tokens. Idempotent; takes any text."""
     scheme, user, host, path, tail = _parts(url)
@@ -71,7 +71,7 @@ def path_of(url: str) -> str:
     return match[3].strip("/")
 
 
-def identifier(secret: str) -> str:
+def redact_identifier(secret: str) -> str:
     """{abc...xyz}: 3, 2 or 1 characters of each end, from a length of 9, 6 or 3; otherwise {...}."""
     if _ALREADY.fullmatch(secret):
         return secret
@@ -109,7 +109,7 @@ def _path(path: str) -> str:
         return path
     if (len(inner) < _MIN_ENDS_CHARS and not _ALREADY.fullmatch(inner)) or any(c.isspace() for c in inner):
         return f"/{HIDDEN}"
-    return f"/{identifier(inner)}"
+    return f"/{redact_identifier(inner)}"
 
 
 def _pair(pair: str) -> str:

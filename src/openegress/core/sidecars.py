@@ -17,7 +17,7 @@ class Sidecar(StrEnum):
     """Data of any topic as it was sent: JSON lines."""
 
 
-OF_DATA_CHANNELS = frozenset({Sidecar.CHAT, Sidecar.TRANSCRIPT, Sidecar.DATA})
+DATA_CHANNEL_SIDECARS = frozenset({Sidecar.CHAT, Sidecar.TRANSCRIPT, Sidecar.DATA})
 """What is sent beside media."""
 
 

@@ -66,7 +66,7 @@ async def cancelled(*tasks: "asyncio.Task[Any] | None") -> None:
     await asyncio.gather(*begun, return_exceptions=True)
 
 
-class Errands:
+class SideTasks:
     """Tasks that run beside their owner's work and end by themselves."""
 
     def __init__(self, failure: str) -> None:
@@ -96,7 +96,7 @@ class Errands:
 
 
 @contextlib.contextmanager
-def beside(what: str) -> Iterator[None]:
+def non_fatal(what: str) -> Iterator[None]:
     """For side work that may fail without stopping the main work: a metric, a log line, a watcher."""
     try:
         yield

@@ -4,7 +4,7 @@ import re
 
 MAX_CHARS = 200
 
-_UNSEEN = re.compile(
+_INVISIBLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff\ufff9-\ufffb]"
 )
 """Control characters, line ends, marks that reverse the direction of text, lone surrogates: whatever could
@@ -14,7 +14,7 @@ make one line of a log look like two, or like another one."""
 def shown(text: str, max_chars: int = MAX_CHARS) -> str:
     """`text` with invisible characters escaped, cut to `max_chars`."""
     cut = text if len(text) <= max_chars else text[: max_chars - 1] + "…"
-    return _UNSEEN.sub(_escaped, cut)
+    return _INVISIBLE.sub(_escaped, cut)
 
 
 def shown_lines(text: str, max_chars: int) -> str:

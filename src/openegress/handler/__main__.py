@@ -38,7 +38,7 @@ if __name__ == "__main__":
     rehearsal.rehearse()
     gc.set_threshold(50_000, 50, 50)
     gc.collect()
-    memory.give_back()
+    memory.release_free_memory()
     gc.freeze()  # keeps loaded objects, so that forks share their memory
     channel_fd = ForkServer(socket.socket(fileno=int(sys.argv[1]))).serve()
     if channel_fd is not None:

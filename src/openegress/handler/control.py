@@ -94,7 +94,7 @@ class RecordingControl:
         self._tell_live()
         if not self._pauses.is_paused:
             self._count_silence()
-        self._beginning = asyncio.create_task(self._obey_early(), name="early orders")
+        self._beginning = asyncio.create_task(self._apply_early_orders(), name="early orders")
 
     def _go_on(self, past: Past, started_at_ns: int) -> None:
         self._times.go_on(past.end_ns / S, past.started_at_ns)
@@ -131,7 +131,7 @@ class RecordingControl:
         """All pauses. An open one ends with the recording."""
         return self._pauses.until(ended_at_ns)
 
-    async def obey(self, order: Order) -> None:
+    async def apply_order(self, order: Order) -> None:
         """Returns once the order is carried out. Raises EgressError."""
         if self._beginning is not None:
             await asyncio.wait([self._beginning])  # earlier orders come first
@@ -164,16 +164,16 @@ class RecordingControl:
         self._asked = as_shown(self._asked, metadata)
         self._tell_live()
 
-    async def obey_unasked(self, order: Order) -> None:
-        """Obeys a sender who gets no answer: failures go to the log. An order before the recording starts
-        waits for the start."""
+    async def apply_room_order(self, order: Order) -> None:
+        """Applies an order whose sender gets no answer: failures go to the log. An order before the recording
+        starts waits for the start."""
         if self._early is not None:
             self._early.append(order)
             return
         async with self._one_at_a_time:
             await self._carry_out_logged(order)
 
-    async def _obey_early(self) -> None:
+    async def _apply_early_orders(self) -> None:
         await self._note_layouts()
         async with self._one_at_a_time:
             while self._early:
@@ -207,7 +207,7 @@ class RecordingControl:
                 self._send(MarkerAdded(marker.unix_ns, name, marker.at_ns))
 
     async def _pause(self, order: PauseOrder, media_input: MediaInput, outputs: Outputs) -> None:
-        done = await self._pauses.obey(order, media_input)
+        done = await self._pauses.apply_order(order, media_input)
         if done is None:
             return
         if self._plan.on_pause is PauseMode.CUT:

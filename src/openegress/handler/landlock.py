@@ -46,7 +46,7 @@ class Access(IntFlag):
 
 _SINCE = {1: (1 << 13) - 1, 2: Access.REFER, 3: Access.TRUNCATE, 5: Access.IOCTL_DEV}
 """The access rights that each ABI of the kernel added."""
-_OF_FILES = Access.EXECUTE | Access.WRITE_FILE | Access.READ_FILE | Access.TRUNCATE | Access.IOCTL_DEV
+_FILE_RIGHTS = Access.EXECUTE | Access.WRITE_FILE | Access.READ_FILE | Access.TRUNCATE | Access.IOCTL_DEV
 READ = Access.READ_FILE | Access.READ_DIR
 WRITE = (
     READ
@@ -116,7 +116,7 @@ def _add(ruleset: int, rule: PathRule, handled: Access) -> None:
     try:
         access = rule.access & handled
         if not stat.S_ISDIR(os.fstat(fd).st_mode):
-            access &= _OF_FILES
+            access &= _FILE_RIGHTS
         beneath = struct.pack("=Qi", access, fd)
         _checked(_libc.syscall(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, beneath, 0))
     finally:

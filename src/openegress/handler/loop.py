@@ -152,8 +152,8 @@ class HandlerLoop:
                     self._keys.answer(message)
             case ipc.UpdateStreams(call, add, remove):
                 self._answer(call, lambda recording: recording.update_streams(add, remove))
-            case ipc.Obey(call, order):
-                self._answer(call, lambda recording: recording.obey(orders.parse(order)))
+            case ipc.ApplyOrder(call, order):
+                self._answer(call, lambda recording: recording.apply_order(orders.parse(order)))
 
     @property
     def _told(self) -> ipc.HandlerSettings:

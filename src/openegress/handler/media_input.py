@@ -278,7 +278,7 @@ class PacketInput:
         await self._source.change_rules(rules)
 
     async def change_looks(self, asked: LookOptions) -> None:
-        look_options.refuse_undrawn(asked, look_options.AS_THEY_COME)
+        look_options.refuse_undrawn(asked, look_options.STORED_UNCHANGED)
 
     def key_frame_at(self, at_ns: int) -> None:
         self._buffer.key_frame_at(at_ns)

@@ -23,7 +23,7 @@ class Pauses:
     def is_paused(self) -> bool:
         return self._since_ns is not None
 
-    async def obey(self, order: PauseOrder, media_input: MediaInput) -> Paused | Resumed | None:
+    async def apply_order(self, order: PauseOrder, media_input: MediaInput) -> Paused | Resumed | None:
         """Returns the result; None if nothing changes. Raises EgressError if it is impossible."""
         match order:
             case PauseOrder.PAUSE if self._since_ns is None:

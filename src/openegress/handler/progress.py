@@ -30,7 +30,7 @@ async def report_progress(
             continue
         media_input, outputs = found
         if outputs.only_sends and (noting is None or noting.done()):  # the disk may hang
-            noting = daemon_thread.begun("sign of life", outputs.note_alive)
+            noting = daemon_thread.submit("sign of life", outputs.note_alive)
         sample, now_s = media_input.sample(), time.monotonic()
         send(
             Progress(

@@ -47,7 +47,7 @@ from openegress.handler.thumbnails import Thumbnails
 from openegress.handler.warm import WarmBrowser
 from openegress.media.later import Later, LaterFrames, LaterPackets
 from openegress.request.orders import Order
-from openegress.source import AwaitsSignal, Closed, Failed, Muted, Notice, Observed, OrderAsked, memory
+from openegress.source import AwaitsSignal, Closed, Failed, Muted, Notice, Observed, OrderRequested, memory
 
 _log = logging.getLogger(__name__)
 
@@ -149,9 +149,9 @@ class Recording:
             raise EgressError(Code.FAILED_PRECONDITION, "the egress is not recording")
         await self._outputs.update_streams(add, remove)
 
-    async def obey(self, order: Order) -> None:
+    async def apply_order(self, order: Order) -> None:
         """Returns once the order is carried out. Raises EgressError."""
-        await self._control.obey(order)
+        await self._control.apply_order(order)
 
     async def note_clip(self, clip: ClipStored) -> None:
         """Part of the recording was stored as a clip."""
@@ -240,7 +240,7 @@ class Recording:
         outputs = Outputs(
             self._work,
             journal,
-            self._send if self._composer is None else _to_nobody,
+            self._send if self._composer is None else _discard,
             self._loop_safe_end,
             self._control.sidecars,
             ask_key=ask_key,
@@ -282,7 +282,7 @@ class Recording:
             media_input.connect([*packets, *sinks], all_taps, tracks)
             self._control.record(resumed_at_ns, media_input, outputs, past)
             self._send(self._restarted(past, resumed_at_ns, outputs) if past else Active(started_at_ns))
-            asyncio.get_running_loop().call_later(_UNDER_WAY_S, memory.give_back)
+            asyncio.get_running_loop().call_later(_UNDER_WAY_S, memory.release_free_memory)
             end = await self._ending
             self._control.end()
             self._send(Ending(end.reason))
@@ -349,8 +349,8 @@ class Recording:
                 case Muted(muted, at_ns):
                     if self._outputs is not None:
                         self._outputs.set_muted(muted, at_ns)
-                case OrderAsked(order):
-                    await self._control.obey_unasked(order)
+                case OrderRequested(order):
+                    await self._control.apply_room_order(order)
                 case Observed():
                     await self._control.observe(event)
                 case Notice(text, fields):
@@ -382,7 +382,7 @@ def _is_empty(end: End, media_input: MediaInput) -> bool:
     return end.reason is not EndReason.FAILURE and not media_input.sample().frames
 
 
-def _to_nobody(event: AnyEvent) -> None:
+def _discard(event: AnyEvent) -> None:
     """Updates of a file of tracks belong to none of the requested outputs."""
 
 

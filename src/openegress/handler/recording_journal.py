@@ -113,7 +113,7 @@ class RecordingJournal:
         abandons the wait and refuses the folder."""
         if not await asyncio.to_thread(is_held, folder):
             return await asyncio.to_thread(cls.take_over, folder)
-        taking = asyncio.wrap_future(daemon_thread.begun("take over", lambda: cls.take_over(folder)))
+        taking = asyncio.wrap_future(daemon_thread.submit("take over", lambda: cls.take_over(folder)))
         stopped = asyncio.create_task((given_up or asyncio.Event()).wait())
         waiting: list[asyncio.Future[Any]] = [taking, stopped]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)

@@ -30,7 +30,7 @@ from openegress.media.duration import holds_media
 from openegress.output.file.recover import store_left_file
 from openegress.output.hls.recover import store_left_segments
 from openegress.output.images.recover import store_left_images
-from openegress.output.manifest import Records, stored_beside
+from openegress.output.manifest import Records, extra_files_stored
 from openegress.output.manifest_store import header_of, store_manifests
 from openegress.output.sidecar.store import store_sidecars
 from openegress.output.spool_file import HEADER_BYTES
@@ -195,7 +195,7 @@ class _Salvage:
         if kept.backup_used:
             self._send(BackupUsed(told.output))
         self._tell(kept.update)
-        for event in stored_beside(kept.records.files[1:], time.time_ns()):
+        for event in extra_files_stored(kept.records.files[1:], time.time_ns()):
             self._send(event)
         return kept.records
 

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from openegress.core.beside import with_sidecars
 from openegress.core.errors import EgressError
 from openegress.core.events import Paused, Resumed
+from openegress.core.main_output import with_sidecars
 from openegress.core.marker import Marker
 from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import LayoutSource, Plan, StoragePlan

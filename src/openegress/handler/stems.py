@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
-from openegress.core.beside import first_stored
 from openegress.core.deferred import FOLDER as DEFERRED
 from openegress.core.deferred import TRACKS
 from openegress.core.errors import EgressError
 from openegress.core.events import FileUpdate, ImagesUpdate, SegmentsUpdate
+from openegress.core.main_output import first_stored
 from openegress.core.plan import Plan, StoragePlan, TracksSource
 from openegress.core.render import Render
 from openegress.core.stems import CONTENT_TYPE, ending
@@ -18,8 +18,8 @@ from openegress.core.units import S
 from openegress.media import PacketSink
 from openegress.media.meeting_file import MeetingFile
 from openegress.output import Emit, Opening
-from openegress.output.beside_store import BesideStore
 from openegress.output.disk_thread import in_time, patience_s
+from openegress.output.extra_files import ExtraFileStore
 from openegress.output.file import voices
 from openegress.output.file.voices import VoicesFile
 from openegress.output.manifest import Records
@@ -111,7 +111,7 @@ async def store_stems(
         return Records(), None
     index, output = first
     target = uploader(output.storage)
-    store = BesideStore(target)
+    store = ExtraFileStore(target)
     try:
         length_ns = _length_ns(index, told)
         patience = patience_s(source.stat().st_size) + _SLOWEST * length_ns / S

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Sequence
 from itertools import pairwise
 
-from openegress.core.marker import Marker, told_apart
+from openegress.core.marker import Marker, spaced
 from openegress.core.units import MS
 from openegress.media.movie import MOVIE_TIMESCALE, Edit, TrackHead, box, full_box, trak
 
@@ -29,7 +29,7 @@ class ChapterTrack:
     """Made of one or more markers."""
 
     def __init__(self, markers: Sequence[Marker]) -> None:
-        chapters = told_apart(tuple(markers), MS)
+        chapters = spaced(tuple(markers), MS)
         self._samples = [_sample(each.name) for each in chapters]
         self._starts_ms = [each.at_ns // MS for each in chapters]
 

@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Sequence
 
-from openegress.core.marker import Marker, in_order, told_apart
+from openegress.core.marker import Marker, sorted_markers, spaced
 from openegress.core.units import MS
 from openegress.media.ebml import element, number, text
 from openegress.media.movie import box, full_box
@@ -18,7 +18,7 @@ def chapter_box(markers: Sequence[Marker]) -> bytes:
     """The moov's udta box with Nero's chpl, which FFmpeg, VLC and mpv read; b"" without markers."""
     if not markers:
         return b""
-    shown = in_order(tuple(markers))[:MOST_CHAPTERS]
+    shown = sorted_markers(tuple(markers))[:MOST_CHAPTERS]
     rows = bytearray()
     for each in shown:
         title = each.name.encode()[:_MOST_BYTES].decode(errors="ignore").encode()
@@ -37,7 +37,7 @@ def matroska_chapters(markers: Sequence[Marker]) -> bytes:
             + number(b"\x91", each.at_ns)  # ChapterTimeStart
             + element(b"\x80", text(b"\x85", each.name) + text(b"\x43\x7c", "und")),  # ChapterDisplay
         )
-        for uid, each in enumerate(told_apart(tuple(markers), MS), 1)
+        for uid, each in enumerate(spaced(tuple(markers), MS), 1)
     ]
     edition = number(b"\x45\xbc", 1) + element(b"\x45\xdb", b"\x01")  # EditionUID, EditionFlagDefault
     return element(b"\x10\x43\xa7\x70", element(b"\x45\xb9", edition + b"".join(atoms)))
@@ -46,7 +46,7 @@ def matroska_chapters(markers: Sequence[Marker]) -> bytes:
 def webvtt(markers: Sequence[Marker], end_ns: int) -> str:
     """A chapters file (WebVTT, "chapters text track"): each chapter lasts until the next, the last until the
     end."""
-    shown = in_order(tuple(markers))
+    shown = sorted_markers(tuple(markers))
     ends = [*(each.at_ns for each in shown[1:]), end_ns]
     cues = [
         f"{number}\n{_time(each.at_ns)} --> {_time(max(each.at_ns + MS, until_ns))}\n{_text(each.name)}\n"

@@ -24,7 +24,7 @@ from openegress.media.mcap_records import (
     message_indexes,
     metadata,
 )
-from openegress.media.mcap_schemas import DATA_NUMBER, ENCODING, OF_KIND, data_schema
+from openegress.media.mcap_schemas import DATA_NUMBER, ENCODING, SCHEMA_BY_KIND, data_schema
 from openegress.media.meeting_track import as_stored, identity_as_stored
 
 RECORDING = "recording"
@@ -81,7 +81,7 @@ class McapWriter:
             self._announce(of)
         data = packet.data
         if isinstance(of, FileTrack):
-            data = OF_KIND[packet.kind].message(at_ns, data, of.form.codec.value)
+            data = SCHEMA_BY_KIND[packet.kind].message(at_ns, data, of.form.codec.value)
         written = message(of.number, self._counts[of.number], at_ns, data)
         self._places.append((of.number, at_ns, self._size_bytes))
         self._messages.append(written)
@@ -116,7 +116,7 @@ class McapWriter:
     def _announce(self, of: FileTrack | DataTopic) -> None:
         if isinstance(of, FileTrack):
             kind, told = of.form.kind, _metadata(of)
-            schema, number = OF_KIND[kind].record, OF_KIND[kind].number
+            schema, number = SCHEMA_BY_KIND[kind].record, SCHEMA_BY_KIND[kind].number
             tags = dict(of.stored_tags)
             topic = _topic(tags.get("PARTICIPANT_IDENTITY", ""), tags.get("TRACK_SOURCE", ""))
         else:

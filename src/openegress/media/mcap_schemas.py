@@ -77,7 +77,7 @@ class MediaSchema:
 
 VIDEO = MediaSchema(1, "CompressedVideo", {"frame_id": (2, _TEXT), "data": (3, _BYTES), "format": (4, _TEXT)})
 AUDIO = MediaSchema(2, "CompressedAudio", {"data": (2, _BYTES), "format": (3, _TEXT)})
-OF_KIND = {MediaKind.VIDEO: VIDEO, MediaKind.AUDIO: AUDIO}
+SCHEMA_BY_KIND = {MediaKind.VIDEO: VIDEO, MediaKind.AUDIO: AUDIO}
 
 DATA_NUMBER = 3
 _DATA_PACKET = "livekit.DataPacket"

@@ -9,7 +9,14 @@ from av.container import OutputContainer
 from av.error import FFmpegError
 from av.stream import Stream
 
-from openegress.core.codecs import AUDIO_IN, ENCODED_VIDEO_IN, AudioCodec, Container, MediaKind, VideoCodec
+from openegress.core.codecs import (
+    CONTAINER_AUDIO,
+    CONTAINER_ENCODED_VIDEO,
+    AudioCodec,
+    Container,
+    MediaKind,
+    VideoCodec,
+)
 from openegress.core.errors import Code, EgressError, Fault, Phase, internal
 from openegress.core.units import S
 from openegress.media import Packet, StreamFormat
@@ -155,7 +162,10 @@ class Muxer:
 def check_fit(container: Container, formats: Sequence[StreamFormat]) -> None:
     """Raises EgressError if the container does not support one of the codecs."""
     for f in formats:
-        taken: tuple[AudioCodec | VideoCodec, ...] = (*AUDIO_IN[container], *ENCODED_VIDEO_IN[container])
+        taken: tuple[AudioCodec | VideoCodec, ...] = (
+            *CONTAINER_AUDIO[container],
+            *CONTAINER_ENCODED_VIDEO[container],
+        )
         if f.codec not in taken:
             names = ", ".join(codec.value for codec in taken)
             raise EgressError(

@@ -54,7 +54,7 @@ class Lag:
         return late_ns - self._least_ns
 
 
-_LOOKED_AT = 5
+_PACE_SAMPLES = 5
 """Pictures whose median tells how long the encoder takes: one hard picture, or one stall of the machine, does
 not make a slow encoder."""
 _SLOW_S = 0.15
@@ -79,7 +79,7 @@ class EncoderPace:
 
     def __init__(self, framerate: int | None) -> None:
         self._slow_s = min(_SLOW_S, 2 / framerate) if framerate else _SLOW_S
-        self._took_s: deque[float] = deque(maxlen=_LOOKED_AT)
+        self._took_s: deque[float] = deque(maxlen=_PACE_SAMPLES)
         """Time for each of the last pictures."""
         self._given_at_s: float | None = None
         """When the encoder got its current picture; None: it has none."""
@@ -99,7 +99,7 @@ class EncoderPace:
 
     @property
     def is_slow(self) -> bool:
-        return len(self._took_s) > _LOOKED_AT // 2 and median(self._took_s) > self._slow_s
+        return len(self._took_s) > _PACE_SAMPLES // 2 and median(self._took_s) > self._slow_s
 
 
 class LeftOutPictures:

@@ -30,9 +30,9 @@ class BackupReport:
     def __init__(self, output: int, emit: Emit) -> None:
         self._output = output
         self._emit = emit
-        self._is_told = False
+        self._is_reported = False
 
     def note(self, stored: Stored) -> None:
-        if stored.backup_used and not self._is_told:
-            self._is_told = True
+        if stored.backup_used and not self._is_reported:
+            self._is_reported = True
             self._emit(BackupUsed(self._output))

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from openegress.core.events import StoredBeside
+from openegress.core.events import ExtraFileStored
 from openegress.core.left_out import LeftOut
-from openegress.core.marker import Marker, in_order
+from openegress.core.marker import Marker, sorted_markers
 from openegress.core.restart import Restart
 from openegress.core.units import S
 
@@ -59,9 +59,9 @@ class ClipRecord:
     presign_error: str = ""
 
 
-def stored_beside(files: Iterable[FileRecord], at_ns: int) -> list[StoredBeside]:
+def extra_files_stored(files: Iterable[FileRecord], at_ns: int) -> list[ExtraFileStored]:
     """Files for which EgressInfo has no field."""
-    return [StoredBeside(at_ns, each.filename) for each in files]
+    return [ExtraFileStored(at_ns, each.filename) for each in files]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ def build(header: Header, records: Iterable[Records]) -> str:
         ],
         "markers": [
             {"name": each.name, "position": each.at_ns, "marked_at": each.unix_ns}
-            for each in in_order(header.markers)
+            for each in sorted_markers(header.markers)
         ],
         "clips": [
             {**_file(FileRecord(c.filename, c.location, c.presign_error)), "from": c.begin_ns, "to": c.end_ns}

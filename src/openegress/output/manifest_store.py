@@ -10,7 +10,7 @@ from openegress.core.events import ManifestStored
 from openegress.core.left_out import LeftOut
 from openegress.core.marker import Marker
 from openegress.core.restart import Restart
-from openegress.core.shown_url import page
+from openegress.core.shown_url import redact_page
 from openegress.output import Emit
 from openegress.output.disk_thread import in_time
 from openegress.output.manifest import ClipRecord, Header, Pause, Records, build, name_of
@@ -44,7 +44,7 @@ def header_of(
         part=plan_.part.mark if plan_.part is not None else "",
         room_id=plan_.room_id,
         room_name=plan_.room_name,
-        url=page(source.url) if isinstance(source, plan.WebSource) else "",
+        url=redact_page(source.url) if isinstance(source, plan.WebSource) else "",
         started_at_ns=started_at_ns,
         ended_at_ns=ended_at_ns,
         publisher_identity=values.get("publisher_identity", ""),

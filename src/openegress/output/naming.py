@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from openegress.core import plan
 from openegress.core.codecs import (
-    AUDIO_IN,
+    CONTAINER_AUDIO,
+    CONTAINER_VIDEO,
     TRACK_CONTAINER,
-    VIDEO_IN,
     AudioCodec,
     Container,
     MediaKind,
@@ -57,7 +57,7 @@ def container_for(formats: Sequence[StreamFormat]) -> Container:
     if len(codecs) == 1 and (container := TRACK_CONTAINER.get(codecs[0])) is not None:
         return container
     for container in (Container.MP4, Container.WEBM):
-        if all(codec in (*AUDIO_IN[container], *VIDEO_IN[container]) for codec in codecs):
+        if all(codec in (*CONTAINER_AUDIO[container], *CONTAINER_VIDEO[container]) for codec in codecs):
             return container
     names = " and ".join(codec.value for codec in codecs)
     raise invalid(f"no container takes {names} without transcoding; give an encoding preset")

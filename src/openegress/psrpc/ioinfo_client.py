@@ -16,7 +16,7 @@ from openegress.proto.egress_rpc_pb2 import GetEgressRequest, UpdateMetricsReque
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.services import FIRST, IOInfo, Method
 
-_IN_DOUBT = frozenset({Code.DEADLINE_EXCEEDED, Code.UNAVAILABLE, Code.INTERNAL, Code.UNKNOWN})
+_UNCERTAIN_CODES = frozenset({Code.DEADLINE_EXCEEDED, Code.UNAVAILABLE, Code.INTERNAL, Code.UNKNOWN})
 """Errors after which the update may still have been applied: the answer was lost, or a later step failed."""
 
 
@@ -64,7 +64,7 @@ class IOInfoClient:
         try:
             await self._client.call(self._update, info, timeout_s=self._update_timeout_s)
         except EgressError as error:
-            if error.code in _IN_DOUBT:
+            if error.code in _UNCERTAIN_CODES:
                 self._in_doubt.add(info.egress_id)
             raise
         self._in_doubt.discard(info.egress_id)

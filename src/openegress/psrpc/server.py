@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 
 from openegress.core.errors import Code, EgressError
 from openegress.core.ids import new_id
-from openegress.core.seen import MAX_ID_CHARS, Seen
+from openegress.core.seen import MAX_ID_CHARS, SeenIds
 from openegress.proto.psrpc_pb2 import ClaimRequest, ClaimResponse, Request, Response
 from openegress.psrpc import Bus, Subscription, channels
 from openegress.psrpc.envelope import seal, unseal
@@ -90,7 +90,7 @@ class Registration(Generic[Req, Res]):
         self._method = served.method
         self._served = served
         self._choices: dict[str, asyncio.Future[str]] = {}
-        self._seen = Seen()
+        self._seen = SeenIds()
         self._running: set[asyncio.Task[None]] = set()
         self._subscriptions: list[Subscription] = []
         self._readers: list[asyncio.Task[None]] = []

@@ -30,7 +30,7 @@ LEAST_SIZE_BYTES = 5_000_000
 SPLITTABLE = frozenset({Container.MP4})
 
 _STORED = (parts.FileOutput, parts.SegmentOutput, parts.ImageOutput)
-_OF_A_ROOM = ("stop_when_empty", "stop_when_idle")
+_ROOM_END_RULES = ("stop_when_empty", "stop_when_idle")
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,7 +304,7 @@ def changed_rules(rules: EndRules, asked: Options) -> EndRules:
 
 def refuse_unsuited(asked: Options, plan: Plan) -> None:
     """Raises EgressError, naming the option, for a change that a recording of `plan` cannot make."""
-    for key in _OF_A_ROOM:
+    for key in _ROOM_END_RULES:
         if getattr(asked, key) and not _is_of_room(plan):
             raise unimplemented(f"{key} of a page")
     if asked.max_size and not _is_stored(plan.outputs):

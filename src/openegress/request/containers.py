@@ -1,6 +1,6 @@
 """The containers that a request chooses for its encoded outputs. Pure."""
 
-from openegress.core.codecs import VIDEO_IN, Container, VideoCodec
+from openegress.core.codecs import CONTAINER_VIDEO, Container, VideoCodec
 from openegress.core.errors import missing_or_invalid, unimplemented
 from openegress.request import outputs
 from openegress.request.requested import FileWish, RequestedOutputs
@@ -18,7 +18,7 @@ def of_file(wish: FileWish, codec: VideoCodec | None, *, fits_webm: bool) -> Con
             raise missing_or_invalid("file_type")
         return container
     path = wish.file.filepath.lower()
-    if is_named_webm(wish) and fits_webm and codec in (None, *VIDEO_IN[Container.WEBM]):
+    if is_named_webm(wish) and fits_webm and codec in (None, *CONTAINER_VIDEO[Container.WEBM]):
         return Container.WEBM
     # A codec changes the container even if the file is named otherwise, as upstream does; VP8 and VP9 only
     # where the name leaves it open.

@@ -19,7 +19,7 @@ from openegress.core.plan import (
     S3Storage,
     StoragePlan,
 )
-from openegress.core.shown_url import receiver
+from openegress.core.shown_url import redact_endpoint
 from openegress.core.text import shown
 from openegress.request import naming, object_headers
 from openegress.request.storage_names import check_names, is_aws
@@ -71,7 +71,7 @@ def choose(
             if _may_know_us(backend, server.backend):
                 backend = _in_role(backend, assume_role)
             elif not backend.access_key:
-                where = shown(receiver(backend.endpoint), 80)
+                where = shown(redact_endpoint(backend.endpoint), 80)
                 raise EgressError(
                     Code.PERMISSION_DENIED,
                     f'S3 upload to "{where}" without access_key: who this server is, is'
@@ -184,7 +184,7 @@ def _proxy(wire: ProxyConfig) -> Proxy | None:
     if not wire.url:
         return None
     if not is_http(wire.url if "://" in wire.url else f"http://{wire.url}"):
-        where = shown(receiver(wire.url), 80)
+        where = shown(redact_endpoint(wire.url), 80)
         raise missing_or_invalid(f"proxy url ({where!r} is not an HTTP proxy; write http://host:port)")
     return Proxy(url=wire.url, username=wire.username, password=wire.password)
 

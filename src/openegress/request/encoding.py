@@ -10,11 +10,11 @@ from livekit.protocol.models import AudioCodec as WireAudioCodec
 from livekit.protocol.models import VideoCodec as WireVideoCodec
 
 from openegress.core.codecs import (
-    AUDIO_IN,
+    CONTAINER_AUDIO,
+    CONTAINER_ENCODED_VIDEO,
     DEFAULT_AUDIO_HZ,
     DEFAULT_AUDIO_KBPS,
     DEFAULT_KEY_FRAME_INTERVAL_S,
-    ENCODED_VIDEO_IN,
     PRESETS,
     AudioCodec,
     Container,
@@ -161,13 +161,13 @@ def from_options(options: EncodingOptions) -> Wish:
         audio_kbps=audio_kbps,
         sample_rate=options.audio_frequency or default.sample_rate,
         notices=tuple(f"advanced.{name} has no effect" for name in _without_effect(options)),
-        of_picture=tuple(f"advanced.{name}" for name in _OF_PICTURE if getattr(options, name)),
-        of_sound=tuple(f"advanced.{name}" for name in _OF_SOUND if getattr(options, name)),
+        of_picture=tuple(f"advanced.{name}" for name in _VIDEO_FIELDS if getattr(options, name)),
+        of_sound=tuple(f"advanced.{name}" for name in _AUDIO_FIELDS if getattr(options, name)),
     )
 
 
-_OF_PICTURE = ("width", "height", "framerate", "video_codec", "video_bitrate", "key_frame_interval")
-_OF_SOUND = ("audio_codec", "audio_bitrate", "audio_frequency")
+_VIDEO_FIELDS = ("width", "height", "framerate", "video_codec", "video_bitrate", "key_frame_interval")
+_AUDIO_FIELDS = ("audio_codec", "audio_bitrate", "audio_frequency")
 
 
 def _without_effect(options: EncodingOptions) -> Iterator[str]:
@@ -290,15 +290,15 @@ def choose(
         if taker:
             video_wish = VideoCodec.H264
             notices = (f"advanced.video_codec VP8 is encoded as H264: {taker} takes no VP8",)
-    audio = _fitting(ENCODED_AUDIO, audio_wish, fixed, AUDIO_IN) if has_audio else ()
-    video = _fitting(ENCODED_VIDEO, video_wish, fixed, ENCODED_VIDEO_IN) if has_video else ()
+    audio = _fitting(ENCODED_AUDIO, audio_wish, fixed, CONTAINER_AUDIO) if has_audio else ()
+    video = _fitting(ENCODED_VIDEO, video_wish, fixed, CONTAINER_ENCODED_VIDEO) if has_video else ()
     if default_file:
         file = _default_container(audio, video, has_audio, has_video)
     ordered = ([file] if file else []) + [each for each in fixed if each is not file]
     return Formats(
         file=file,
-        audio=_first(audio, ordered, AUDIO_IN) if has_audio else None,
-        video=_first(video, ordered, ENCODED_VIDEO_IN) if has_video else None,
+        audio=_first(audio, ordered, CONTAINER_AUDIO) if has_audio else None,
+        video=_first(video, ordered, CONTAINER_ENCODED_VIDEO) if has_video else None,
         notices=notices,
     )
 
@@ -332,8 +332,8 @@ def _default_container(
     if VideoCodec.VP9 in video:
         order = (Container.WEBM, Container.MP4)
     for container in order:
-        takes_audio = not has_audio or any(codec in AUDIO_IN[container] for codec in audio)
-        takes_video = not has_video or any(codec in ENCODED_VIDEO_IN[container] for codec in video)
+        takes_audio = not has_audio or any(codec in CONTAINER_AUDIO[container] for codec in audio)
+        takes_video = not has_video or any(codec in CONTAINER_ENCODED_VIDEO[container] for codec in video)
         if takes_audio and takes_video:
             return container
     raise invalid("no supported file output type is compatible with the selected codecs")

@@ -47,9 +47,9 @@ class LookOptions(Block, frozen=True, forbid_unknown_fields=True):
 
 LOOK_KEYS = LookOptions.__struct_fields__
 L = TypeVar("L", bound=LookOptions)
-OF_TILES = ("names", "speaker_border", "background")
+TILE_OPTIONS = ("names", "speaker_border", "background")
 """These options need to know where people are in the picture."""
-AS_THEY_COME = "tracks are stored as they come"
+STORED_UNCHANGED = "tracks are stored as they come"
 NO_PICTURE = "this egress has no picture"
 
 
@@ -94,7 +94,7 @@ def looks_of(
     looks = changed(Looks(), every)
     has_tiles = isinstance(source, parts.LayoutSource)
     if not is_drawn:
-        refuse_undrawn(asked, AS_THEY_COME if _is_stored(source) else NO_PICTURE)
+        refuse_undrawn(asked, STORED_UNCHANGED if _is_stored(source) else NO_PICTURE)
         return Looks()
     refuse_of_tiles(asked, source)
     if has_tiles:
@@ -112,7 +112,7 @@ def refuse_undrawn(asked: LookOptions, why: str) -> None:
 def refuse_of_tiles(asked: LookOptions, source: parts.Source) -> None:
     """Raises EgressError for options that need to know where people are, if `source` is not a room that is
     laid out here."""
-    for key in OF_TILES:
+    for key in TILE_OPTIONS:
         if getattr(asked, key) and not isinstance(source, parts.LayoutSource):
             raise unimplemented(f"{key} of anything but a room in one of this server's layouts")
 

@@ -45,7 +45,7 @@ MAX_METADATA_CHARS = 65_536
 
 _MOST_OTHERS = 20
 """Limit for the keys of a page's own query that are compared with ours."""
-_AS_IT_IS = (str, dict, list, type(None))
+_UNCONVERTED_TYPES = (str, dict, list, type(None))
 """The configuration contains these as text; JSON has numbers and booleans for the others."""
 
 M = TypeVar("M", bound=Message)
@@ -158,7 +158,9 @@ def of_json(value: object, where: str) -> Options:
     of_query() does."""
     if not isinstance(value, dict):
         raise invalid(f"{where}: {shown(json.dumps(value), 64)} is not an object of options")
-    values = {key: each if isinstance(each, _AS_IT_IS) else json.dumps(each) for key, each in value.items()}
+    values = {
+        key: each if isinstance(each, _UNCONVERTED_TYPES) else json.dumps(each) for key, each in value.items()
+    }
     return Decoder().struct(values, Options, where)
 
 

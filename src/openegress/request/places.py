@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import msgspec
 
-from openegress.core.beside import first_stored
 from openegress.core.codecs import TRACK_CONTAINER, Container
 from openegress.core.errors import Code, EgressError, invalid
 from openegress.core.ipc import ClaimNames
+from openegress.core.main_output import first_stored
 from openegress.core.plan import (
     AliOSSStorage,
     AzureStorage,

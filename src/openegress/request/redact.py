@@ -22,7 +22,7 @@ from livekit.protocol.egress import (
 )
 from livekit.protocol.models import WebhookConfig
 
-from openegress.core.shown_url import page, receiver
+from openegress.core.shown_url import redact_endpoint, redact_page
 from openegress.request import stream_urls
 
 M = TypeVar("M", bound=Message)
@@ -59,12 +59,12 @@ def shown(message: M) -> M:
     copy = type(message)()
     copy.CopyFrom(message)
     for webhook in _webhooks(copy):
-        webhook.url = receiver(webhook.url)
+        webhook.url = redact_endpoint(webhook.url)
     return copy
 
 
 def _hides(webhook: WebhookConfig) -> bool:
-    return receiver(webhook.url) != webhook.url
+    return redact_endpoint(webhook.url) != webhook.url
 
 
 def _webhooks(message: Message) -> Iterator[WebhookConfig]:
@@ -112,11 +112,11 @@ def _redact(part: Message) -> None:
             setattr(part, name, placeholder)
     match part:
         case ProxyConfig():
-            part.url = receiver(part.url)
+            part.url = redact_endpoint(part.url)
         case WebEgressRequest() | WebSource():
-            part.url = page(part.url)
+            part.url = redact_page(part.url)
         case RoomCompositeEgressRequest() | TemplateSource():
-            part.custom_base_url = page(part.custom_base_url)
+            part.custom_base_url = redact_page(part.custom_base_url)
         case StreamOutput():
             part.urls[:] = [stream_urls.redact(url) for url in part.urls]
             for destination in part.destinations:

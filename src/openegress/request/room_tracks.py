@@ -26,8 +26,8 @@ _OURS = {
 }
 _BESIDE = {ending: container for ending, container in _OURS.items() if container is not Container.MKA}
 """Containers of files beside a composite, which hold pictures too."""
-_OF_SOUND = (EncodedFileType.OGG, EncodedFileType.MP3)
-_NAME_IT = "name the file .mkv, .mp4 or .mcap, or .mka for sound alone"
+_AUDIO_FILE_TYPES = (EncodedFileType.OGG, EncodedFileType.MP3)
+_NAMING_HINT = "name the file .mkv, .mp4 or .mcap, or .mka for sound alone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def file_of(wanted: RequestedOutputs, what: str) -> FileWish:
     if others or wanted.file is None:
         raise invalid(
             f"{what} records to one file and takes no {' nor '.join(others)}: they need a "
-            f"picture that is composed; start another egress for them ({_NAME_IT} for the tracks)"
+            f"picture that is composed; start another egress for them ({_NAMING_HINT} for the tracks)"
         )
     return wanted.file
 
@@ -66,13 +66,13 @@ def container_of(wish: FileWish, has: RecordedMedia) -> Container:
         return Container.MP4
     if file_type == MCAP:
         return Container.MCAP
-    if file_type in _OF_SOUND:
-        raise invalid(f"file_type {EncodedFileType.Name(file_type)} holds one track: {_NAME_IT}")
+    if file_type in _AUDIO_FILE_TYPES:
+        raise invalid(f"file_type {EncodedFileType.Name(file_type)} holds one track: {_NAMING_HINT}")
     if file_type:
         raise missing_or_invalid("file_type")
     extension = posixpath.splitext(wish.file.filepath)[1].lower()
     if extension not in _OURS and extension in KNOWN_EXTENSIONS:
-        raise invalid(f"filepath ends in {extension}, which cannot hold all tracks of a room: {_NAME_IT}")
+        raise invalid(f"filepath ends in {extension}, which cannot hold all tracks of a room: {_NAMING_HINT}")
     if extension == ".mka" and not has.audio:
         raise invalid(
             "filepath ends in .mka, which holds sound alone, and no sound is asked for: name it .mkv"

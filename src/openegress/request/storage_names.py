@@ -5,7 +5,7 @@ import re
 
 from openegress.core.errors import invalid
 from openegress.core.plan import AliOSSStorage, AzureStorage, GCPStorage, S3Storage
-from openegress.core.shown_url import receiver
+from openegress.core.shown_url import redact_endpoint
 from openegress.core.text import shown
 
 _BUCKET = re.compile(r"(?:[A-Za-z0-9_-]+:)?[A-Za-z0-9](?:[A-Za-z0-9._-]{0,253}[A-Za-z0-9])?")
@@ -48,7 +48,7 @@ def _check(field: str, value: str, pattern: re.Pattern[str], allowed: str) -> No
 def _check_endpoint(field: str, endpoint: str) -> None:
     if endpoint and _ENDPOINT.fullmatch(endpoint) is None:
         raise invalid(
-            f'{field} "{shown(receiver(endpoint), 80)}" is not an address; write https://host or http://host:port'
+            f'{field} "{shown(redact_endpoint(endpoint), 80)}" is not an address; write https://host or http://host:port'
         )
 
 

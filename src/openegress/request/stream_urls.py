@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from openegress.core.errors import EgressError, invalid
 from openegress.core.plan import StreamTarget, WebsocketOutput
-from openegress.core.shown_url import identifier, query, receiver
+from openegress.core.shown_url import redact_endpoint, redact_identifier, redact_query
 from openegress.request import rtmp_url, srt_url
 
 
@@ -124,26 +124,26 @@ def _normal(url: str) -> str:
 def redact(url: str) -> str:
     """`url` without its stream key, path, query values and password, whatever its form. Idempotent."""
     if shorthand := _SHORTHAND.fullmatch(url):
-        return f"{shorthand[1]}://{identifier(shorthand[2])}"
+        return f"{shorthand[1]}://{redact_identifier(shorthand[2])}"
     if match := _SHORTHAND_LIKE.fullmatch(url):
         return f"{match[1]}://{{...}}"
     url = _USERINFO.sub(r"\1{...}@", url)
     if parts := rtmp_url.split(url):
         return _redact_rtmp(url, parts)
     if match := _KEY_LIKE.fullmatch(url):
-        return f"{match[1]}{identifier(match[2])}"
+        return f"{match[1]}{redact_identifier(match[2])}"
     if match := _RTMP_HOST.fullmatch(url):
         return f"{match[1]}/{{...}}"
-    return receiver(url)
+    return redact_endpoint(url)
 
 
 def _redact_rtmp(url: str, parts: rtmp_url.RtmpUrl) -> str:
     """Where nothing follows the application, the last part of its path may be the key."""
-    app, end = parts.app, identifier(parts.key) if parts.key else ""
+    app, end = parts.app, redact_identifier(parts.key) if parts.key else ""
     path = re.split("[?#]", app, maxsplit=1)[0]
     if not parts.key and "/" in path:
         head, _, last = path.rpartition("/")
-        app = f"{head}/{identifier(last)}{app[len(path) :]}"
+        app = f"{head}/{redact_identifier(last)}{app[len(path) :]}"
     written = url.removesuffix(f"{parts.app}/{parts.key} live=1").removesuffix(f"{parts.app}/{parts.key}")
     flag = " live=1" if url.endswith(" live=1") else ""
     return f"{written}{_without_values(app)}/{end}{flag}"
@@ -152,7 +152,7 @@ def _redact_rtmp(url: str, parts: rtmp_url.RtmpUrl) -> str:
 def _without_values(app: str) -> str:
     """An application without anything after the first "?" or "#"."""
     cut = re.search(r"[?#]", app)
-    return app if cut is None else app[: cut.start()] + query(app[cut.start() :])
+    return app if cut is None else app[: cut.start()] + redact_query(app[cut.start() :])
 
 
 def shown_alike(dialled: str, asked: str) -> bool:

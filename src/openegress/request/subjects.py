@@ -21,7 +21,7 @@ from openegress.core.http_url import is_http
 from openegress.core.networks import denying, networks_of
 from openegress.core.plan import AudioRoute, ParticipantVideo, TrackVideo
 from openegress.core.routes import VideoRoute
-from openegress.core.shown_url import page
+from openegress.core.shown_url import redact_page
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest as Request
 from openegress.proto.today import today
 from openegress.request import audio_routes, layouts, request_kind, track_routes
@@ -257,7 +257,7 @@ class Subjects:
         except ValueError:
             pass  # a name, which the browser resolves and checks
         if denied:
-            raise invalid(f"{field_name} {page(url)}: this server does not open {host}")
+            raise invalid(f"{field_name} {redact_page(url)}: this server does not open {host}")
 
 
 def _media_of(

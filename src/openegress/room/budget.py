@@ -40,7 +40,7 @@ class Reason(StrEnum):
     KEY_CHANGED = "it is now encrypted with another key, which is not one of its room's keys"
 
 
-OF_KEYS = frozenset({Reason.WRONG_KEY, Reason.KEY_CHANGED})
+KEY_REASONS = frozenset({Reason.WRONG_KEY, Reason.KEY_CHANGED})
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from livekit.protocol.rtc import DataTrackSubscriberHandles, UpdateDataSubscript
 from openegress.core.tasks import cancelled
 from openegress.room.rtp import data_track
 
-MOST_OF_ONE = 60
+MAX_PER_PARTICIPANT = 60
 """Tracks of one participant: the same limit as for topics in a file."""
 LOCKED = "data tracks that are encrypted cannot be read"
 
@@ -75,7 +75,7 @@ class DataTracks:
         plain = [each for each in participant.data_tracks if each.encryption == Encryption.Type.NONE]
         if len(plain) < len(participant.data_tracks):
             self._on_locked(participant.identity, LOCKED)
-        names = {each.sid: each.name for each in plain[:MOST_OF_ONE]}
+        names = {each.sid: each.name for each in plain[:MAX_PER_PARTICIPANT]}
         self._names[participant.identity] = names
         self._wanted |= names.keys() - self._asked
 

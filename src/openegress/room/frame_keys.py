@@ -27,7 +27,7 @@ KEY_BYTES = 16
 MATERIAL_BYTES = 32
 RATCHET_WINDOW = 8
 """How many steps a sender may be ahead of the last key that fitted."""
-MOST_OF_INDEX = 3
+MAX_KEYS_PER_INDEX = 3
 """Keys of one index that are tried: the participant's, the room's, and earlier ones."""
 RATCHETS = RefillRate(1, 2 * RATCHET_WINDOW)
 """Steps that are derived: one takes some 50 ms of CPU time, and any frame can ask for one."""
@@ -99,7 +99,7 @@ class KeyRing:
         by_index: dict[int, tuple[KeyChain, ...]] = {}
         for chain in chains:
             known = by_index.get(chain.key.index, ())
-            by_index[chain.key.index] = (*known, chain)[:MOST_OF_INDEX]
+            by_index[chain.key.index] = (*known, chain)[:MAX_KEYS_PER_INDEX]
         held = {chain for each in by_index.values() for chain in each}
         self._chains = by_index
         self._steps = {chain: step for chain, step in self._steps.items() if chain in held}

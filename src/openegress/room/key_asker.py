@@ -17,7 +17,7 @@ from openegress.core.tasks import cancelled
 from openegress.core.token_bucket import RefillRate, TokenBucket
 from openegress.core.units import S
 
-AGAIN = Backoff(first_s=2.0, ceiling_s=15.0, least=0.75)
+RETRY_BACKOFF = Backoff(first_s=2.0, ceiling_s=15.0, least=0.75)
 """Seconds between questions about one participant, while answers do not help."""
 QUESTIONS = RefillRate(0.5, 6)
 """Questions of one room, a second and at once."""
@@ -73,7 +73,7 @@ class KeyAsker:
         asked = self._asked.get(identity) or self._first_asked(identity, now_s)
         if asked is None or asked.again_at_s > now_s + SOON_S:
             return False
-        if now_s > asked.again_at_s + AGAIN.ceiling_s:
+        if now_s > asked.again_at_s + RETRY_BACKOFF.ceiling_s:
             asked.answers = 0
         self._wanted[identity] = index
         self._woken.set()
@@ -121,7 +121,7 @@ class KeyAsker:
         except EgressError as error:
             self._put_off(due, AFTER_FAILURE_S)
             if self._refresh_at_s is not None:
-                self._refresh_at_s = loop.time() + AGAIN.ceiling_s
+                self._refresh_at_s = loop.time() + RETRY_BACKOFF.ceiling_s
             return error.message
         self._put_off(due, 0.0)
         self._refresh_at_s = None if answer.refresh_s is None else loop.time() + answer.refresh_s
@@ -132,7 +132,7 @@ class KeyAsker:
         now_s = asyncio.get_running_loop().time()
         for asked in [self._asked[identity] for identity in identities if identity in self._asked]:
             asked.answers += 1
-            asked.again_at_s = now_s + max(least_s, AGAIN.delay_s(asked.answers))
+            asked.again_at_s = now_s + max(least_s, RETRY_BACKOFF.delay_s(asked.answers))
 
     def _may_ask(self, identity: str, now_s: float) -> bool:
         asked = self._asked.get(identity)

@@ -25,7 +25,7 @@ from openegress.room.frame_keys import Undecryptable
 from openegress.room.rtp.frame_cipher import RoomCipher
 from openegress.room.signalling import sdp
 from openegress.room.signalling.enum_names import name_of
-from openegress.room.signalling.participant_updates import AGAIN_S, ParticipantUpdates
+from openegress.room.signalling.participant_updates import CATCH_UP_PAUSE_S, ParticipantUpdates
 from openegress.room.signalling.roster import RETURN_GRACE_S, Roster, RosterEvent
 from openegress.room.subscriptions import Subscriptions
 from openegress.room.unix_clock import UnixClock
@@ -207,7 +207,7 @@ class ServerMessages:
 
     def _catch_up_later(self) -> None:
         if self._updates.are_waiting and self._catching_up is None:
-            self._catching_up = asyncio.get_running_loop().call_later(AGAIN_S, self._catch_up)
+            self._catching_up = asyncio.get_running_loop().call_later(CATCH_UP_PAUSE_S, self._catch_up)
 
     def _catch_up(self) -> None:
         self._catching_up = None

@@ -10,13 +10,13 @@ from livekit.protocol.models import ParticipantTracks
 from livekit.protocol.models import VideoQuality as NumberedQuality
 from livekit.protocol.rtc import UpdateSubscription, UpdateTrackSettings
 
-from openegress.core.codecs import CODEC_OF_MIME, AudioCodec, VideoCodec
+from openegress.core.codecs import MIME_CODECS, AudioCodec, VideoCodec
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.left_out import TrackLosses
-from openegress.core.tasks import Errands
+from openegress.core.tasks import SideTasks
 from openegress.core.units import MS
 from openegress.room import OnFrame, Track, TrackEncryption, TrackKey, VideoQuality
-from openegress.room.budget import OF_KEYS, Reason, Standing
+from openegress.room.budget import KEY_REASONS, Reason, Standing
 from openegress.room.demux import Demux
 from openegress.room.events import (
     KeyFrameArrived,
@@ -80,7 +80,7 @@ class Subscriptions:
         self._past_losses: deque[TrackLosses] = deque(maxlen=MOST_PAST_LOSSES)
         """Losses of tracks that are no longer subscribed to."""
         self._standings = Standings(self._take_again)
-        self._requests = Errands("a request to the server could not be made")
+        self._requests = SideTasks("a request to the server could not be made")
         self.demux = Demux(self._codec_known, self._key_frame_seen, self._in_trouble)
 
     # --- what is wanted
@@ -144,7 +144,7 @@ class Subscriptions:
 
     def try_new_keys(self) -> None:
         """Takes tracks again that are left out because no key fitted."""
-        self._standings.take_again(OF_KEYS)
+        self._standings.take_again(KEY_REASONS)
 
     def losses(self) -> list[TrackLosses]:
         """The losses of every track that was subscribed to so far."""
@@ -170,7 +170,7 @@ class Subscriptions:
             track = self._roster.track(stream.track_sid)
             if subscription is None or track is None:
                 continue
-            codec = CODEC_OF_MIME.get(track.mime_type.lower())
+            codec = MIME_CODECS.get(track.mime_type.lower())
             if codec is not None and subscription.told is None:
                 self._tell(subscription, track, codec)
 

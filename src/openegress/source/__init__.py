@@ -57,7 +57,7 @@ class Muted:
 
 
 @dataclass(frozen=True, slots=True)
-class OrderAsked:
+class OrderRequested:
     """An order from somebody who may change the recorder's participant, and who gets no answer."""
 
     order: Order
@@ -72,7 +72,7 @@ class Observed:
     """Unix ns, on the clock of the frames."""
 
 
-SourceEvent = AwaitsSignal | Closed | Failed | Muted | Notice | Observed | OrderAsked | Rejoined
+SourceEvent = AwaitsSignal | Closed | Failed | Muted | Notice | Observed | OrderRequested | Rejoined
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,25 +5,25 @@ import resource
 from enum import Enum, auto
 from pathlib import Path
 
-_OWN = ("RssAnon:", "RssShmem:")
+_PRIVATE_FIELDS = ("RssAnon:", "RssShmem:")
 """Without what is mapped from files, which other processes share."""
-ENOUGH = 0.9
+RELEASE_SHARE = 0.9
 """As a part of the ceiling: below this nothing more is dropped."""
 
 _PR_SET_THP_DISABLE = 41
 """linux/prctl.h."""
 
 
-def own_bytes(pid: int | str) -> int:
+def process_bytes(pid: int | str) -> int:
     """Of one process ("self": this one); 0 for one that has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
         return 0
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(_OWN))
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(_PRIVATE_FIELDS))
 
 
-def give_back() -> None:
+def release_free_memory() -> None:
     """Returns freed memory to the system, where the C library keeps it (malloc_trim(3), glibc only)."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
@@ -54,7 +54,7 @@ class Shedding(Enum):
     """The video that holds the most."""
 
 
-class Ceiling:
+class MemoryLimit:
     """Pure: readings at regular times in, actions out."""
 
     def __init__(self, most_bytes: int) -> None:
@@ -63,7 +63,7 @@ class Ceiling:
         self._is_short = False
 
     def look(self, used_bytes: int) -> Shedding:
-        limit = self._most_bytes * (ENOUGH if self._is_short else 1)
+        limit = self._most_bytes * (RELEASE_SHARE if self._is_short else 1)
         if not self._most_bytes or used_bytes <= limit:
             self._is_short = False
             return Shedding.NOTHING

@@ -154,7 +154,7 @@ class Gateway:
         """Raises Denied."""
         if host in self._identity_hosts:
             return _Hop(host, port, is_trusted=True)
-        reach.judge_literal(host, self._networks)
+        reach.check_literal(host, self._networks)
         if self._proxy is not None:
             return _proxy_hop(self._proxy.url, self._proxy.username, self._proxy.password, is_trusted=False)
         proxies = getproxies()

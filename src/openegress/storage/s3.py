@@ -17,7 +17,7 @@ from openegress.storage.traits import Retries, StoreTraits
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e]*")
 """The characters of a header's value (RFC 9110, 5.5)."""
 _REGION = re.compile(r"(?![0-9]+$)(?!-)[a-zA-Z0-9-]{1,63}(?<!-)")
-_IN_HEADERS = ("access_key", "session_token", "server_side_encryption", "sse_kms_key_id", "storage_class")
+_HEADER_FIELDS = ("access_key", "session_token", "server_side_encryption", "sse_kms_key_id", "storage_class")
 """Settings that are sent unchanged in headers."""
 
 
@@ -30,7 +30,7 @@ def connect(backend: S3Storage) -> S3Bucket:
     """Sends nothing yet. Raises EgressError when the backend's fields contradict each other."""
     if bool(backend.access_key) != bool(backend.secret):
         raise invalid("S3 access_key and secret go together; set both, or neither for the ambient identity")
-    for name in _IN_HEADERS:
+    for name in _HEADER_FIELDS:
         if not _FIELD_VALUE.fullmatch(getattr(backend, name)):
             raise invalid(f"S3 {name} has a line break, or a character that is not ASCII")
     if backend.region and not _REGION.fullmatch(backend.region):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from openegress.core.errors import invalid
-from openegress.core.shown_url import receiver
+from openegress.core.shown_url import redact_endpoint
 
 DEFAULT_REGION = "us-east-1"
 HOST = re.compile(r"[^\x00-\x20\x7f/\\@<>\"`{}|^%]+")
@@ -66,7 +66,7 @@ def endpoint_url(endpoint: str) -> str:
         is_address = False
     if not is_address or not HOST.fullmatch(parts.hostname or "") or parts.query or parts.fragment:
         raise invalid(
-            f"storage endpoint {receiver(endpoint)!r} is not an address; write https://host or http://host:port"
+            f"storage endpoint {redact_endpoint(endpoint)!r} is not an address; write https://host or http://host:port"
         )
     return url
 

@@ -238,7 +238,7 @@ def proxies(proxy: Proxy | None) -> dict[str, str] | None:
 
 async def in_thread(task: Callable[[], T], name: str) -> T:
     """The result of `task`, run in a daemon thread. A cancelled caller leaves the thread running."""
-    return await asyncio.wrap_future(daemon_thread.begun(f"s3 {name}", task))
+    return await asyncio.wrap_future(daemon_thread.submit(f"s3 {name}", task))
 
 
 class _translated:

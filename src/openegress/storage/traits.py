@@ -8,7 +8,7 @@ from urllib.parse import quote
 from openegress.core.errors import EgressError, Phase, invalid
 from openegress.core.http_url import is_http
 from openegress.core.plan import Proxy
-from openegress.core.shown_url import receiver
+from openegress.core.shown_url import redact_endpoint
 from openegress.storage.failures import Answer, FailureKind, explain
 
 MIB = 1024 * 1024
@@ -78,7 +78,9 @@ def proxy_url(proxy: Proxy) -> str:
     Raises EgressError if the URL has no host."""
     url = proxy.url if "://" in proxy.url else f"http://{proxy.url}"
     if not is_http(url):
-        raise invalid(f"proxy url {receiver(proxy.url)!r} is not an HTTP proxy; write http://host:port")
+        raise invalid(
+            f"proxy url {redact_endpoint(proxy.url)!r} is not an HTTP proxy; write http://host:port"
+        )
     if not proxy.username:
         return url
     scheme, _, rest = url.partition("://")

@@ -13,7 +13,7 @@ from openegress.core.errors import Code, EgressError, invalid
 from openegress.core.ids import check_egress_id
 from openegress.core.info import is_terminal, with_request_of, with_results_of
 from openegress.core.part_records import with_part
-from openegress.core.tasks import beside
+from openegress.core.tasks import non_fatal
 from openegress.core.text import shown
 from openegress.proto.egress_rpc_pb2 import GetEgressRequest, UpdateMetricsRequest
 from openegress.psrpc.server import Registration, RPCServer
@@ -81,7 +81,7 @@ class IOInfoService:
         if change is Change.STALE:
             return change
         for listener in tuple(self._listeners):
-            with beside("watching records"):
+            with non_fatal("watching records"):
                 listener(info)
         return change
 

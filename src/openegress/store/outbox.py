@@ -18,10 +18,10 @@ from yarl import URL
 
 from openegress.core.backoff import Backoff
 from openegress.core.errors import EgressError
-from openegress.core.exact_url import as_written
+from openegress.core.exact_url import verbatim
 from openegress.core.networks import networks_of
-from openegress.core.reach import guarded
-from openegress.core.shown_url import receiver
+from openegress.core.reach import socket_factory
+from openegress.core.shown_url import redact_endpoint
 from openegress.core.tasks import cancelled, stopped
 from openegress.core.values import Secret
 from openegress.store import Announce, Delivery, Outbox
@@ -138,7 +138,7 @@ class WebhookSender:
         self._project_session = _session(aiohttp.TCPConnector(limit=IN_FLIGHT))
         # Callers must not reach through this server what only the server can reach.
         networks = networks_of(self._webhooks.deny_networks)
-        connector = aiohttp.TCPConnector(limit=IN_FLIGHT, socket_factory=guarded(networks))
+        connector = aiohttp.TCPConnector(limit=IN_FLIGHT, socket_factory=socket_factory(networks))
         self._request_session = _session(connector)
         self._task = asyncio.create_task(self._run(), name="webhooks")
 
@@ -258,7 +258,7 @@ class WebhookSender:
         about = {
             "event_name": delivery.event,
             "egress_id": delivery.egress_id,
-            "url": receiver(delivery.url),
+            "url": redact_endpoint(delivery.url),
             "attempts": attempts,
             "error": failure.text,
         }
@@ -304,7 +304,7 @@ def _host_of(url: str) -> str:
 
 async def _answer(session: aiohttp.ClientSession, delivery: Delivery, token: str) -> int:
     """Posts to the URL and returns the HTTP status. Follows redirects that keep the method (RFC 9110)."""
-    url, status = as_written(delivery.url), 0
+    url, status = verbatim(delivery.url), 0
     for _ in range(1 + REDIRECTS):
         # The Authorization header holds the signature; a user name in the URL is dropped, as in Go.
         async with session.post(
@@ -319,4 +319,4 @@ async def _answer(session: aiohttp.ClientSession, delivery: Delivery, token: str
 
 def redirected(url: URL, there: str) -> URL:
     """The URL of a Location header. Raises ValueError if it is not a URL."""
-    return url.join(as_written(there))
+    return url.join(verbatim(there))

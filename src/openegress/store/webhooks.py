@@ -22,7 +22,7 @@ from openegress.core.errors import invalid
 from openegress.core.http_url import is_http
 from openegress.core.ids import new_id
 from openegress.core.info import is_terminal
-from openegress.core.shown_url import receiver
+from openegress.core.shown_url import redact_endpoint
 from openegress.core.text import shown
 from openegress.core.values import Secret
 from openegress.proto.today import today
@@ -116,7 +116,9 @@ def check_webhooks(webhooks: Sequence[WebhookConfig], keys: Collection[str], fal
         raise invalid(f"the request has {len(webhooks)} webhooks, and at most {MAX_WEBHOOKS} are accepted")
     for webhook in webhooks:
         if not is_http(webhook.url):
-            raise invalid(f'webhook url "{receiver(webhook.url)}" is not an http or https URL with a host')
+            raise invalid(
+                f'webhook url "{redact_endpoint(webhook.url)}" is not an http or https URL with a host'
+            )
         key = webhook.signing_key or fallback_key
         if not key:
             raise invalid("webhook without signing_key: this server has no key of its own to sign with")

@@ -11,7 +11,7 @@ import structlog
 from openegress.core.errors import EgressError
 from openegress.core.plan import Plan
 from openegress.core.render import Render
-from openegress.core.tasks import beside, cancelled
+from openegress.core.tasks import cancelled, non_fatal
 from openegress.storage.journal import Journal, has_journal, is_held
 from openegress.worker.leftovers import (
     ASK_AGAIN_S,
@@ -27,9 +27,9 @@ from openegress.worker.supervisor import Supervisor
 
 _log = structlog.get_logger(__name__)
 
-AGAIN_S = 600.0
+RETRY_S = 600.0
 """How often a storage that accepted nothing for all of retries.upload_for is asked again."""
-_AT_ONCE = 2
+_MAX_CONCURRENT = 2
 """Each recovery is a process that may remux hours of media, beside recordings that need the machine."""
 _PATIENCE_S = 120.0
 """A longer recovery mostly waits for its storage. It stops waiting when others want its turn."""
@@ -57,7 +57,7 @@ LATER = Round(_NOT_STORED, is_first=False)
 
 
 class Adoption:
-    """Looks at the start and every `AGAIN_S` after that. Never touches what runs here."""
+    """Looks at the start and every `RETRY_S` after that. Never touches what runs here."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class Adoption:
             for egress_id in list(self._waiting):
                 await self._pass_over(egress_id)
             reason = replace(LATER, leaves_resumable=reason.leaves_resumable)
-            await asyncio.sleep(AGAIN_S)
+            await asyncio.sleep(RETRY_S)
 
     async def look(self, reason: Round) -> None:
         """One round over the spool. Returns when the last recovery has ended, except for recordings that are
@@ -120,9 +120,9 @@ class Adoption:
         queue = deque(sorted(plans, key=lambda plan: not plan.resumes))
         self._waiting = {plan.egress_id for plan in queue}
         for each in found:
-            with beside("cannot keep the paths of a leftover recording"):
+            with non_fatal("cannot keep the paths of a leftover recording"):
                 await self._keep_paths(each, reason)
-        turns = asyncio.Semaphore(_AT_ONCE)
+        turns = asyncio.Semaphore(_MAX_CONCURRENT)
         async with asyncio.TaskGroup() as group:
             while queue:
                 await turns.acquire()

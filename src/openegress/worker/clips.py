@@ -13,19 +13,19 @@ from livekit.protocol.egress import EgressInfo, FileInfo
 from openegress.core import ipc
 from openegress.core.clip_plan import ClipMade, ClipPlan, ClipStored
 from openegress.core.errors import Code, EgressError, Fault
-from openegress.core.events import StoredBeside
+from openegress.core.events import ExtraFileStored
 from openegress.core.ids import new_id
 from openegress.core.info import is_terminal
 from openegress.core.restart import Restart, gaps_before_ns
 from openegress.core.span import shown_s
-from openegress.core.tasks import beside, cancelled
+from openegress.core.tasks import cancelled, non_fatal
 from openegress.proto.openegress_control_pb2 import ClipInfo, CutRequest
 from openegress.psrpc.server import Registration, RPCServer
 from openegress.psrpc.services import CLIP_TIMEOUT_S, EgressInternal
 from openegress.request import clips
 from openegress.request.context import Context
 from openegress.storage.journal import RESTART, Journal, has_journal
-from openegress.worker.handler_words import HandlerWords
+from openegress.worker.handler_messages import HandlerMessageCheck
 from openegress.worker.job import Job
 from openegress.worker.listening import listen
 from openegress.worker.paths import Paths
@@ -34,7 +34,7 @@ from openegress.worker.supervisor import Supervisor, relay_log
 
 _log = structlog.get_logger(__name__)
 
-MOST_AT_ONCE = 2
+MAX_CONCURRENT = 2
 """How many clips a machine cuts at once: each takes disk and a processor that nothing else wants."""
 MOST_WAITING = 8
 FOLDER_PREFIX = "CL_"
@@ -67,7 +67,7 @@ class ClipService:
         self._spool = spool
         self._paths = paths
         self._registration: Registration[CutRequest, ClipInfo] | None = None
-        self._slots = asyncio.Semaphore(MOST_AT_ONCE)
+        self._slots = asyncio.Semaphore(MAX_CONCURRENT)
         self._tasks: set[asyncio.Task[ClipInfo]] = set()
         self._handlers: set[HandlerProcess] = set()
 
@@ -104,7 +104,7 @@ class ClipService:
         )
 
     async def _clip(self, request: CutRequest) -> ClipInfo:
-        if len(self._tasks) >= MOST_AT_ONCE + MOST_WAITING:
+        if len(self._tasks) >= MAX_CONCURRENT + MOST_WAITING:
             raise EgressError(
                 Code.RESOURCE_EXHAUSTED,
                 f"{len(self._tasks)} clips are being made or queued here: try again later",
@@ -196,7 +196,7 @@ class ClipService:
         made: ClipMade | None = None
         try:
             handler.send(ipc.MakeClip(plan))
-            words = HandlerWords(outputs=1)
+            words = HandlerMessageCheck(outputs=1)
             async for message in listen(handler, egress_id):
                 words.check(message)
                 match message:
@@ -205,7 +205,7 @@ class ClipService:
                     case ipc.ClaimClip(path):
                         handler.send(await self._claimed(plan, path))
                     case ipc.Log():
-                        with beside("writing a clip's log"):
+                        with non_fatal("writing a clip's log"):
                             relay_log(egress_id, message)
                     case _:
                         pass
@@ -240,7 +240,7 @@ def _tell(job: Job, made: ClipMade) -> None:
     job.handlers.tell(
         ClipStored(made.filename, made.location, made.presign_error, made.begin_ns, made.end_ns)
     )
-    job.happened(StoredBeside(time.time_ns(), made.filename))
+    job.happened(ExtraFileStored(time.time_ns(), made.filename))
     if job.ended is None:
         job.record.notice(
             f"Clip {made.filename}: {shown_s(made.begin_ns)} to {shown_s(made.end_ns)} of the recording"

@@ -12,7 +12,7 @@ RATE_720P30 = PIXELS_720P * 30
 RATE_1080P60 = 1920 * 1080 * 60
 """The largest of the API's presets. A configured cost holds up to this rate."""
 
-SHARE_AT = {
+SPEED_FACTORS = {
     EncoderSpeed.ULTRAFAST: 0.75,
     EncoderSpeed.SUPERFAST: 0.85,
     EncoderSpeed.VERYFAST: 1.0,
@@ -20,7 +20,7 @@ SHARE_AT = {
 }
 """Factors on our own estimates, which assume calm pictures: encoding is a third of their cost."""
 
-SHARE_OF = {
+CODEC_FACTORS = {
     VideoCodec.H264: 1.0,
     VideoCodec.VP8: 1.0,
     VideoCodec.VP9: 1.1,
@@ -51,9 +51,9 @@ def of_plan(base: Cost, plan: Plan) -> Cost:
     if plan.video is not None:
         pixels = plan.video.width * plan.video.height
         cores *= max(1.0, pixels * plan.video.framerate / base.pixels_per_s)
-        cores *= SHARE_OF[plan.video.codec]
+        cores *= CODEC_FACTORS[plan.video.codec]
         if base.pixels_per_s == RATE_720P30:
-            cores *= SHARE_AT[plan.video.speed]
+            cores *= SPEED_FACTORS[plan.video.speed]
         memory_bytes += max(0, pixels - PIXELS_720P) * FRAME_BYTES_PER_PIXEL * FRAMES_HELD
         if plan.video.codec not in (VideoCodec.H264, VideoCodec.VP8):
             memory_bytes += pixels * OTHER_BYTES_PER_PIXEL

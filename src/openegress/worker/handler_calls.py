@@ -39,7 +39,7 @@ class HandlerCalls:
         topics.append(
             await self._server.register(EgressHandler.UPDATE_STREAM, self._update_stream, egress_id)
         )
-        topics.append(await self._server.register(EgressHandler.ORDER, self._obey, egress_id))
+        topics.append(await self._server.register(EgressHandler.ORDER, self._apply_order, egress_id))
         topics.append(await self._server.register(EgressHandler.ADD_PART, self._add_part, egress_id))
 
     async def close(self, egress_id: str) -> None:
@@ -55,9 +55,9 @@ class HandlerCalls:
         job.stop(EndReason.API)
         return job.record.info
 
-    async def _obey(self, request: UpdateLayoutRequest) -> EgressInfo:
+    async def _apply_order(self, request: UpdateLayoutRequest) -> EgressInfo:
         job = self._job(request.egress_id)
-        await job.obey(request.layout)
+        await job.apply_order(request.layout)
         return job.record.info
 
     async def _add_part(self, part: EgressInfo) -> Empty:

@@ -17,10 +17,10 @@ from openegress.core.events import AnyEvent, Ended, EndReason
 from openegress.core.live_state import LiveState
 from openegress.core.plan import Plan, StreamTarget
 from openegress.core.room_keys import KeyAnswer, KeyQuestion
-from openegress.core.tasks import Errands, beside
+from openegress.core.tasks import SideTasks, non_fatal
 from openegress.worker.compose_turns import ComposePlace, ComposeTurns
+from openegress.worker.handler_messages import HandlerMessageCheck
 from openegress.worker.handler_requests import HandlerRequests
-from openegress.worker.handler_words import HandlerWords
 from openegress.worker.listening import listen
 from openegress.worker.process import HandlerProcess
 
@@ -80,7 +80,7 @@ class HandlerLink:
         self._claim_names = claim_names
         self._turns = turns
         self._ask_keys = ask_keys
-        self._questions = Errands("a question for keys failed")
+        self._questions = SideTasks("a question for keys failed")
         self._handler: HandlerProcess | None = None
         self._stage = _Stage.WAITING
         self._has_ended = False
@@ -117,13 +117,13 @@ class HandlerLink:
         send = self._handler.send if self._handler is not None else None
         await self._requests.update_streams(add, remove, send=send, has_begun=has_begun)
 
-    async def obey(self, order: str) -> None:
+    async def apply_order(self, order: str) -> None:
         """`order` is a text of request.orders. Returns once it is carried out. Raises EgressError."""
         if self._stage is _Stage.ALONE:
             raise self._unanswered()
         if self._handler is None or self._stage is not _Stage.RECORDING:
             raise EgressError(Code.FAILED_PRECONDITION, "the egress is not recording")
-        await self._requests.obey(order, self._handler.send)
+        await self._requests.apply_order(order, self._handler.send)
 
     async def follow(
         self, handler: HandlerProcess, order: ipc.Run | ipc.Recover, stop: EndReason | None
@@ -180,7 +180,7 @@ class HandlerLink:
         if stop is not None:
             handler.send(ipc.Stop(stop.value))
         ended: Ended | None = None
-        words = HandlerWords(len(self._plan.outputs))
+        words = HandlerMessageCheck(len(self._plan.outputs))
         async with aclosing(listen(handler, self._plan.egress_id)) as messages:
             async for message in messages:
                 words.check(message)
@@ -188,7 +188,7 @@ class HandlerLink:
                     case ipc.Ready() | ClipMade() | ipc.ClaimClip():
                         pass
                     case ipc.Log():
-                        with beside("writing a recording's log"):
+                        with non_fatal("writing a recording's log"):
                             self._on_log(self._plan.egress_id, message)
                     case ipc.Reply():
                         self._requests.answer(message)

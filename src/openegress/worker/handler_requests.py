@@ -15,7 +15,7 @@ _EARLY_TIMEOUT_S = 2.0
 _ORDER_S = ORDER_TIMEOUT_S - 1.0
 """Less than callers on the bus wait."""
 
-Asked = ipc.UpdateStreams | ipc.Obey
+Asked = ipc.UpdateStreams | ipc.ApplyOrder
 Send = Callable[[Asked], None]
 """To the handler."""
 
@@ -39,9 +39,10 @@ class HandlerRequests:
         late = "did not answer in time" if has_begun else "has not begun yet: its streams change when it does"
         await self._ask(update, send, _TIMEOUT_S if has_begun else _EARLY_TIMEOUT_S, late)
 
-    async def obey(self, order: str, send: Send) -> None:
+    async def apply_order(self, order: str, send: Send) -> None:
         """`order` is a text of request.orders. Returns once it is carried out. Raises EgressError."""
-        await self._ask(ipc.Obey(next(self._ids), order), send, _ORDER_S, f"has not answered to {order}")
+        request = ipc.ApplyOrder(next(self._ids), order)
+        await self._ask(request, send, _ORDER_S, f"has not answered to {order}")
 
     def take_early(self) -> Sequence[ipc.UpdateStreams]:
         """Takes, once, the requests that came before there was a handler."""

@@ -14,18 +14,18 @@ from openegress.core.errors import Code, EgressError, Phase
 from openegress.core.events import (
     Active,
     AnyEvent,
-    Aside,
     AwaitingStart,
     Composing,
     Ended,
     Ending,
     EndReason,
     EndReport,
+    ExtraFileStored,
     MarkerAdded,
+    ObserverEvent,
     Progress,
     Rejoined,
     Restarted,
-    StoredBeside,
     Thumbnail,
     Uploaded,
 )
@@ -34,7 +34,7 @@ from openegress.core.live_state import LiveState
 from openegress.core.plan import Plan, StreamTarget
 from openegress.core.render import Render
 from openegress.core.restart_policy import RestartPolicy
-from openegress.core.tasks import beside
+from openegress.core.tasks import non_fatal
 from openegress.request.later_part import may_have_parts
 from openegress.worker.compose_turns import ComposeTurns
 from openegress.worker.handler_link import Death, HandlerLink, OnLog, OnNames, between_two, not_running
@@ -44,12 +44,12 @@ from openegress.worker.records import Record
 
 _log = structlog.get_logger(__name__)
 
-OnAside = Callable[["Job", Aside | Restarted], None]
+OnObserverEvent = Callable[["Job", ObserverEvent | Restarted], None]
 Spawn = Callable[[], Awaitable[HandlerProcess]]
 
 
 @dataclass(frozen=True, slots=True)
-class Spawns:
+class HandlerSpawner:
     """Starts the handlers of a recording, and says whether another one may continue it."""
 
     start: Spawn
@@ -60,7 +60,7 @@ class Spawns:
 
 
 @dataclass(frozen=True, slots=True)
-class Supplies:
+class HandlerServices:
     """What its handlers request from the worker."""
 
     claim_names: OnNames | None = None
@@ -72,7 +72,7 @@ class Supplies:
     """The seal by which a later life of this worker recognises the plan."""
 
 
-class BegunAt(Enum):
+class EarlierStart(Enum):
     """Where a recording began before."""
 
     NOWHERE = auto()
@@ -104,8 +104,8 @@ class Job:
         kind: str,
         record: Record,
         on_log: OnLog,
-        on_aside: OnAside | None = None,
-        supplies: Supplies = Supplies(),
+        on_observer_event: OnObserverEvent | None = None,
+        supplies: HandlerServices = HandlerServices(),
         *,
         had_ended: bool = False,
     ) -> None:
@@ -124,7 +124,7 @@ class Job:
             plan, self._take, on_log, supplies.claim_names, supplies.turns, supplies.room_keys.ask
         )
         self._supplies = supplies
-        self._on_aside = on_aside
+        self._on_observer_event = on_observer_event
         self._stop_reason: EndReason | None = None
         self._ended: Ended | None = None
         self._phase: Phase | None = None
@@ -194,21 +194,21 @@ class Job:
         self.check_recorded()
         await self.handlers.update_streams(add, remove, has_begun=self.active_s is not None)
 
-    async def obey(self, order: str) -> None:
+    async def apply_order(self, order: str) -> None:
         """`order` is a text of request.orders; empty: asks whether an order could be carried out now. Returns
         once it is carried out. Raises EgressError."""
         if self._ended is not None:
             raise EgressError(Code.FAILED_PRECONDITION, "the egress is not recording")
         self.check_recorded()
         if order:
-            await self.handlers.obey(order)
+            await self.handlers.apply_order(order)
 
     def check_recorded(self) -> None:
         """Raises EgressError, UNAVAILABLE, while another handler is about to continue the recording."""
         if self._stage is _Stage.TAKEN_OVER:
             raise between_two()
 
-    async def run(self, spawns: Spawns, begun: BegunAt = BegunAt.NOWHERE) -> None:
+    async def run(self, spawns: HandlerSpawner, begun: EarlierStart = EarlierStart.NOWHERE) -> None:
         """Returns when the egress has ended and its last state was reported."""
         try:
             await self._record(spawns, begun)
@@ -229,9 +229,9 @@ class Job:
         finally:
             await self.record.close()
 
-    async def _record(self, spawns: Spawns, begun: BegunAt) -> None:
+    async def _record(self, spawns: HandlerSpawner, begun: EarlierStart) -> None:
         """Records with one handler, and with the next as long as each dies."""
-        died, resumes = "with its worker", begun is not BegunAt.NOWHERE
+        died, resumes = "with its worker", begun is not EarlierStart.NOWHERE
         while True:
             if resumes and not self.is_left:
                 self._stage = _Stage.TAKEN_OVER
@@ -241,19 +241,19 @@ class Job:
                 if not is_on:
                     await self._finish_after(spawns, died, "its room has ended", begun)
                     return
-            if begun is BegunAt.ELSEWHERE_LEFT:
+            if begun is EarlierStart.ELSEWHERE_LEFT:
                 await self._follow(spawns.recover, ipc.Recover(self.plan))
-                begun = BegunAt.ELSEWHERE
+                begun = EarlierStart.ELSEWHERE
                 if self.is_left:
                     return
-            is_here = resumes and begun is not BegunAt.ELSEWHERE
+            is_here = resumes and begun is not EarlierStart.ELSEWHERE
             seal = self._supplies.seal(self.plan)
             order = self._supplies.room_keys.order(self.plan, seal, resumes=is_here)
             outcome = await self._follow(spawns.start, order)
             if self.is_left:
                 return
             if self.active_s is not None:
-                begun = BegunAt.HERE
+                begun = EarlierStart.HERE
             if isinstance(outcome, Ended):
                 if self._stage is _Stage.TAKEN_OVER:
                     await self._finish_after(spawns, died, outcome.error, begun)
@@ -263,8 +263,8 @@ class Job:
                 await self._recover(spawns.recover, died)
                 return
             resumes = True
-            if begun is BegunAt.ELSEWHERE:
-                begun = BegunAt.ELSEWHERE_LEFT
+            if begun is EarlierStart.ELSEWHERE:
+                begun = EarlierStart.ELSEWHERE_LEFT
             _log.error("another process continues a recording", egress_id=self.plan.egress_id, died=died)
 
     def _may_resume(self, has_begun: bool) -> bool:
@@ -273,10 +273,10 @@ class Job:
         is_wanted = self.plan.resumes and has_begun and self._stop_reason is None
         return is_wanted and RestartPolicy().allows(deaths_s, time.monotonic())
 
-    async def _finish_after(self, spawns: Spawns, died: str, why: str, begun: BegunAt) -> None:
+    async def _finish_after(self, spawns: HandlerSpawner, died: str, why: str, begun: EarlierStart) -> None:
         """Nobody can continue it; without `why`, it was stopped before anybody did."""
         reason = f" and nobody could continue it: {why}" if why else ""
-        if begun is not BegunAt.HERE:
+        if begun is not EarlierStart.HERE:
             # There is nothing to save, but it may have left a folder in the spool.
             await self._follow(spawns.recover, ipc.Recover(self.plan))
             self._end_unbegun(f"the worker that recorded this was lost{reason}")
@@ -340,16 +340,16 @@ class Job:
         is_told = isinstance(order, ipc.Run) or self._stop_reason is EndReason.KILLED
         return await self.handlers.follow(handler, order, self._stop_reason if is_told else None)
 
-    def happened(self, event: StoredBeside) -> None:
+    def happened(self, event: ExtraFileStored) -> None:
         """An event beside the recording."""
         self._take(event)
 
     def _take(self, event: AnyEvent) -> None:
         match event:
-            case Progress() | Uploaded() | Thumbnail() | Rejoined() | MarkerAdded() | StoredBeside():
+            case Progress() | Uploaded() | Thumbnail() | Rejoined() | MarkerAdded() | ExtraFileStored():
                 if isinstance(event, Progress):
                     self.progress = event
-                self._tell_aside(event)
+                self._notify_observer(event)
                 return
             case AwaitingStart():
                 self._phase = Phase.START_SIGNAL
@@ -358,7 +358,7 @@ class Job:
                 if isinstance(event, Active) and self.plan.part is not None:
                     self._take(self.plan.part.begun(event.at_ns))
                 if isinstance(event, Restarted):
-                    self._tell_aside(event)
+                    self._notify_observer(event)
                 if not self.is_left:
                     self._stage = _Stage.RECORDED
                 self.active_s = self.active_s or time.monotonic()
@@ -374,10 +374,10 @@ class Job:
                 pass
         self.record.apply(event)
 
-    def _tell_aside(self, event: Aside | Restarted) -> None:
-        if self._on_aside is not None:
-            with beside("watching a recording"):
-                self._on_aside(self, event)
+    def _notify_observer(self, event: ObserverEvent | Restarted) -> None:
+        if self._on_observer_event is not None:
+            with non_fatal("watching a recording"):
+                self._on_observer_event(self, event)
 
     @property
     def left_out(self) -> LeftOut:

@@ -20,20 +20,20 @@ from openegress.core.ids import new_id
 from openegress.core.plan import Plan
 from openegress.core.room_keys import KeyAnswer, KeyQuestion
 from openegress.core.room_patterns import fits
-from openegress.core.shown_url import receiver
+from openegress.core.shown_url import redact_endpoint
 from openegress.core.values import Secret
 from openegress.store.webhooks import HEADERS, sign
 
 _log = structlog.get_logger(__name__)
 
-TRIES = 3
+MAX_ATTEMPTS = 3
 PAUSES = Backoff(first_s=0.25, ceiling_s=1.0)
-ALL_TRIES_S = 6.0
+TOTAL_TIMEOUT_S = 6.0
 """A recording waits ten seconds for a track that its request names."""
-FRESH_S = 1.0
+CACHE_S = 1.0
 """An answer holds this long for the same question: all recordings of a room ask when somebody changes
 keys."""
-ASK_AGAIN = frozenset({408, 425, 429})
+RETRIABLE_STATUSES = frozenset({408, 425, 429})
 """The 4xx codes that say nothing about the question (RFC 9110, 8470, 6585)."""
 
 
@@ -64,7 +64,7 @@ _Question = tuple[str, str, str, KeyQuestion]
 
 
 @dataclass(slots=True)
-class _Talk:
+class _Exchange:
     """The requests about one question."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -89,7 +89,7 @@ class KeyServices:
         self._count = count
         self._sessions: dict[str, aiohttp.ClientSession] = {}
         """By scheme."""
-        self._talks: dict[_Question, _Talk] = {}
+        self._talks: dict[_Question, _Exchange] = {}
 
     def serves(self, room_name: str) -> bool:
         return self._address(room_name) is not None
@@ -103,11 +103,11 @@ class KeyServices:
         self._talks = {
             each: talk
             for each, talk in self._talks.items()
-            if talk.lock.locked() or talk.at_s + FRESH_S > now_s
+            if talk.lock.locked() or talk.at_s + CACHE_S > now_s
         }
-        talk = self._talks.setdefault((address.url, plan.room_name, plan.room_id, question), _Talk())
+        talk = self._talks.setdefault((address.url, plan.room_name, plan.room_id, question), _Exchange())
         async with talk.lock:
-            if talk.answer is None or talk.at_s + FRESH_S <= time.monotonic():
+            if talk.answer is None or talk.at_s + CACHE_S <= time.monotonic():
                 talk.answer = await self._answer(address, plan, question)
                 talk.at_s = time.monotonic()
             return talk.answer
@@ -122,12 +122,12 @@ class KeyServices:
 
     async def _answer(self, address: KeyServiceAddress, plan: Plan, question: KeyQuestion) -> KeyAnswer:
         try:
-            async with asyncio.timeout(ALL_TRIES_S):
+            async with asyncio.timeout(TOTAL_TIMEOUT_S):
                 answer = await self._try(address, plan, question)
         except (_NoAnswer, TimeoutError) as error:
             self._count("failed")
-            why = str(error) or f"no answer within {ALL_TRIES_S:g} s"
-            shown = receiver(address.url)
+            why = str(error) or f"no answer within {TOTAL_TIMEOUT_S:g} s"
+            shown = redact_endpoint(address.url)
             _log.warning("key service gives no answer", egress_id=plan.egress_id, url=shown, error=why)
             text = f"the key service at {shown} gives no answer: {why}"
             raise EgressError(Code.UNAVAILABLE, text, fault=Fault.SERVICE) from None
@@ -143,11 +143,11 @@ class KeyServices:
 
     async def _try(self, address: KeyServiceAddress, plan: Plan, question: KeyQuestion) -> KeyAnswer:
         """Raises _NoAnswer."""
-        for attempt in range(1, TRIES + 1):
+        for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
                 return await self._post(address, plan, question)
             except _NoAnswer as error:
-                if error.is_final or attempt == TRIES:
+                if error.is_final or attempt == MAX_ATTEMPTS:
                     raise
             await asyncio.sleep(PAUSES.delay_s(attempt))
         raise AssertionError("the last try returns or raises")
@@ -174,7 +174,7 @@ class KeyServices:
                 if response.status == 404:
                     return KeyAnswer()
                 if response.status != 200:
-                    is_final = 300 <= response.status < 500 and response.status not in ASK_AGAIN
+                    is_final = 300 <= response.status < 500 and response.status not in RETRIABLE_STATUSES
                     raise _NoAnswer(f"it answers {response.status}", is_final=is_final)
                 text = await _read(response)
         except TimeoutError:

@@ -4,12 +4,12 @@ from pathlib import Path
 
 from openegress.worker.load import value_in
 
-_OF_CONTAINER = Path("/sys/fs/cgroup/memory.events")
+_CGROUP_EVENTS = Path("/sys/fs/cgroup/memory.events")
 """cgroup v2; the file does not exist outside a container."""
-_OF_MACHINE = Path("/proc/vmstat")
+_VMSTAT = Path("/proc/vmstat")
 
 
-def oom_kills(of_container: Path = _OF_CONTAINER, of_machine: Path = _OF_MACHINE) -> int:
+def oom_kills(of_container: Path = _CGROUP_EVENTS, of_machine: Path = _VMSTAT) -> int:
     """The count so far, of this container or else of this machine; 0 without a counter."""
     counted = value_in(of_container, "oom_kill")
     return int(counted if counted is not None else value_in(of_machine, "oom_kill") or 0)

@@ -14,7 +14,7 @@ from openegress.core import part_records
 from openegress.core.backoff import Backoff
 from openegress.core.errors import MAX_MESSAGE_CHARS, Code, EgressError
 from openegress.core.events import AnyEvent, Noticed
-from openegress.core.tasks import beside
+from openegress.core.tasks import non_fatal
 from openegress.worker.unreported import Unreported
 
 _log = structlog.get_logger(__name__)
@@ -88,7 +88,7 @@ class Record:
     def _change(self, last: EgressInfo) -> None:
         self._last, self.info = last, part_records.joined(self._earlier, last)
         if self._watch is not None:
-            with beside("watching a record"):
+            with non_fatal("watching a record"):
                 self._watch(self.info)
         reported = reported_part(self.info)
         if reported == self._reported:

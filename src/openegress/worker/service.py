@@ -139,7 +139,7 @@ class WorkerService:
         )
         self._adoption.start(BESIDE if shared else FIRST)
         if self._takeovers is not None:
-            self._takeovers.look_in(spool)
+            self._takeovers.watch_spool(spool)
             self._takeovers.start()
 
     @property

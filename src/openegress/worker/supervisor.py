@@ -10,11 +10,11 @@ import structlog
 from openegress.core import ipc
 from openegress.core.events import EndReason
 from openegress.core.plan import Plan, encode
-from openegress.core.tasks import beside
+from openegress.core.tasks import non_fatal
 from openegress.storage.seal import Seal
 from openegress.worker.compose_turns import ComposeTurns
 from openegress.worker.handler_link import OnLog, OnNames
-from openegress.worker.job import BegunAt, Job, OnAside, Spawns, Supplies
+from openegress.worker.job import EarlierStart, HandlerServices, HandlerSpawner, Job, OnObserverEvent
 from openegress.worker.job_keys import NO_KEYS, JobKeys
 from openegress.worker.pool import Pool
 from openegress.worker.records import Record
@@ -38,7 +38,7 @@ class Supervisor:
         self,
         pool: Pool,
         on_end: OnEnd,
-        on_aside: OnAside | None = None,
+        on_observer_event: OnObserverEvent | None = None,
         on_log: OnLog | None = None,
         keys_of: KeysOf = lambda _: NO_KEYS,
         turns: ComposeTurns | None = None,
@@ -53,7 +53,7 @@ class Supervisor:
         self._seal = seal
         self._on_log = on_log or relay_log
         self._on_end = on_end
-        self._on_aside = on_aside
+        self._on_observer_event = on_observer_event
         self._jobs: dict[str, Job] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._idle = asyncio.Event()
@@ -78,31 +78,31 @@ class Supervisor:
         """As launch(), with a recording that an earlier life of this worker began. `has_begun`: its part has
         something to continue."""
         job = self._job(plan, kind, record, None if has_begun else claim_names)
-        begun = BegunAt.HERE if has_begun else BegunAt.ELSEWHERE_LEFT
+        begun = EarlierStart.HERE if has_begun else EarlierStart.ELSEWHERE_LEFT
         self._start(job, job.run(self._spawns(plan), begun))
         return job
 
     def take_over(self, plan: Plan, kind: str, record: Record, claim_names: OnNames) -> Job:
         """As launch(), with another part of a recording that another worker began."""
         job = self._job(plan, kind, record, claim_names)
-        self._start(job, job.run(self._spawns(plan), BegunAt.ELSEWHERE))
+        self._start(job, job.run(self._spawns(plan), EarlierStart.ELSEWHERE))
         return job
 
     def _job(self, plan: Plan, kind: str, record: Record, claim_names: OnNames | None = None) -> Job:
-        supplies = Supplies(claim_names, self._keys_of(plan.room_name), self._turns, self._sealed)
-        return Job(plan, kind, record, self._on_log, self._on_aside, supplies)
+        supplies = HandlerServices(claim_names, self._keys_of(plan.room_name), self._turns, self._sealed)
+        return Job(plan, kind, record, self._on_log, self._on_observer_event, supplies)
 
     def _sealed(self, plan: Plan) -> str:
         return "" if self._seal is None else self._seal.of(encode(plan))
 
-    def _spawns(self, plan: Plan) -> Spawns:
-        return Spawns(lambda: self._pool.take(plan), self._pool.spawn, self._rooms.is_on)
+    def _spawns(self, plan: Plan) -> HandlerSpawner:
+        return HandlerSpawner(lambda: self._pool.take(plan), self._pool.spawn, self._rooms.is_on)
 
     def recover(self, plan: Plan, kind: str, record: Record, text: str, *, had_ended: bool = False) -> Job:
         """Finishes what an earlier life of this worker left of an egress, which ends as FAILED with
         `text`."""
-        supplies = Supplies(turns=self._turns)
-        job = Job(plan, kind, record, self._on_log, self._on_aside, supplies, had_ended=had_ended)
+        supplies = HandlerServices(turns=self._turns)
+        job = Job(plan, kind, record, self._on_log, self._on_observer_event, supplies, had_ended=had_ended)
         self._start(job, job.finish_left(self._pool.spawn, text))
         return job
 
@@ -139,7 +139,7 @@ class Supervisor:
             _log.exception("egress task failed", egress_id=egress_id)
         finally:
             del self._jobs[egress_id], self._tasks[egress_id]
-            with beside("counting an end"):
+            with non_fatal("counting an end"):
                 self._on_end(job)
             if not self._jobs:
                 self._idle.set()

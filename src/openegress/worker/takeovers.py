@@ -16,8 +16,8 @@ from openegress.store.handovers import TENURE_S, Claimed, Handovers
 
 _log = structlog.get_logger(__name__)
 
-LOOK_S = 1.0
-DEAF_S = 3.0
+INTERVAL_S = 1.0
+MAX_GAP_S = 3.0
 """Between two looks: if Redis stood still this long, it has heard from no worker."""
 
 
@@ -49,7 +49,7 @@ class Takeovers(BackgroundTask):
         self._looked_at_s = 0.0
         self._refused: set[str] = set()
 
-    def look_in(self, spool: Path) -> None:
+    def watch_spool(self, spool: Path) -> None:
         """Parts of an egress in this folder, which still wait for their storage, keep the egress here. Call
         it before start()."""
         self._spool = spool
@@ -62,7 +62,7 @@ class Takeovers(BackgroundTask):
             self._hearing_since_s = None
             raise
         now_s = asyncio.get_running_loop().time()
-        if self._hearing_since_s is None or now_s - self._looked_at_s > DEAF_S:
+        if self._hearing_since_s is None or now_s - self._looked_at_s > MAX_GAP_S:
             self._hearing_since_s = now_s
         self._looked_at_s = now_s
         if now_s - self._hearing_since_s < TENURE_S:
@@ -120,4 +120,4 @@ class Takeovers(BackgroundTask):
                 away = True
             except Exception:
                 _log.exception("looking for lost egresses failed")
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(INTERVAL_S)

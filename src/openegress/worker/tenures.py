@@ -27,7 +27,7 @@ _log = structlog.get_logger(__name__)
 BEAT_S = 1.5
 SURE_S = TENURE_S - 2 * BEAT_S
 """This long after a beat no other worker can have an egress; leaves time for messages to arrive."""
-_NOBODY_HAS_IT = frozenset({Code.UNAVAILABLE, Code.NOT_FOUND, Code.FAILED_PRECONDITION})
+_NO_HOLDER_CODES = frozenset({Code.UNAVAILABLE, Code.NOT_FOUND, Code.FAILED_PRECONDITION})
 
 
 @dataclass(slots=True)
@@ -79,7 +79,7 @@ class Tenures(BackgroundTask):
                     await self._lose(egress_id, held.job)
         for egress_id, job in going_on.items():
             held_now = self._held.get(egress_id)
-            if held_now is None or not _is_told(held_now):
+            if held_now is None or not _is_reported(held_now):
                 await self._offer(job)
 
     async def _renew(self) -> None:
@@ -117,7 +117,7 @@ class Tenures(BackgroundTask):
         try:
             await self._client.call(EgressHandler.ADD_PART, info, topic=info.egress_id)
         except EgressError as error:
-            if error.code not in _NOBODY_HAS_IT:
+            if error.code not in _NO_HOLDER_CODES:
                 raise
             await self._keeper.add_part(info)
 
@@ -184,7 +184,7 @@ class Tenures(BackgroundTask):
             await asyncio.sleep(BEAT_S)
 
 
-def _is_told(held: _Held) -> bool:
+def _is_reported(held: _Held) -> bool:
     """The offer has everything that is known here."""
     return held.is_begun == (held.job.active_s is not None) and held.live is held.job.live
 

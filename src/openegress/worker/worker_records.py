@@ -7,7 +7,7 @@ from livekit.protocol.egress import EgressInfo
 
 from openegress.core import part_records
 from openegress.core.plan import Plan
-from openegress.core.tasks import beside
+from openegress.core.tasks import non_fatal
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.psrpc.ioinfo_client import IOInfoClient
 from openegress.request.initial_info import initial
@@ -42,7 +42,7 @@ class WorkerRecords:
     def of_recovery(self, plan: Plan, info: EgressInfo, *, is_reported: bool) -> Record:
         """`is_reported`: its end is reported to the keeper. Another worker may be ending it right now."""
         self.keeper.doubt(info.egress_id)
-        send = self._sender(plan) if is_reported else _to_nobody
+        send = self._sender(plan) if is_reported else _discard
         earlier, last = _parts_of(plan, info)
         return Record(last, send, self._unreported, self._on_info, earlier=earlier)
 
@@ -52,7 +52,7 @@ class WorkerRecords:
     def show(self, info: EgressInfo) -> None:
         """Shows a new record to everyone who watches."""
         if self._on_info is not None:
-            with beside("watching a record"):
+            with non_fatal("watching a record"):
                 self._on_info(info)
 
     def is_repeating(self, egress_id: str) -> bool:
@@ -93,5 +93,5 @@ def _parts_of(plan: Plan, info: EgressInfo) -> tuple[EgressInfo | None, EgressIn
     return part_records.split(info, own)
 
 
-async def _to_nobody(info: EgressInfo) -> None:
+async def _discard(info: EgressInfo) -> None:
     pass

@@ -37,7 +37,7 @@ from openegress.media.mcap_records import (
     summary_start,
     texts_of,
 )
-from openegress.media.mcap_schemas import OF_KIND
+from openegress.media.mcap_schemas import SCHEMA_BY_KIND
 
 _TIME_BASE = Fraction(1, S)
 _CODECS: dict[str, AudioCodec | VideoCodec] = {each.value: each for each in (*AudioCodec, *VideoCodec)}
@@ -179,6 +179,6 @@ def _track(number: int, values: dict[str, str]) -> StoredTrack | None:
 def _packet(track: StoredTrack, at_ns: int, data: bytes) -> Packet:
     codec = track.codec
     if codec is not None:
-        data = OF_KIND[track.kind].data_in(data)
+        data = SCHEMA_BY_KIND[track.kind].data_in(data)
     is_key = is_key_frame(codec, data) if isinstance(codec, VideoCodec) else True
     return Packet(track.kind, data, at_ns, at_ns, 0, _TIME_BASE, is_key)

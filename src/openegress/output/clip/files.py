@@ -26,7 +26,7 @@ from openegress.media.mp4 import Mp4Error
 from openegress.output.clip.stored_objects import SpanSource, StoredBytes, StoredObjects
 from openegress.output.part_names import spool_name
 
-OF_TRACKS = (Container.MKV, Container.MKA, Container.MCAP)
+TRACK_CONTAINERS = (Container.MKV, Container.MKA, Container.MCAP)
 
 
 class _RecordedFile(Protocol):
@@ -162,7 +162,7 @@ def clipped(suffix: str) -> Container:
         container = Container(suffix.lower().removeprefix("."))
     except ValueError:
         container = None
-    if container not in CLIPPED and container not in OF_TRACKS:
+    if container not in CLIPPED and container not in TRACK_CONTAINERS:
         raise unimplemented(f"a clip of a file that ends in {suffix[:16]}")
     return container
 

@@ -11,7 +11,7 @@ from openegress.core.marker import within
 from openegress.media.duration import holds_media
 from openegress.output import Emit, Opening
 from openegress.output.file.recover import local_path, store_left_file
-from openegress.output.manifest import FileRecord, Records, stored_beside
+from openegress.output.manifest import FileRecord, Records, extra_files_stored
 from openegress.output.spool_file import folder
 from openegress.storage.uploader import Uploader
 
@@ -94,7 +94,7 @@ class LeftParts:
         if kept.backup_used:
             self._emit(BackupUsed(self._index))
         self._emit(kept.update)
-        for event in stored_beside(kept.records.files[1:], time.time_ns()):
+        for event in extra_files_stored(kept.records.files[1:], time.time_ns()):
             self._emit(event)
         return kept.records
 

@@ -18,7 +18,7 @@ from openegress.output.failure import BackupReport, FailureReport
 from openegress.output.file.chapters_file import store_chapters
 from openegress.output.file.finalise import finalise
 from openegress.output.file.job import FileJob
-from openegress.output.manifest import FileRecord, Records, stored_beside
+from openegress.output.manifest import FileRecord, Records, extra_files_stored
 from openegress.output.naming import container_for, content_type, file_name
 from openegress.output.part_names import spool_name, stored_name
 from openegress.output.spool_file import disk_error, folder
@@ -175,7 +175,7 @@ class FileRecorder:
             self._failures.report(error)
             return
         self._records = Records(files=(record, *chapters))
-        for event in stored_beside(chapters, time.time_ns()):
+        for event in extra_files_stored(chapters, time.time_ns()):
             self._emit(event)
 
     async def _finalise(self) -> int:

@@ -42,7 +42,7 @@ _SRT_DRAIN_S = 1.0
 
 _RTMP_OPTIONS = {"flush_packets": "1", "flvflags": "no_duration_filesize"}
 _SRT_OPTIONS = {"flush_packets": "1"}
-_OF_ONE_ADDRESS = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT)
+_ADDRESS_ERRORS = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT)
 """Errors after which another address of the same name may answer."""
 _HANG_UP_S = 1.0
 """At the end, for a server of RTMP to read the last words."""
@@ -116,7 +116,7 @@ class RtmpConnection:
                 return self._dial_one(each, buffer_bytes)
             except OSError as error:
                 problem = error
-                if error.errno not in _OF_ONE_ADDRESS or self._interrupted.is_set():
+                if error.errno not in _ADDRESS_ERRORS or self._interrupted.is_set():
                     break
         raise problem
 

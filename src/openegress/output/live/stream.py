@@ -36,7 +36,7 @@ _RETRY_UPDATE_S = 60.0
 """Interval of StreamUpdates that only report another attempt: each may become a webhook."""
 
 
-class _Wish(Enum):
+class _DesiredState(Enum):
     """What its owner wants of a stream."""
 
     SEND = auto()
@@ -80,7 +80,7 @@ class LiveStream:
         self._link = link
         self._queue = LiveQueue(has_video=any(f.kind is MediaKind.VIDEO for f in formats))
         self._changed = threading.Condition()
-        self._wish = _Wish.SEND
+        self._wish = _DesiredState.SEND
         self._connection: StreamConnection | None = None
         self._first_ns: int | None = None
         """PTS of the first packet sent, minus what an earlier process had sent."""
@@ -90,7 +90,7 @@ class LiveStream:
     @property
     def is_wanted(self) -> bool:
         """It is live, and nobody has removed it."""
-        return not self._link.is_over and self._wish is not _Wish.REMOVE
+        return not self._link.is_over and self._wish is not _DesiredState.REMOVE
 
     def start(self) -> None:
         self._thread.start()
@@ -98,13 +98,13 @@ class LiveStream:
     def end(self) -> None:
         """Accepts no more packets; finish() waits for its end. How it ends is no failure of the output."""
         with self._changed:
-            self._wish = _Wish.REMOVE
+            self._wish = _DesiredState.REMOVE
             self._changed.notify()
 
     def put(self, packet: Packet) -> None:
         """Never blocks; packets that cannot be sent in time are dropped."""
         with self._changed:
-            if self._wish is _Wish.SEND and not self._link.is_over:
+            if self._wish is _DesiredState.SEND and not self._link.is_over:
                 self._queue.put(packet)
                 if len(self._queue) == 1:
                     self._changed.notify()
@@ -112,8 +112,8 @@ class LiveStream:
     async def finish(self, timeout_s: float) -> None:
         """Sends what is queued and ends the stream; a server that takes too long is abandoned."""
         with self._changed:
-            if self._wish is _Wish.SEND:
-                self._wish = _Wish.FINISH
+            if self._wish is _DesiredState.SEND:
+                self._wish = _DesiredState.FINISH
             self._changed.notify()
         ended = asyncio.wrap_future(self._ended)
         try:
@@ -149,12 +149,12 @@ class LiveStream:
                 self._connection.abandon()
             failed = self._link.phase is reconnect.LinkPhase.FAILED
             self._tell(StreamStatus.FAILED if failed else StreamStatus.FINISHED)
-            if failed and self._wish is not _Wish.REMOVE:
+            if failed and self._wish is not _DesiredState.REMOVE:
                 self._listener.on_failed(self._link.error)
             self._ended.set_result(None)
 
     def _connect(self) -> None:
-        if self._wish is not _Wish.SEND:
+        if self._wish is not _DesiredState.SEND:
             self._link = reconnect.stopped(self._link)
             return
         try:
@@ -180,9 +180,9 @@ class LiveStream:
     def _send(self) -> None:
         assert self._connection is not None
         with self._changed:
-            while not len(self._queue) and self._wish is _Wish.SEND:
+            while not len(self._queue) and self._wish is _DesiredState.SEND:
                 self._changed.wait()
-            if self._wish is _Wish.SEND:
+            if self._wish is _DesiredState.SEND:
                 self._changed.wait(_LINGER_S)  # put() notifies only the first
             # Not more at a time than a stalled server may lose.
             packets = [self._queue.pop() for _ in range(min(len(self._queue), _BATCH))]
@@ -207,9 +207,11 @@ class LiveStream:
 
     def _wait(self) -> None:
         with self._changed:
-            while self._wish is _Wish.SEND and (left_s := self._link.retry_at_s - time.monotonic()) > 0:
+            while (
+                self._wish is _DesiredState.SEND and (left_s := self._link.retry_at_s - time.monotonic()) > 0
+            ):
                 self._changed.wait(left_s)
-        if self._wish is not _Wish.SEND:
+        if self._wish is not _DesiredState.SEND:
             self._link = reconnect.stopped(self._link)
             return
         self._link = reconnect.retried(self._link)
@@ -224,7 +226,7 @@ class LiveStream:
         if self._connection is not None:
             self._connection.abandon()
         self._link = reconnect.broke(self._link, time.monotonic(), text, self._policy)
-        if self._wish is not _Wish.SEND:
+        if self._wish is not _DesiredState.SEND:
             # Lost while ending: the queue is gone, and there is no time to reconnect.
             self._link = reconnect.stopped(self._link)
 

@@ -14,13 +14,13 @@ from openegress.core import plan
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.events import StreamStatus, StreamUpdate
 from openegress.core.networks import networks_of
-from openegress.core.reach import guarded
+from openegress.core.reach import socket_factory
 from openegress.core.tasks import cancelled
 from openegress.core.units import MS, S
 from openegress.output import Emit, Opening
 from openegress.output.failure import FailureReport
 from openegress.output.live import StoresNothing, reconnect
-from openegress.output.live.heard import TOO_MUCH, Heard
+from openegress.output.live.receive_limit import TOO_MUCH, ReceiveLimit
 from openegress.output.live.reconnect import Link, ReconnectPolicy
 from openegress.output.live.report import StreamReport
 from openegress.output.live.sound_buffer import Message, SoundBuffer
@@ -138,7 +138,7 @@ class WebsocketSender(StoresNothing):
         from aiohttp import ClientSession, TCPConnector  # only who uses a websocket pays for its import
 
         networks = networks_of(self._plan.deny_networks)
-        async with ClientSession(connector=TCPConnector(socket_factory=guarded(networks))) as session:
+        async with ClientSession(connector=TCPConnector(socket_factory=socket_factory(networks))) as session:
             while not self._link.is_over:
                 if self._link.phase is reconnect.LinkPhase.WAITING:
                     await self._wait()
@@ -159,7 +159,7 @@ class WebsocketSender(StoresNothing):
     async def _connect(self, session: "ClientSession") -> None:
         from aiohttp import ClientError, ClientWSTimeout
 
-        from openegress.core.exact_url import as_written
+        from openegress.core.exact_url import verbatim
 
         where = self._plan.redacted
         headers = {
@@ -171,7 +171,7 @@ class WebsocketSender(StoresNothing):
         try:
             async with asyncio.timeout(CONNECT_S):
                 socket = await session.ws_connect(
-                    as_written(self._plan.url),
+                    verbatim(self._plan.url),
                     headers=headers,
                     heartbeat=PING_S,
                     timeout=ClientWSTimeout(ws_close=SEND_S),
@@ -196,7 +196,7 @@ class WebsocketSender(StoresNothing):
             await socket.close()
 
     async def _send(self, socket: "ClientWebSocketResponse", listening: "asyncio.Task[None]") -> None:
-        heard = Heard(socket.get_extra_info("socket"))
+        heard = ReceiveLimit(socket.get_extra_info("socket"))
         while True:
             while not len(self._buffer) and not listening.done():
                 if self._ending:

@@ -4,13 +4,13 @@ import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from openegress.core.beside import with_sidecars
 from openegress.core.errors import EgressError
+from openegress.core.main_output import with_sidecars
 from openegress.core.plan import Plan, StoragePlan
 from openegress.core.sidecars import ENDINGS
 from openegress.output import Emit
-from openegress.output.beside_store import BesideStore
 from openegress.output.disk_thread import in_time, patience_s
+from openegress.output.extra_files import ExtraFileStore
 from openegress.output.manifest import Records
 from openegress.output.naming import sidecar_name
 from openegress.output.sidecar.log import MOST_BYTES, NAME
@@ -34,7 +34,7 @@ async def store_sidecars(
         return Records(), None
     index, output = beside
     target = uploader(output.storage)
-    store = BesideStore(target)
+    store = ExtraFileStore(target)
     try:
         for sidecar in plan.sidecars:
             stem = naming.split(sidecar_name(output, values, ""))[1]

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Protocol
 
 from openegress.core.annex_b import BEGIN
-from openegress.core.codecs import CODEC_OF_MIME, AudioCodec, VideoCodec
+from openegress.core.codecs import MIME_CODECS, AudioCodec, VideoCodec
 from openegress.core.room_keys import KEY_RING, RoomKey
 from openegress.core.room_patterns import fits
 from openegress.room import Lock, Track, TrackEncryption
@@ -158,7 +158,7 @@ class RoomCipher:
             return None
         if track.encryption is TrackEncryption.CUSTOM:
             return Lock.CUSTOM
-        codec = CODEC_OF_MIME.get(track.mime_type.lower())
+        codec = MIME_CODECS.get(track.mime_type.lower())
         if codec is not None and codec not in DECRYPTED:
             return Lock.CODEC
         identity = track.participant.identity

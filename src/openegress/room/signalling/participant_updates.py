@@ -14,7 +14,7 @@ COMPARED = RefillRate(10_000, 10_000)
 """Tracks. Comparing one takes up to ten microseconds."""
 FEW = 50
 """Tracks of one person that are compared at once, whatever others do."""
-AGAIN_S = 0.1
+CATCH_UP_PAUSE_S = 0.1
 """How often waiting updates are checked."""
 
 

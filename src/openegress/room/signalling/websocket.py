@@ -19,7 +19,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
-from openegress.core.shown_url import receiver
+from openegress.core.shown_url import redact_endpoint
 from openegress.room.signalling.enum_names import name_of
 
 _log = logging.getLogger(__name__)
@@ -42,7 +42,8 @@ def signal_url(url: str) -> str:
     if scheme is None or not parts.hostname:
         raise _error(
             Code.INVALID_ARGUMENT,
-            f"{receiver(url)!r} is not the address of a LiveKit server: it should look like wss://host or ws://host:7880",
+            f"{redact_endpoint(url)!r} is not the address of a LiveKit server: it should look like"
+            " wss://host or ws://host:7880",
             Fault.CALLER,
         )
     query = {
@@ -77,7 +78,7 @@ class Signalling:
         """`insecure`: accepts any certificate of the server."""
         self._url = signal_url(url)
         self._insecure = insecure
-        self._address = receiver(url)
+        self._address = redact_endpoint(url)
         self._socket: ClientConnection | None = None
         self.rtt_ms = 0
         self.ended = ""

@@ -16,7 +16,7 @@ from openegress.room.transport.sctp_packet import is_sound
 
 _log = logging.getLogger(__name__)
 
-OF_TRACKS = "_data_track"
+TRACK_CHANNEL_LABEL = "_data_track"
 """The channel that LiveKit's data tracks have, by its label."""
 MOST_MESSAGE_BYTES = 256 * 1024
 """aiortc's limit. LiveKit's SDKs send less: they cut longer messages into chunks of 15,000 bytes."""
@@ -91,7 +91,7 @@ class DataChannels:
         sctp = Sctp(wire)  # type: ignore[arg-type]
 
         def on_channel(channel: RTCDataChannel) -> None:
-            is_of_tracks = channel.label == OF_TRACKS
+            is_of_tracks = channel.label == TRACK_CHANNEL_LABEL
             channel.on("message", self._take_of_track if is_of_tracks else self._take)
 
         sctp.on("datachannel", on_channel)

@@ -53,7 +53,7 @@ class _Content(IntEnum):
     HANDSHAKE = 22
 
 
-_OF_A_SERVER = frozenset({2, 3, 4, 11, 12, 13, 14, 22})
+_SERVER_HANDSHAKES = frozenset({2, 3, 4, 11, 12, 13, 14, 22})
 """Handshake messages a server sends in clear text (RFC 5246 section 7.4, RFC 6347 section 4.3.2): hello,
 hello verify, ticket, certificate, key exchange, certificate request, hello done, certificate status."""
 
@@ -324,7 +324,7 @@ def is_of_a_server(body: bytes) -> bool:
             for start, end in ((1, 4), (4, 6), (6, 9), (9, 12))
         )
         kind = body[position]
-        if kind not in _OF_A_SERVER or sequence >= MAX_HANDSHAKE_MESSAGES:
+        if kind not in _SERVER_HANDSHAKES or sequence >= MAX_HANDSHAKE_MESSAGES:
             return False
         if kind in _HELLOS:
             start = body[position + HANDSHAKE_HEADER_BYTES : position + HANDSHAKE_HEADER_BYTES + 2]

@@ -4,7 +4,7 @@ Pure."""
 from openegress.core.end_rules import EndRules
 from openegress.room import Participant
 from openegress.source.room.selection import Selection, Verdict
-from openegress.source.room.track_policy import LastRejoin, PolicyAround, RoomState, TrackPolicy
+from openegress.source.room.track_policy import DelegatingPolicy, LastRejoin, RoomState, TrackPolicy
 
 NOT_PEOPLE = frozenset({"agent", "egress"})
 """Kinds of participants who do not count as people."""
@@ -25,7 +25,7 @@ def is_idle(room: RoomState) -> bool:
     return not any(is_person(track.participant) and not track.muted for track in room.tracks)
 
 
-class Attendance(PolicyAround):
+class Attendance(DelegatingPolicy):
     """Implements TrackPolicy around another policy, which decides everything else."""
 
     def __init__(self, policy: TrackPolicy, rules: EndRules, *, is_of_room: bool) -> None:

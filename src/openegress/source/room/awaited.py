@@ -9,7 +9,7 @@ from openegress.source.room.selection import Missing
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class WaitLimits:
     """How long a recording waits for others, in seconds."""
 
     track_s: float = 10.0

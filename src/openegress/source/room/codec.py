@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from openegress.core.codecs import (
-    AUDIO_IN,
-    CODEC_OF_MIME,
+    CONTAINER_AUDIO,
+    CONTAINER_VIDEO,
+    MIME_CODECS,
     TRACK_CONTAINER,
-    VIDEO_IN,
     AudioCodec,
     Container,
     MediaKind,
@@ -22,7 +22,7 @@ Codec = AudioCodec | VideoCodec
 
 def codec_of(track: Track) -> Codec | None:
     """The announced codec; None if the room does not say (an audio track may be announced without one)."""
-    codec = CODEC_OF_MIME.get(track.mime_type.lower())
+    codec = MIME_CODECS.get(track.mime_type.lower())
     if codec is None and track.kind is MediaKind.AUDIO:
         return AudioCodec.OPUS  # every LiveKit client's default, and long the only one
     return codec
@@ -32,7 +32,7 @@ def takes(container: Container | None, codecs: Sequence[Codec]) -> bool:
     """None: the codecs alone decide."""
     if container is None:
         return container_for(codecs) is not None
-    return all(codec in AUDIO_IN[container] or codec in VIDEO_IN[container] for codec in codecs)
+    return all(codec in CONTAINER_AUDIO[container] or codec in CONTAINER_VIDEO[container] for codec in codecs)
 
 
 def container_for(codecs: Sequence[Codec]) -> Container | None:

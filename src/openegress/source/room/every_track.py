@@ -8,7 +8,7 @@ from openegress.media.mixer import Channel
 from openegress.room import Track
 from openegress.source.room.scene import Scene, Tile
 from openegress.source.room.selection import Routed, Rule, Selection, Verdict, rule_of, track_ids
-from openegress.source.room.track_policy import PolicyAround, RequestedTracks, RoomState, TrackPolicy
+from openegress.source.room.track_policy import DelegatingPolicy, RequestedTracks, RoomState, TrackPolicy
 from openegress.source.room.whole_room import TrackBounds, WholeRoom
 
 
@@ -33,7 +33,7 @@ class EveryTrack(WholeRoom):
         return track.kind in self._kinds
 
 
-class WithEveryTrack(PolicyAround):
+class WithEveryTrack(DelegatingPolicy):
     """Implements TrackPolicy around a composing one, for a recording that also keeps the tracks: all are
     received in their best quality."""
 
@@ -51,7 +51,7 @@ class WithEveryTrack(PolicyAround):
         return True
 
 
-class ChosenTracks(PolicyAround):
+class ChosenTracks(DelegatingPolicy):
     """Implements TrackPolicy around the request's choice. If later tracks may match it, the recording ends
     with the room's last participant; a choice of track ids ends with these tracks."""
 

@@ -12,7 +12,7 @@ from openegress.media import StreamFormat
 from openegress.media.file_track import DataTopic, FileTrack, codec_private
 from openegress.room import Track, TrackSource
 
-MOST_OF_ONE = 60
+MAX_PER_PARTICIPANT = 60
 """Limit per participant: a file has room for some hundred tracks, and republishing must not use them up."""
 
 MOST_TOPICS = 60
@@ -42,9 +42,9 @@ class FileTracks:
     def make(self, track: Track, form: StreamFormat) -> FileTrack | None:
         """None: the format cannot be described, or its publisher has too many tracks."""
         identity = track.participant.identity
-        if self._made[identity] >= MOST_OF_ONE:
+        if self._made[identity] >= MAX_PER_PARTICIPANT:
             if identity not in self._over:
-                _log.warning("%s has %d tracks in the file: no more", shown(identity), MOST_OF_ONE)
+                _log.warning("%s has %d tracks in the file: no more", shown(identity), MAX_PER_PARTICIPANT)
             self._over.add(identity)
             return None
         try:

@@ -3,17 +3,17 @@
 import asyncio
 from collections.abc import Callable
 
-from openegress.source.room.awaited import Patience
+from openegress.source.room.awaited import WaitLimits
 from openegress.source.room.track_policy import LastRejoin
 
 
-class Grace:
+class GracePeriod:
     """Ends the recording some time after begin(), unless revoke() comes first.
 
     After a lost connection to the room, other participants may have lost theirs too, so they get longer.
     """
 
-    def __init__(self, patience: Patience, on_end: Callable[[], None]) -> None:
+    def __init__(self, patience: WaitLimits, on_end: Callable[[], None]) -> None:
         self._patience = patience
         self._on_end = on_end
         self._rejoined_at: float | None = None

@@ -4,24 +4,24 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from openegress.source.memory import Ceiling, Shedding, give_back, own_bytes
+from openegress.source.memory import MemoryLimit, Shedding, process_bytes, release_free_memory
 
 MEMORY_EVERY_S = 1.0
 """Between two checks of the memory: it takes a moment to be freed."""
 
 
-class NoticeOf(Protocol):
+class NoticeCallback(Protocol):
     def __call__(self, text: str, **fields: str | int | float | bool | None) -> None: ...
 
 
-async def watch_memory(most_bytes: int, shed: Callable[[Shedding], None], notice: NoticeOf) -> None:
+async def watch_memory(most_bytes: int, shed: Callable[[Shedding], None], notice: NoticeCallback) -> None:
     """Runs until it is cancelled. `most_bytes`: limit of this process; 0: all there is."""
-    ceiling = Ceiling(most_bytes)
+    ceiling = MemoryLimit(most_bytes)
     while True:
         await asyncio.sleep(MEMORY_EVERY_S)
-        used = own_bytes("self")
+        used = process_bytes("self")
         shedding = ceiling.look(used)
         if shedding is not Shedding.NOTHING:
             notice("memory is short", used_mib=used // 2**20, dropped=shedding.name.lower())
             shed(shedding)
-            give_back()
+            release_free_memory()

@@ -14,14 +14,14 @@ from openegress.core.plan import (
     WebsocketOutput,
 )
 from openegress.core.room_keys import NO_KEYS, KeySupply
-from openegress.core.sidecars import OF_DATA_CHANNELS, Sidecar
+from openegress.core.sidecars import DATA_CHANNEL_SIDECARS, Sidecar
 from openegress.media.overlays import Overlays
 from openegress.request import layouts
 from openegress.room import VideoQuality
 from openegress.room.client import RoomClient
 from openegress.room.connection import SessionOptions
 from openegress.source.room.attendance import Attendance
-from openegress.source.room.awaited import Patience
+from openegress.source.room.awaited import WaitLimits
 from openegress.source.room.codec import refuse_unsuitable, wants_packets
 from openegress.source.room.composite.layout_policy import LayoutPolicy
 from openegress.source.room.composite.rectangles import Size
@@ -37,7 +37,7 @@ from openegress.source.room.tracks_source import RoomTracksSource
 
 async def open_source(
     plan: Plan,
-    patience: Patience | None = None,
+    patience: WaitLimits | None = None,
     memory_bytes: int = 0,
     room_keys: KeySupply = NO_KEYS,
 ) -> RoomPacketSource | RoomTracksSource | RoomFrameSource:
@@ -52,7 +52,7 @@ async def open_source(
     if not isinstance(source, MediaSource | LayoutSource | TracksSource):
         raise TypeError(f"a plan with {type(source).__name__} records no tracks")
     into_file = source.data if isinstance(source, TracksSource) else ()
-    data = not OF_DATA_CHANNELS.isdisjoint(plan.sidecars) or bool(into_file)
+    data = not DATA_CHANNEL_SIDECARS.isdisjoint(plan.sidecars) or bool(into_file)
     data_tracks = Sidecar.DATA in plan.sidecars or bool(into_file)
     options = SessionOptions(insecure=source.insecure, data=data, data_tracks=data_tracks)
     room = RoomClient(source.ws_url, source.token, plan.egress_id, keys=room_keys, options=options)

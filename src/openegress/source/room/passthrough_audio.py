@@ -8,7 +8,7 @@ from openegress.core.units import S
 from openegress.media import Packet, StreamFormat
 from openegress.media.pause_probe import PauseProbe
 from openegress.room import EncodedFrame
-from openegress.source.room.pts import AudioPts, Placed
+from openegress.source.room.pts import AudioPts, TimedAudio
 
 MUTED_AFTER_NS = 1 * S
 """Silence for a track that is muted, or has sent nothing yet, is written this long after it is due, so that
@@ -81,7 +81,7 @@ class PassthroughAudio:
         until_ns = self._now_ns() - self._zero_ns - after_ns
         self._give(self._pts.silence_until(until_ns))
 
-    def _give(self, placed: Sequence[Placed]) -> None:
+    def _give(self, placed: Sequence[TimedAudio]) -> None:
         for each in placed:
             self._emit(
                 Packet(MediaKind.AUDIO, each.data, each.pts, each.pts, each.duration, self._base, True)

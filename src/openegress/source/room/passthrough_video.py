@@ -10,7 +10,7 @@ from openegress.media.passthrough import reorder_depth
 from openegress.room import EncodedFrame, Track
 from openegress.room.sync.picture_line import PictureLine
 from openegress.source.room.first_layer import WAIT_NS, FirstLayer
-from openegress.source.room.picture_times import DecodeTimes, PresentationTimes, Timed
+from openegress.source.room.picture_times import DecodeTimes, PresentationTimes, TimedPicture
 from openegress.source.room.pts import VideoPts
 
 
@@ -91,7 +91,7 @@ class PassthroughVideo:
         pts = self._shown.place(wall, frame.rtp_timestamp, is_key=frame.is_key)
         self._give(self._decoded.put(pts, frame))
 
-    def _give(self, pictures: Sequence[Timed[EncodedFrame]]) -> None:
+    def _give(self, pictures: Sequence[TimedPicture[EncodedFrame]]) -> None:
         for each in pictures:
             frame = each.item
             self._emit(

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Timed(Generic[T]):
+class TimedPicture(Generic[T]):
     item: T
     pts: int
     dts: int
@@ -73,13 +73,13 @@ class DecodeTimes(Generic[T]):
         self._newest_pts: list[int] = []
         """PTS of pictures given out, newest last, as many as can be overtaken."""
 
-    def put(self, pts: int, item: T) -> list[Timed[T]]:
+    def put(self, pts: int, item: T) -> list[TimedPicture[T]]:
         """Returns the pictures that are due."""
         self._learn(pts)
         self._held.append((pts, item))
         return self._release(self._depth)
 
-    def flush(self) -> list[Timed[T]]:
+    def flush(self) -> list[TimedPicture[T]]:
         """Returns the held pictures."""
         return self._release(0)
 
@@ -89,12 +89,12 @@ class DecodeTimes(Generic[T]):
         if overtaken > self._depth:
             self._depth = min(overtaken, MOST_REORDERED)
 
-    def _release(self, keep: int) -> list[Timed[T]]:
-        released: list[Timed[T]] = []
+    def _release(self, keep: int) -> list[TimedPicture[T]]:
+        released: list[TimedPicture[T]] = []
         while len(self._held) > keep:
             dts = self._next_dts()
             pts, item = self._held.popleft()
-            released.append(Timed(item, max(pts, dts), dts))
+            released.append(TimedPicture(item, max(pts, dts), dts))
             self._last_dts = dts
             self._newest_pts = [*self._newest_pts, pts][-MOST_REORDERED:]
         return released

@@ -29,7 +29,7 @@ _G711_SILENCE = {AudioCodec.PCMU: b"\xff", AudioCodec.PCMA: b"\xd5"}
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class TimedAudio:
     """An audio packet with its time and length, in samples at the codec's rate."""
 
     pts: int
@@ -68,7 +68,7 @@ class AudioPts:
         """How late the last packet is; negative: early."""
         return self._late * S // self._rate
 
-    def place(self, at_ns: int, rtp_timestamp: int, data: bytes) -> list[Placed]:
+    def place(self, at_ns: int, rtp_timestamp: int, data: bytes) -> list[TimedAudio]:
         """The packet heard at `at_ns`, after the filler for a gap before it. Empty if the packet is
         malformed, or is a pause dropped to make up for late sound."""
         duration = duration_of(self._codec, data)
@@ -81,7 +81,7 @@ class AudioPts:
         self._rtp_end = rtp_timestamp + duration
         if self._next is None:
             self._next = wanted
-        filled: list[Placed] = []
+        filled: list[TimedAudio] = []
         early = wanted - self._next
         is_hole = early > 0 and not follows
         is_early = early > self._rate * MAX_DRIFT_MS // 1000
@@ -97,9 +97,9 @@ class AudioPts:
         pts = self._next + self._step(duration, early)
         self._next = pts + duration
         self._late = pts - at_ns * self._rate // S
-        return [*filled, Placed(pts, duration, data)]
+        return [*filled, TimedAudio(pts, duration, data)]
 
-    def silence_until(self, at_ns: int) -> list[Placed]:
+    def silence_until(self, at_ns: int) -> list[TimedAudio]:
         """Fills up to a time, whole packets only, for a track that sends nothing, or at the end."""
         if self._next is None:
             self._next = 0
@@ -116,14 +116,14 @@ class AudioPts:
         whole, self._slewed = divmod(self._slewed + duration, SLEW)
         return max(-whole, min(whole, early))
 
-    def _fill(self, until: int, after: bytes | None) -> list[Placed]:
+    def _fill(self, until: int, after: bytes | None) -> list[TimedAudio]:
         """Fills the gap up to a position, except for less than the shortest packet."""
         assert self._next is not None
         if self._sparse:
             self._next = until
             return []
         concealed = after is not None and until - self._next <= self._rate * CONCEALED_MS // 1000
-        filled: list[Placed] = []
+        filled: list[TimedAudio] = []
         while True:
             data = self._silence(until - self._next)
             if concealed and after and duration_of(self._codec, after) <= until - self._next:
@@ -131,7 +131,7 @@ class AudioPts:
             duration = duration_of(self._codec, data)
             if not duration or self._next + duration > until:
                 return filled
-            filled.append(Placed(self._next, duration, data))
+            filled.append(TimedAudio(self._next, duration, data))
             self._next += duration
 
     def _concealment(self, like: bytes) -> bytes:

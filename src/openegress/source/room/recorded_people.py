@@ -5,17 +5,17 @@ from collections.abc import Container
 from dataclasses import replace
 
 from openegress.core.plan import Recorded
-from openegress.core.selectors import OF_PARTICIPANTS
+from openegress.core.selectors import PARTICIPANT_FIELDS
 from openegress.core.text import shown
 from openegress.room import Participant, Track
 from openegress.source.room.selecting import fits_any
 from openegress.source.room.selection import Missing, Selection
-from openegress.source.room.track_policy import PolicyAround, RoomState, TrackPolicy
+from openegress.source.room.track_policy import DelegatingPolicy, RoomState, TrackPolicy
 
 _log = logging.getLogger(__name__)
 
 
-class RecordedPeople(PolicyAround):
+class RecordedPeople(DelegatingPolicy):
     """Implements TrackPolicy around another policy, which sees only the recorded part of the room. The whole
     room decides when a recording ends: people who are left out are still in it."""
 
@@ -76,7 +76,7 @@ def is_seen(recorded: Recorded, participant: Participant, publishing: Container[
     recorded track."""
     if why_person(recorded, participant):
         return False
-    only = [each for each in recorded.only if each.by in OF_PARTICIPANTS]
+    only = [each for each in recorded.only if each.by in PARTICIPANT_FIELDS]
     return not only or participant.identity in publishing or fits_any(only, participant, None)
 
 
@@ -97,7 +97,7 @@ def why_person(recorded: Recorded, participant: Participant) -> str:
         return "is left out: its participant has opted out of being recorded"
     if fits_any(recorded.left_out, participant, None):
         return "is left out with its participant (leave_out)"
-    is_of_people = all(each.by in OF_PARTICIPANTS for each in recorded.only)
+    is_of_people = all(each.by in PARTICIPANT_FIELDS for each in recorded.only)
     if recorded.only and is_of_people and not fits_any(recorded.only, participant, None):
         return "belongs to a participant who is not recorded (record_only)"
     return ""

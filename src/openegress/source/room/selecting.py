@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from openegress.core.selectors import By, Selector
+from openegress.core.selectors import Selector, SelectorField
 from openegress.room import Participant, Track
 
 
@@ -14,15 +14,15 @@ def fits_any(selectors: Iterable[Selector], of: Participant, track: Track | None
 
 def _fits(selector: Selector, participant: Participant, track: Track | None) -> bool:
     match selector.by:
-        case By.IDENTITY:
+        case SelectorField.IDENTITY:
             text = participant.identity
-        case By.NAME:
+        case SelectorField.NAME:
             text = participant.name
-        case By.KIND:
+        case SelectorField.KIND:
             text = participant.kind
-        case By.TRACK if track is not None:
+        case SelectorField.TRACK if track is not None:
             text = track.name
-        case By.SOURCE if track is not None:
+        case SelectorField.SOURCE if track is not None:
             text = track.source.value
         case _:
             return False

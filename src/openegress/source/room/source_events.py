@@ -7,9 +7,9 @@ from openegress.core.errors import Code, EgressError, Phase
 from openegress.core.events import EndReason
 from openegress.room.events import DataArrived, RoomEvent
 from openegress.source import Closed, Failed, Notice, Observed, SourceEvent
-from openegress.source.asked_in_room import Told, asked_in_room
 from openegress.source.room.observed_room import ObservedRoom
 from openegress.source.room.selection import Verdict
+from openegress.source.room_orders import OwnParticipantChange, room_orders
 
 MOST_WAITING_BYTES = 8 * 1024 * 1024
 """Limit for data received before anyone reads events: a recorder may wait for hours until somebody
@@ -28,7 +28,7 @@ class SourceEvents:
     """Emits at most one Closed or Failed. wake() and the end wake all waiting tasks."""
 
     def __init__(self, room_name: str, *, has_layout: bool = True) -> None:
-        """`has_layout`: as in asked_in_room()."""
+        """`has_layout`: as in room_orders()."""
         self._room_name = room_name
         self._has_layout = has_layout
         self._queue: asyncio.Queue[SourceEvent | None] = asyncio.Queue()
@@ -72,10 +72,10 @@ class SourceEvents:
     def notice(self, text: str, **fields: str | int | float | bool | None) -> None:
         self._queue.put_nowait(Notice(text, fields))
 
-    def take_orders(self, told: Told) -> bool:
+    def take_orders(self, told: OwnParticipantChange) -> bool:
         """Takes orders from the recorder's metadata or attributes. Returns whether they change the picture
         too."""
-        asked = asked_in_room(told, has_layout=self._has_layout)
+        asked = room_orders(told, has_layout=self._has_layout)
         for event in asked.events:
             self.put(event)
         return asked.changes_picture

@@ -43,8 +43,8 @@ from openegress.room.events import (
 )
 from openegress.source import Closed, Failed, Muted, SourceEvent
 from openegress.source.room import room_failures
-from openegress.source.room.awaited import Patience, not_found, refuse_useless
-from openegress.source.room.grace import Grace
+from openegress.source.room.awaited import WaitLimits, not_found, refuse_useless
+from openegress.source.room.grace import GracePeriod
 from openegress.source.room.locked_tracks import LockedTracks
 from openegress.source.room.memory_watch import watch_memory
 from openegress.source.room.observed_room import ObservedRoom
@@ -63,7 +63,7 @@ class TrackFollower:
         room: Room,
         room_name: str,
         policy: TrackPolicy,
-        patience: Patience | None = None,
+        patience: WaitLimits | None = None,
         memory_bytes: int = 0,
         *,
         has_layout: bool = True,
@@ -72,13 +72,13 @@ class TrackFollower:
         policy lays out the room."""
         self._room = room
         self._policy = policy
-        self._patience = patience or Patience()
+        self._patience = patience or WaitLimits()
         self._memory_bytes = memory_bytes
         self._events = SourceEvents(room_name, has_layout=has_layout)
         self._tracks = SubscribedTracks(room)
         self._locked = LockedTracks(room.lock, self.notice)
         self._reselection = Reselection(self._select_anew, self.fail)
-        self._grace = Grace(self._patience, lambda: self._events.end(Closed()))
+        self._grace = GracePeriod(self._patience, lambda: self._events.end(Closed()))
         self._connecting: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._speakers: tuple[str, ...] = ()

@@ -79,7 +79,7 @@ class TrackPolicy(Protocol):
         """Replaces the rules that end the recording by itself, for policies that apply them."""
 
 
-class PolicyAround:
+class DelegatingPolicy:
     """Implements TrackPolicy by delegation, for policies that decide only part of it."""
 
     def __init__(self, policy: TrackPolicy) -> None:

@@ -31,12 +31,12 @@ from openegress.source.room.track_follower import TrackFollower
 
 L = TypeVar("L", SoundTrack, PictureTrack)
 
-_SOUND_OF = {TrackSource.SCREEN_SHARE: TrackSource.SCREEN_SHARE_AUDIO}
+_AUDIO_SOURCES = {TrackSource.SCREEN_SHARE: TrackSource.SCREEN_SHARE_AUDIO}
 """The sound that a picture is in step with; otherwise the microphone."""
 
 
 @dataclass(slots=True)
-class Counted:
+class FrameCounts:
     """Counts frames of all tracks."""
 
     frames: int = 0
@@ -65,7 +65,7 @@ class RoomTracksSource:
         self._newest_sound: dict[tuple[str, TrackSource], SoundTrack] = {}
         """By identity and source."""
         self._layer_timers: dict[str, asyncio.TimerHandle] = {}
-        self._counted = Counted()
+        self._counted = FrameCounts()
         self._stopped = False
 
     async def prepare(self) -> None:
@@ -271,7 +271,7 @@ class RoomTracksSource:
     def _sound_late_ns(self, picture: Track) -> int:
         """Pictures stay in step with their publisher's sound if that was written late: passed-through sound
         cannot be sped up, but a picture can wait."""
-        source = _SOUND_OF.get(picture.source, TrackSource.MICROPHONE)
+        source = _AUDIO_SOURCES.get(picture.source, TrackSource.MICROPHONE)
         sound = self._newest_sound.get((picture.participant.identity, source))
         return sound.late_ns if sound is not None else 0
 

@@ -27,7 +27,7 @@ class Screen(Protocol):
         """When the page drew last, if it did since it was asked: what was grabbed may be of two pictures."""
 
 
-LOOKS = 3
+MAX_GRABS = 3
 """At a page that draws while it is grabbed, for a picture that is whole and of its time."""
 
 
@@ -81,7 +81,7 @@ class Filming:
             self._repeat(pacer.repeats(now_ns))
             return pacer.due_ns()
         frame: av.VideoFrame | None = None
-        for _ in range(LOOKS):
+        for _ in range(MAX_GRABS):
             if wait := pacer.wait(self._drawn_ns, now_ns):
                 return wait.until_ns
             frame = self._screen.grab()

@@ -1,9 +1,9 @@
 """The memory that the processes of a page use."""
 
-from openegress.source.memory import own_bytes
+from openegress.source.memory import process_bytes
 from openegress.source.web.process import descendants
 
 
 def used_bytes(root: int) -> int:
     """The memory of a process and all processes below it. What two of them share counts for both."""
-    return sum(own_bytes(pid) for pid in (root, *descendants(root)))
+    return sum(process_bytes(pid) for pid in (root, *descendants(root)))

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from openegress.source.asked_in_room import Told
+from openegress.source.room_orders import OwnParticipantChange
 from openegress.source.web.cdp import DevToolsConnection, Disconnected, Params
 from openegress.source.web.page_network import KEPT_LINES, PageNetwork
 from openegress.source.web.page_playout import PagePlayout
@@ -45,13 +45,13 @@ class Crashed:
 
 
 @dataclass(frozen=True, slots=True)
-class RoomTold:
+class OwnParticipantUpdate:
     """A message about the recorder's participant from the server of the page's room."""
 
-    what: Told
+    what: OwnParticipantChange
 
 
-PageEvent = Console | StartSignal | EndSignal | Crashed | RoomTold
+PageEvent = Console | StartSignal | EndSignal | Crashed | OwnParticipantUpdate
 
 
 class PageError(Exception):
@@ -110,7 +110,7 @@ class Page:
         self._listener = listener
         self._redact = redact
 
-    def overhear(self, room: PageRoom) -> None:
+    def watch_room(self, room: PageRoom) -> None:
         """Before navigate()."""
         self._room = room
 
@@ -231,7 +231,7 @@ class Page:
             case _:
                 self.network.take(method, params)
                 for told in self._room.take(method, params) if self._room is not None else ():
-                    self._listener(RoomTold(told))
+                    self._listener(OwnParticipantUpdate(told))
 
     def _console_call(self, params: Params) -> None:
         values = [_text(argument) for argument in params["args"]]

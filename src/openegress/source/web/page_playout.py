@@ -7,7 +7,7 @@ from typing import Any
 from openegress.source.playout import PlayoutWaits, Waits
 from openegress.source.web.cdp import CommandError, DevToolsConnection, Disconnected
 
-HELD = """async function () {
+BUFFER_SCRIPT = """async function () {
   const held = { video: [0, 0], audio: [0, 0], played: [0, 0] };
   for (const connection of this) {
     for (const stats of (await connection.getStats()).values()) {
@@ -25,10 +25,10 @@ HELD = """async function () {
 """Of all RTCPeerConnections (W3C webrtc-stats, RTCInboundRtpStreamStats and RTCAudioPlayoutStats)."""
 SOON_S, SELDOM_S = 0.2, 16.0
 """From one look for connections that play something to the next, while there are none."""
-WORLD = "openegress"
-OBJECTS = "openegress"
+WORLD_NAME = "openegress"
+OBJECT_GROUP = "openegress"
 """The group of what the page keeps for us (Runtime.RemoteObject), until it is told not to."""
-SHOWN = """(() => {
+SHOWN_SCRIPT = """(() => {
   const shown = globalThis.shown ??= { seconds: 0, count: 0, watched: new WeakSet() };
   for (const video of [...document.querySelectorAll("video")].slice(0, 32)) {
     if (shown.watched.has(video)) continue;
@@ -80,13 +80,13 @@ class PagePlayout:
         command = self._connection.command
         if not self._world:
             made = await command(
-                "Page.createIsolatedWorld", self._session_id, frameId=self._frame_id, worldName=WORLD
+                "Page.createIsolatedWorld", self._session_id, frameId=self._frame_id, worldName=WORLD_NAME
             )
             self._world = made["executionContextId"]
         answer = await command(
             "Runtime.evaluate",
             self._session_id,
-            expression=SHOWN,
+            expression=SHOWN_SCRIPT,
             contextId=self._world,
             returnByValue=True,
         )
@@ -98,20 +98,23 @@ class PagePlayout:
             if time.monotonic() < self._look_up_at_s:
                 return PlayoutWaits(shown=shown)
             prototype = await command(
-                "Runtime.evaluate", session, expression="RTCPeerConnection.prototype", objectGroup=OBJECTS
+                "Runtime.evaluate",
+                session,
+                expression="RTCPeerConnection.prototype",
+                objectGroup=OBJECT_GROUP,
             )
             found = await command(
                 "Runtime.queryObjects",
                 session,
                 prototypeObjectId=prototype["result"]["objectId"],
-                objectGroup=OBJECTS,
+                objectGroup=OBJECT_GROUP,
             )
             self._rtc_connections = found["objects"]["objectId"]
         answer = await command(
             "Runtime.callFunctionOn",
             session,
             objectId=self._rtc_connections,
-            functionDeclaration=HELD,
+            functionDeclaration=BUFFER_SCRIPT,
             awaitPromise=True,
             returnByValue=True,
         )
@@ -128,7 +131,9 @@ class PagePlayout:
     async def _let_go(self) -> None:
         """Of what was looked up: the page would keep it, and all that it holds, for as long as it is open."""
         self._rtc_connections = ""
-        await self._connection.command("Runtime.releaseObjectGroup", self._session_id, objectGroup=OBJECTS)
+        await self._connection.command(
+            "Runtime.releaseObjectGroup", self._session_id, objectGroup=OBJECT_GROUP
+        )
 
 
 def _waits(value: Any, at: int) -> Waits:

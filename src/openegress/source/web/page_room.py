@@ -15,7 +15,7 @@ from livekit.protocol.models import ParticipantInfo
 from livekit.protocol.rtc import SignalResponse
 
 from openegress.room.signalling.own_participant import OwnParticipant
-from openegress.source.asked_in_room import Told
+from openegress.source.room_orders import OwnParticipantChange
 from openegress.source.web.cdp import Params
 
 _BINARY = 2
@@ -36,7 +36,7 @@ class PageRoom:
         self._sockets: dict[str, None] = {}
         """Request ids of those to the room's server, in order."""
 
-    def take(self, method: str, params: Params) -> list[Told]:
+    def take(self, method: str, params: Params) -> list[OwnParticipantChange]:
         """What came of an event of the domain."""
         match method:
             case "Network.webSocketCreated" if self._is_ours(params["url"]):
@@ -60,7 +60,7 @@ class PageRoom:
         except ValueError:
             return False
 
-    def _read(self, payload: str) -> list[Told]:
+    def _read(self, payload: str) -> list[OwnParticipantChange]:
         try:
             message = SignalResponse.FromString(base64.b64decode(payload))
         except (DecodeError, binascii.Error):
@@ -73,7 +73,7 @@ class PageRoom:
                 return self._of_self(message.update.participants)
         return []
 
-    def _of_self(self, infos: Iterable[ParticipantInfo]) -> list[Told]:
+    def _of_self(self, infos: Iterable[ParticipantInfo]) -> list[OwnParticipantChange]:
         return [
             event for info in infos if info.identity == self._self.identity for event in self._self.told(info)
         ]

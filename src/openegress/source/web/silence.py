@@ -2,13 +2,13 @@
 
 from enum import Enum, auto
 
-ASKED_AFTER_S = 2.0
+PING_AFTER_S = 2.0
 """After this long without a change, the page is still or its display has stopped."""
 SILENT_S = 5.0
 """A display that does not answer for this long has stopped. On a busy machine it may recover."""
 
 
-class DisplayNews(Enum):
+class DisplayEvent(Enum):
     NONE = auto()
     STOPPED = auto()
     ANSWERS = auto()
@@ -19,19 +19,19 @@ class DisplaySilence:
 
     def __init__(self, now_s: float) -> None:
         self._heard_s = now_s
-        self._is_told = False
+        self._is_reported = False
 
     def heard(self, now_s: float) -> None:
         """The display has drawn or answered."""
         self._heard_s = now_s
 
     def is_to_be_asked(self, now_s: float) -> bool:
-        return now_s - self._heard_s > ASKED_AFTER_S
+        return now_s - self._heard_s > PING_AFTER_S
 
-    def look(self, asked_s: float | None, now_s: float) -> DisplayNews:
+    def look(self, asked_s: float | None, now_s: float) -> DisplayEvent:
         """`asked_s`: when the unanswered request was sent; None if all requests are answered."""
         is_silent = asked_s is not None and now_s - asked_s > SILENT_S
-        if is_silent == self._is_told or (not is_silent and asked_s is not None):
-            return DisplayNews.NONE
-        self._is_told = is_silent
-        return DisplayNews.STOPPED if is_silent else DisplayNews.ANSWERS
+        if is_silent == self._is_reported or (not is_silent and asked_s is not None):
+            return DisplayEvent.NONE
+        self._is_reported = is_silent
+        return DisplayEvent.STOPPED if is_silent else DisplayEvent.ANSWERS

@@ -9,11 +9,11 @@ from typing import Literal, TypeVar
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.pause_mode import PauseMode
 from openegress.media import FrameSink
-from openegress.source import AwaitsSignal, Closed, Notice, OrderAsked, SourceEvent, SourceStats
-from openegress.source.asked_in_room import asked_in_room
+from openegress.source import AwaitsSignal, Closed, Notice, OrderRequested, SourceEvent, SourceStats
 from openegress.source.card_picture import card_picture
 from openegress.source.pause_timeline import PausedSound, PauseTimeline
 from openegress.source.playout import PlayoutWaits
+from openegress.source.room_orders import room_orders
 from openegress.source.web import url as urls
 from openegress.source.web.audio_capture import AudioCapture
 from openegress.source.web.browser import Browser
@@ -24,14 +24,14 @@ from openegress.source.web.page import (
     Console,
     Crashed,
     EndSignal,
+    OwnParticipantUpdate,
     PageError,
     PageEvent,
-    RoomTold,
     StartSignal,
 )
 from openegress.source.web.page_room import PageRoom
 from openegress.source.web.page_sound import PageSound
-from openegress.source.web.silence import DisplayNews
+from openegress.source.web.silence import DisplayEvent
 from openegress.source.web.url import Redactor, template_url
 from openegress.source.web.video_capture import VideoCapture
 
@@ -62,8 +62,8 @@ TEMPLATE_SOUND_DELAY_NS = -25_000_000
 
 
 _DISPLAY_NEWS = {
-    DisplayNews.STOPPED: "the display does not answer, and the page's last picture is shown until it does",
-    DisplayNews.ANSWERS: "the display answers again",
+    DisplayEvent.STOPPED: "the display does not answer, and the page's last picture is shown until it does",
+    DisplayEvent.ANSWERS: "the display answers again",
 }
 
 
@@ -146,7 +146,7 @@ class WebPageSource:
         urls.check(self._settings.url, "template base url" if self._settings.is_template else "web url")
         self._browser.page.listen(self._page_event, self._redact)
         if self._settings.room is not None:
-            self._browser.page.overhear(self._settings.room)
+            self._browser.page.watch_room(self._settings.room)
         self._watch.processes(self._settings.memory_bytes)
         await self._watch.or_failure(self._prepare())
 
@@ -331,8 +331,8 @@ class WebPageSource:
                 if troubles := self._browser.page.troubles():
                     why = f"{why}; {troubles}"
                 self._watch.fail(why, Fault.DESTINATION)
-            case RoomTold(told):
-                for asked in asked_in_room(told, has_layout=False, of_page=True).events:
+            case OwnParticipantUpdate(told):
+                for asked in room_orders(told, has_layout=False, of_page=True).events:
                     self._tell(asked)
             case Console(level, text):
                 if level == "error":
@@ -340,10 +340,10 @@ class WebPageSource:
                 if notice := self._lines.notice(level, text):
                     self._tell(notice)
 
-    def _display_news(self, news: DisplayNews) -> None:
+    def _display_news(self, news: DisplayEvent) -> None:
         self._tell(Notice(_DISPLAY_NEWS[news], {}))
 
     def _tell(self, event: SourceEvent) -> None:
         """What a page makes come as fast as it likes is dropped beyond a number, the end never is."""
-        if not isinstance(event, Notice | OrderAsked) or self._events.qsize() < EVENTS:
+        if not isinstance(event, Notice | OrderRequested) or self._events.qsize() < EVENTS:
             self._events.put_nowait(event)

@@ -15,7 +15,7 @@ from openegress.source.web.display import Display
 from openegress.source.web.filming import Card, Filming
 from openegress.source.web.pacing import Pacer
 from openegress.source.web.screen import DisplayScreen
-from openegress.source.web.silence import DisplayNews, DisplaySilence
+from openegress.source.web.silence import DisplayEvent, DisplaySilence
 from openegress.source.web.x11 import XError
 
 FIRST_PICTURE_PERIODS = 1.5
@@ -32,7 +32,7 @@ class VideoCapture:
         framerate: int,
         timeline: PauseTimeline,
         card: Card,
-        on_news: Callable[[DisplayNews], object],
+        on_news: Callable[[DisplayEvent], object],
     ) -> None:
         """Media time zero of `timeline` is that of the first frame. `on_news` is called from any thread."""
         self._display = display
@@ -129,7 +129,7 @@ class VideoCapture:
         if silence.is_to_be_asked(now_s):
             screen.ask()
         news = silence.look(screen.asked_s, now_s)
-        if news is not DisplayNews.NONE:
+        if news is not DisplayEvent.NONE:
             self._on_news(news)
 
     def _follow_pauses(self, filming: Filming, origin_ns: int) -> int | None:

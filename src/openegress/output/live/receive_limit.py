@@ -6,7 +6,7 @@ from typing import Protocol
 
 from openegress.core.token_bucket import RefillRate, TokenBucket
 
-SAID = RefillRate(64 * 1024, 2**20)
+RECEIVE_RATE = RefillRate(64 * 1024, 2**20)
 """Bytes per second, and at once. Receivers of sound may answer, although nobody reads the answers."""
 
 TOO_MUCH = "the receiver says more than it has to say"
@@ -20,12 +20,12 @@ class TcpSocket(Protocol):
     def getsockopt(self, level: int, option: int, size: int, /) -> bytes: ...
 
 
-class Heard:
+class ReceiveLimit:
     """Counts for one connection."""
 
     def __init__(self, connected: TcpSocket) -> None:
         self._socket = connected
-        self._said = TokenBucket(SAID)
+        self._said = TokenBucket(RECEIVE_RATE)
         self._before_bytes = 0
 
     def is_too_much(self, now_ns: int) -> bool:

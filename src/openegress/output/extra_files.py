@@ -6,11 +6,11 @@ from pathlib import Path
 from openegress.core.errors import EgressError
 from openegress.core.events import BackupUsed
 from openegress.output import Emit
-from openegress.output.manifest import FileRecord, Records, stored_beside
+from openegress.output.manifest import FileRecord, Records, extra_files_stored
 from openegress.storage.uploader import Uploader
 
 
-class BesideStore:
+class ExtraFileStore:
     """For one recording. The caller closes the uploader."""
 
     def __init__(self, uploader: Uploader) -> None:
@@ -43,5 +43,5 @@ class BesideStore:
         """Emits the events of what was stored beside this output."""
         if self.backup_used:
             emit(BackupUsed(index))
-        for event in stored_beside(self._files, time.time_ns()):
+        for event in extra_files_stored(self._files, time.time_ns()):
             emit(event)

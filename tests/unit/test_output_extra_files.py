@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from openegress.core.errors import EgressError, internal
-from openegress.core.events import AnyEvent, BackupUsed, StoredBeside
-from openegress.output.beside_store import BesideStore
+from openegress.core.events import AnyEvent, BackupUsed, ExtraFileStored
+from openegress.output.extra_files import ExtraFileStore
 from openegress.storage.uploader import Stored
 
 
@@ -20,7 +20,7 @@ class OneRefused:
 
 
 async def test_one_that_is_refused_keeps_none_of_the_others_away() -> None:
-    store = BesideStore(cast("Any", OneRefused()))
+    store = ExtraFileStore(cast("Any", OneRefused()))
     assert (store.failure, store.backup_used) == (None, False)
     for name in ("a.flac", "b.flac", "c.flac"):
         await store.put(Path("spool") / name, name, "audio/flac")
@@ -30,4 +30,4 @@ async def test_one_that_is_refused_keeps_none_of_the_others_away() -> None:
     told: list[AnyEvent] = []
     store.tell(1, told.append)
     assert told[0] == BackupUsed(1)
-    assert [each.filename for each in told[1:] if isinstance(each, StoredBeside)] == ["a.flac", "c.flac"]
+    assert [each.filename for each in told[1:] if isinstance(each, ExtraFileStored)] == ["a.flac", "c.flac"]

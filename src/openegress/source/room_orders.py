@@ -5,31 +5,31 @@ from dataclasses import dataclass
 from openegress.request import orders
 from openegress.request.orders import PauseOrder
 from openegress.room.events import OwnMetadataChanged, PauseAttributeChanged
-from openegress.source import Notice, OrderAsked
+from openegress.source import Notice, OrderRequested
 
-Told = OwnMetadataChanged | PauseAttributeChanged
+OwnParticipantChange = OwnMetadataChanged | PauseAttributeChanged
 
 
 @dataclass(frozen=True, slots=True)
-class AskedInRoom:
-    events: tuple[OrderAsked | Notice, ...]
+class RoomOrders:
+    events: tuple[OrderRequested | Notice, ...]
     changes_picture: bool = False
     """The layout, or its look, has changed."""
 
 
-def asked_in_room(told: Told, *, has_layout: bool = True, of_page: bool = False) -> AskedInRoom:
+def room_orders(told: OwnParticipantChange, *, has_layout: bool = True, of_page: bool = False) -> RoomOrders:
     """Nobody gets an answer: what cannot be done becomes a Notice. `has_layout`: the metadata decide the look
     of a picture in one of this server's layouts; for others they are orders. `of_page`: as in
     orders.in_layout()."""
     if isinstance(told, PauseAttributeChanged):
-        return AskedInRoom((OrderAsked(PauseOrder.PAUSE if told.paused else PauseOrder.RESUME),))
+        return RoomOrders((OrderRequested(PauseOrder.PAUSE if told.paused else PauseOrder.RESUME),))
     layout = orders.layout_in(told.metadata)
     asked, wrong = orders.in_metadata(layout or "", of_page=of_page)
     if not has_layout:
         asked = asked.with_looks_ordered()
-    found: list[OrderAsked | Notice] = []
+    found: list[OrderRequested | Notice] = []
     if wrong is not None:
         found.append(Notice("what the recorder's metadata ask for cannot be done", {"error": wrong.text}))
     if asked.order is not None:
-        found.append(OrderAsked(asked.order))
-    return AskedInRoom(tuple(found), layout is not None and asked.changes_picture)
+        found.append(OrderRequested(asked.order))
+    return RoomOrders(tuple(found), layout is not None and asked.changes_picture)

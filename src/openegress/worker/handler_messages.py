@@ -14,7 +14,7 @@ from openegress.core.events import FileUpdate, Noticed, OutputFailed, StreamAdde
 
 MOST_TEXT_CHARS = 64 * 1024
 """Characters of one text in a record; errors and names have some hundreds."""
-MOST_ASIDE = 1024 * 1024
+MAX_LOG_CHARS = 1024 * 1024
 """Characters of one text of the log, or bytes of a thumbnail."""
 MOST_PARTS = 100_000
 """Parts of a split file; a number has five digits."""
@@ -25,7 +25,7 @@ MOST_NAME_CHARS = 64 * 1024 * 1024
 """Characters of the names of all parts and streams together."""
 
 
-class HandlerWords:
+class HandlerMessageCheck:
     """The messages of one handler."""
 
     def __init__(self, outputs: int) -> None:
@@ -37,7 +37,7 @@ class HandlerWords:
 
     def check(self, message: ipc.ToWorker) -> None:
         """Raises ValueError for a message that our recorder never sends."""
-        most = MOST_ASIDE if isinstance(message, ipc.Log | Thumbnail) else MOST_TEXT_CHARS
+        most = MAX_LOG_CHARS if isinstance(message, ipc.Log | Thumbnail) else MOST_TEXT_CHARS
         lengths = [len(each) for each in _values(message) if isinstance(each, str | bytes)]
         if max(lengths, default=0) > most:
             raise ValueError(f"a message with {max(lengths)} characters in a row")

@@ -22,13 +22,13 @@ from openegress.core.events import (
 )
 from openegress.core.live_state import LiveState
 from openegress.core.looks import Looks
-from openegress.worker.handler_words import HandlerWords
+from openegress.worker.handler_messages import HandlerMessageCheck
 
 LONG = "x" * 2_000_000
 
 
 def said(messages: Iterable[AnyEvent | ipc.ToWorker]) -> None:
-    words = HandlerWords(2)
+    words = HandlerMessageCheck(2)
     for each in messages:
         words.check(each)
 
@@ -76,7 +76,7 @@ def test_ever_more_parts_and_streams() -> None:
 
 def test_a_long_recording_is_believed() -> None:
     """A day in parts of ten seconds, with streams that break all the time."""
-    words = HandlerWords(2)
+    words = HandlerMessageCheck(2)
     for part in range(8_640):
         words.check(FileUpdate(0, "f" * 250, 1, location="l" * 250, part=part))
         words.check(FileUpdate(0, "f" * 250, 1, 2, location="l" * 250, part=part))
