@@ -26,7 +26,7 @@ from openegress.media.decoder import VideoDecoder
 from openegress.media.encoder import VideoEncoder
 from openegress.media.geometry import Fit
 from openegress.room import Participant, Track, TrackSource
-from openegress.room.budget import MOST_PIXELS
+from openegress.room.budget import MAX_PIXELS
 from openegress.source.room.composite.layout_policy import DARK
 from openegress.source.room.composite.rectangles import Size, grid_rects
 from openegress.source.room.scene import Tile
@@ -106,7 +106,7 @@ def measured(row: Row, streams: list[list[tuple[bytes, bool]]]) -> Cost:
         view = TileView()
         view.place(Tile(track.sid, track, rect, Fit.COVER), rect, DARK, 0, cleared=True)
         views.append(view)
-        decoders.append(VideoDecoder(VideoCodec.VP8, MOST_PIXELS))
+        decoders.append(VideoDecoder(VideoCodec.VP8, MAX_PIXELS))
     encoder = VideoEncoder(VideoEncoding(width, height, FPS, 3000, 4.0), steady=False)
     returned = av.CodecContext.create("h264", "r")
     returned.thread_count = 1

@@ -10,7 +10,7 @@ from openegress.core import shown_url
 from openegress.core.errors import EgressError
 from openegress.media import text
 from openegress.output.live.rtmp import RtmpError, amf0, login
-from openegress.output.live.rtmp.chunks import MOST_CHANNELS, MOST_MESSAGE_BYTES, ChunkReader
+from openegress.output.live.rtmp.chunks import MAX_CHANNELS, MAX_MESSAGE_BYTES, ChunkReader
 from openegress.proto.openegress_control_pb2 import AddMarkerRequest, ClipRequest, SetOptionsRequest
 from openegress.request import clips, options, orders, stream_urls
 from tests.fuzz.registry import target
@@ -67,8 +67,8 @@ def rtmp_answer(data: bytes) -> None:
     with contextlib.suppress(RtmpError):
         found = whole.feed(data)
         assert [each for at in range(len(data)) for each in pieces.feed(data[at : at + 1])] == found
-    assert all(len(each.body) <= MOST_MESSAGE_BYTES for each in found)
-    assert len(whole._channels) <= MOST_CHANNELS + 1
+    assert all(len(each.body) <= MAX_MESSAGE_BYTES for each in found)
+    assert len(whole._channels) <= MAX_CHANNELS + 1
     for each in found:
         words = amf0.decode(each.body)
         login.answer(str(words), "user:password", "live")

@@ -377,7 +377,7 @@ def key_answer(data: bytes) -> None:
     except ValueError as error:
         assert error.__suppress_context__ or error.__context__ is None
         return
-    assert len(answer.keys) <= key_service.MOST_KEYS
+    assert len(answer.keys) <= key_service.MAX_KEYS
     room = RoomCipher((), _First())
     room.take(answer.keys)
     room.ring("ann")

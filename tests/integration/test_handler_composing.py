@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from openegress.core.codecs import AudioCodec, Container
-from openegress.core.deferred import FOLDER, MOST_TRIES, TRACKS
+from openegress.core.deferred import FOLDER, MAX_TRIES, TRACKS
 from openegress.core.errors import Code
 from openegress.core.events import AnyEvent, Composing, Ended, EndReason, FileUpdate
 from openegress.core.marker import Marker
@@ -151,7 +151,7 @@ async def test_tracks_of_a_process_that_died_are_stored_where_they_cannot_be_rea
     assert (spool.out / "film.mkv").stat().st_size == 64
 
 
-@pytest.mark.parametrize("deaths", [0, MOST_TRIES])
+@pytest.mark.parametrize("deaths", [0, MAX_TRIES])
 async def test_what_cannot_be_composed_is_stored_as_it_is(tmp_path: Path, deaths: int) -> None:
     spool = Spool(tmp_path)
     make_meeting(spool.tracks, [ADA])

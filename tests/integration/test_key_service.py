@@ -11,7 +11,7 @@ import pytest_asyncio
 from aiohttp import web
 
 from openegress.core.errors import EgressError
-from openegress.core.key_service import MOST_ANSWER_BYTES
+from openegress.core.key_service import MAX_ANSWER_BYTES
 from openegress.core.plan import Plan
 from openegress.core.room_keys import KeyAnswer, KeyQuestion, RoomKey
 from openegress.core.values import Secret
@@ -101,7 +101,7 @@ async def test_it_is_tried_again(world: World) -> None:
         (web.Response, "is not JSON", 1),
         (lambda: web.Response(text=HIDDEN), "is not JSON", 1),
         (lambda: web.json_response({"keys": [{"key": HIDDEN, "index": 99}]}), "keys[0].index is not", 1),
-        (lambda: web.Response(body=bytes(MOST_ANSWER_BYTES + 1)), "is longer than 1048576 bytes", 1),
+        (lambda: web.Response(body=bytes(MAX_ANSWER_BYTES + 1)), "is longer than 1048576 bytes", 1),
         (lambda: web.Response(status=403, text=HIDDEN), "it answers 403", 1),
         (lambda: web.Response(status=307, headers={"Location": "/keys"}), "it answers 307", 1),
         (lambda: web.Response(status=500, text=HIDDEN), "it answers 500", 3),

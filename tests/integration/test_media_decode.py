@@ -10,7 +10,7 @@ from openegress.media.canvas import Canvas, Fitter, planes
 from openegress.media.decoder import VideoDecoder
 from openegress.media.geometry import Fit, Rect, contain, fitting
 from openegress.media.passthrough import video_format
-from openegress.room.budget import MOST_PIXELS
+from openegress.room.budget import MAX_PIXELS
 from testkit import probe
 from testkit.live_encoder import LiveEncoder
 from testkit.pattern import Matrix, Picture, PictureSpec, read_counter
@@ -38,7 +38,7 @@ def on_canvas(picture: VideoFrame) -> VideoFrame:
 @pytest.mark.parametrize("codec", list(VideoCodec))
 @pytest.mark.parametrize("size", [(640, 360), (320, 240), (180, 320)])
 def test_each_picture_is_seen(codec: VideoCodec, size: tuple[int, int]) -> None:
-    decoder = VideoDecoder(codec, MOST_PIXELS)
+    decoder = VideoDecoder(codec, MAX_PIXELS)
     rect = contain(*size, 640, 360)
     seen = []
     for number, (data, is_key) in enumerate(units(codec, *size)):
@@ -67,7 +67,7 @@ def test_colours_that_say_what_they_are(matrix: Matrix, size: tuple[int, int]) -
 
 
 def test_nothing_is_shown_from_a_gap_to_the_next_key_frame() -> None:
-    decoder = VideoDecoder(VideoCodec.VP8, MOST_PIXELS)
+    decoder = VideoDecoder(VideoCodec.VP8, MAX_PIXELS)
     stream = units(VideoCodec.VP8, 320, 180)
     assert decoder.decode(stream[1][0], 1, is_key=False) == []
     assert decoder.awaits_key
@@ -80,7 +80,7 @@ def test_nothing_is_shown_from_a_gap_to_the_next_key_frame() -> None:
 
 
 def test_damage_asks_for_a_key_frame() -> None:
-    decoder = VideoDecoder(VideoCodec.VP9, MOST_PIXELS)
+    decoder = VideoDecoder(VideoCodec.VP9, MAX_PIXELS)
     assert decoder.decode(b"\xff" * 50, 0, is_key=True) == []
     assert decoder.awaits_key
 

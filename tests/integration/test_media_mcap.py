@@ -28,7 +28,7 @@ from openegress.media.meeting_file import MeetingFile
 from openegress.media.passthrough import audio_format
 from openegress.output.size_guard import IN_MCAP, SizeGuard, SizeLimit
 from openegress.room.events import DataArrived
-from openegress.source.room.file_tracks import MOST_TOPICS, FileTracks
+from openegress.source.room.file_tracks import MAX_TOPICS, FileTracks
 from openegress.source.room.recorded_data import RecordedData
 from testkit.markdown import ROOT, blocks
 from testkit.matroska_reader import ReadTrack
@@ -157,12 +157,12 @@ def test_who_sends_ever_other_topics_takes_a_bounded_number_of_channels() -> Non
     data = RecordedData((DataRoute(),), FileTracks())
     data.begin(STARTED_NS)
     topics = set()
-    for n in range(MOST_TOPICS + 20):
+    for n in range(MAX_TOPICS + 20):
         sent = DataPacket(user=UserPacket(topic=str(n)))
         (packet,) = data.take(DataArrived("ada", sent, STARTED_NS))
         assert packet.topic is not None
         topics.add(packet.topic.topic)
-    assert len(topics) == MOST_TOPICS + 1 and "" in topics
+    assert len(topics) == MAX_TOPICS + 1 and "" in topics
 
 
 def test_all_but_the_last_half_second_is_there_while_it_grows(tmp_path: Path) -> None:

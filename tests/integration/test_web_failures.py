@@ -356,7 +356,7 @@ async def test_a_page_that_fills_the_disk(
     server: PageServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is ended, and nothing of what it has stored is left."""
-    monkeypatch.setattr(browser_watch, "MOST_STORED_BYTES", 100 << 20)
+    monkeypatch.setattr(browser_watch, "MAX_STORED_BYTES", 100 << 20)
     source = await start_source(tmp_path, server.url("storing"))
     folder = source._browser.folder
     try:

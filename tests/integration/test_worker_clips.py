@@ -30,7 +30,7 @@ from openegress.psrpc.services import EgressInternal
 from openegress.request.context import Context
 from openegress.storage.uploader import Uploader
 from openegress.store.leases import MemoryLeases
-from openegress.worker.clips import MAX_CONCURRENT, MOST_WAITING, ClipService
+from openegress.worker.clips import MAX_CONCURRENT, MAX_WAITING, ClipService
 from openegress.worker.paths import Paths
 from openegress.worker.pool import Pool, Shape
 from openegress.worker.supervisor import Supervisor
@@ -171,7 +171,7 @@ async def test_one_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
 async def test_many_at_once(tmp_path: Path) -> None:
     """They wait for each other, up to a number, and those beyond are refused."""
     async with rig_of(local(tmp_path), tmp_path) as rig:
-        most = MAX_CONCURRENT + MOST_WAITING
+        most = MAX_CONCURRENT + MAX_WAITING
         calls = [rig.clip("1.5", "2.5", f"clip-{n}") for n in range(most + 2)]
         done = await asyncio.gather(*calls, return_exceptions=True)
         refused = [each for each in done if isinstance(each, EgressError)]

@@ -10,7 +10,7 @@ from livekit.protocol.webhook import WebhookEvent
 from structlog.testing import capture_logs
 
 from openegress.app.auto_starts import MAX_ATTEMPTS, AutoStarts
-from openegress.app.start_budgets import MOST_KNOWN, STARTS, StartBudgets
+from openegress.app.start_budgets import MAX_KNOWN, STARTS, StartBudgets
 from openegress.core.backoff import Backoff
 from openegress.core.errors import Code, EgressError
 from openegress.core.units import S
@@ -110,9 +110,9 @@ def test_a_budget_fills_again_and_is_forgotten() -> None:
     budgets = StartBudgets()
     assert [budgets.spend("r", "ann", 0) for _ in range(21)] == [True] * 20 + [False]
     assert not budgets.spend("r", "ann", 29 * S) and budgets.spend("r", "ann", 31 * S)
-    for number in range(MOST_KNOWN):
+    for number in range(MAX_KNOWN):
         assert budgets.spend("r", str(number), 31 * S)
-    assert len(budgets._budgets) == MOST_KNOWN
+    assert len(budgets._budgets) == MAX_KNOWN
 
 
 async def test_a_start_without_room_for_it_is_tried_again() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from livekit.protocol.webhook import WebhookEvent
 
-from openegress.core.key_service import MOST_KEYS, answer_of, request_body
+from openegress.core.key_service import MAX_KEYS, answer_of, request_body
 from openegress.core.room_keys import KeyAnswer, KeyDerivation, KeyQuestion, RoomKey
 from openegress.core.room_patterns import fits
 
@@ -58,7 +58,7 @@ def test_it_is_asked_again_neither_without_end_nor_never(told: float | None, tak
         (b"\xff\xfe\x00", "its answer is not JSON"),
         (b'["hidden"]', "not an object with a list"),
         (b'{"keys": "hidden"}', "not an object with a list"),
-        (json.dumps({"keys": [{"key": "hidden"}] * (MOST_KEYS + 1)}).encode(), "at most 4096 are taken"),
+        (json.dumps({"keys": [{"key": "hidden"}] * (MAX_KEYS + 1)}).encode(), "at most 4096 are taken"),
         (b'{"keys": ["hidden"]}', "keys[0] is not an object"),
         (b'{"keys": [{"key": "fine"}, {"key": ""}]}', "keys[1].key is not a text"),
         (b'{"keys": [{"key": ["hidden"]}]}', "keys[0].key is not a text"),

@@ -55,7 +55,7 @@ def test_no_more_than_so_many_at_a_time(
     end: threading.Event, begun: threading.Semaphore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also of those that nobody waits for any more: their threads are there."""
-    monkeypatch.setattr(lookup_loop, "MOST_LOOKUPS", 3)
+    monkeypatch.setattr(lookup_loop, "MAX_LOOKUPS", 3)
 
     async def attacked() -> None:
         loop = asyncio.get_running_loop()

@@ -17,7 +17,7 @@ from openegress.core.plan import LayoutSource, Plan, WebSource
 from openegress.core.units import S
 from openegress.core.values import Seconds
 from openegress.handler.control import RecordingControl
-from openegress.handler.pauses import MOST_PAUSES, Pauses
+from openegress.handler.pauses import MAX_PAUSES, Pauses
 from openegress.request.look_options import LookOptions
 from openegress.request.options import Options
 from openegress.request.orders import AddMarker, Order, PauseOrder, SetOptions
@@ -198,12 +198,12 @@ async def test_a_part_of_a_paused_egress_begins_paused(mode: PauseMode, is_count
 async def test_more_pauses_than_a_recording_may_have() -> None:
     paused, source = Pauses(PauseMode.CUT), FakeInput()
     source.unpaused.set()
-    for _ in range(MOST_PAUSES):
+    for _ in range(MAX_PAUSES):
         await paused.apply_order(PauseOrder.PAUSE, cast("Any", source))
         await paused.apply_order(PauseOrder.RESUME, cast("Any", source))
     with pytest.raises(EgressError, match="1000 pauses"):
         await paused.apply_order(PauseOrder.PAUSE, cast("Any", source))
-    assert not paused.is_paused and len(paused.until(0)) == MOST_PAUSES
+    assert not paused.is_paused and len(paused.until(0)) == MAX_PAUSES
 
 
 async def test_a_layout_of_before_the_first_frame_is_noted_with_it() -> None:

@@ -91,7 +91,7 @@ def test_what_is_asked_without_end_leaves_room_for_the_recording(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever administers a room changes its recorder as often as they like."""
-    monkeypatch.setattr(recording_journal, "MOST_ASKED_BYTES", 20_000)
+    monkeypatch.setattr(recording_journal, "MAX_ASKED_BYTES", 20_000)
     ledger = RecordingJournal.create(tmp_path, PLAN)
     ledger.note_metadata('{"layout": "speaker"}')
     asks: list[Callable[[int], None]] = [

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from openegress.core.errors import EgressError
 from openegress.core.marker import Marker, sorted_markers, spaced
 from openegress.core.units import S
-from openegress.media.chapters import MOST_CHAPTERS, chapter_box, webvtt
+from openegress.media.chapters import MAX_CHAPTERS, chapter_box, webvtt
 from openegress.output.hls.playlist import date_range
 from openegress.request import orders
 from openegress.request.orders import AddMarker, LayoutOrder
@@ -36,7 +36,7 @@ def test_a_box_holds_what_it_says(markers: list[Marker]) -> None:
         return
     assert struct.unpack_from(">I4sI4s", data) == (len(data), b"udta", len(data) - 8, b"chpl")
     count, at = data[24], 25
-    assert count == min(len(markers), MOST_CHAPTERS)
+    assert count == min(len(markers), MAX_CHAPTERS)
     starts = []
     for _ in range(count):
         start, size = struct.unpack_from(">QB", data, at)
@@ -44,7 +44,7 @@ def test_a_box_holds_what_it_says(markers: list[Marker]) -> None:
         starts.append(start)
         at += 9 + size
     assert at == len(data)
-    assert starts == sorted(each.at_ns // 100 for each in markers)[:MOST_CHAPTERS]
+    assert starts == sorted(each.at_ns // 100 for each in markers)[:MAX_CHAPTERS]
 
 
 @given(st.lists(st.builds(Marker, st.text(), st.integers(0, 50), st.just(0)), max_size=30), st.integers(1, 9))

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from openegress.media.gain_follower import LEAST_DB, MOST_DB, GainFollower
+from openegress.media.gain_follower import MAX_DB, MIN_DB, GainFollower
 
 TARGET = -16.0
 
@@ -69,10 +69,10 @@ def test_who_speaks_more_quietly_is_met_too() -> None:
 def test_it_has_bounds() -> None:
     follower = GainFollower(-5.0)
     told(follower, -49.0, 2000)
-    assert follower.gain_db == pytest.approx(MOST_DB)
+    assert follower.gain_db == pytest.approx(MAX_DB)
     follower = GainFollower(-50.0)
     told(follower, 0.0, 2000)
-    assert follower.gain_db == pytest.approx(LEAST_DB)
+    assert follower.gain_db == pytest.approx(MIN_DB)
 
 
 def test_what_came_of_it_corrects_it() -> None:

@@ -17,7 +17,7 @@ from openegress.media.canvas import BLACK, Canvas, planes, yuv_of
 from openegress.media.geometry import Rect
 from openegress.media.images import to_rgb
 from openegress.media.overlays import Mark, Overlays, OverlaySink
-from openegress.media.picture_file import MOST_PIXELS, read_picture
+from openegress.media.picture_file import MAX_PIXELS, read_picture
 
 DATA = Path(__file__).parent / "data" / "looks"
 SIZE = (320, 180)
@@ -185,7 +185,7 @@ def test_the_clock_goes_on_while_a_recording_is_paused() -> None:
 
 def test_a_picture_of_too_many_pixels_is_refused_before_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "huge.png"
-    side = int(MOST_PIXELS**0.5) + 1
+    side = int(MAX_PIXELS**0.5) + 1
     Image.new("1", (side, side)).save(path)
     with pytest.raises(ValueError, match="million pixels"):
         read_picture(str(path))

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from openegress.output.live.rtmp import RtmpError, amf0, login
 from openegress.output.live.rtmp import publisher as publishers
 from openegress.output.live.rtmp.chunks import (
-    MOST_CHANNELS,
-    MOST_MESSAGE_BYTES,
+    MAX_CHANNELS,
+    MAX_MESSAGE_BYTES,
     ChunkReader,
     ChunkWriter,
     MessageKind,
@@ -121,9 +121,9 @@ def test_a_frame_that_is_too_large_is_said_so() -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b"\x03" + bytes(3) + (MOST_MESSAGE_BYTES + 1).to_bytes(3) + b"\x14" + bytes(4),
+        b"\x03" + bytes(3) + (MAX_MESSAGE_BYTES + 1).to_bytes(3) + b"\x14" + bytes(4),
         b"".join(
-            bytes((0, n)) + bytes(3) + (9).to_bytes(3) + b"\x14" + bytes(5) for n in range(MOST_CHANNELS + 1)
+            bytes((0, n)) + bytes(3) + (9).to_bytes(3) + b"\x14" + bytes(5) for n in range(MAX_CHANNELS + 1)
         ),
     ],
     ids=["message", "channels"],

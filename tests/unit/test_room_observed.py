@@ -27,7 +27,7 @@ from openegress.room.events import (
     TrackPublished,
     TrackUnpublished,
 )
-from openegress.source.room.observed_room import MOST_STREAMS, TRANSCRIBED_TRACK, ObservedRoom
+from openegress.source.room.observed_room import MAX_STREAMS, TRANSCRIBED_TRACK, ObservedRoom
 from tests.unit.test_room_recorded_people import person, recorded, track
 
 ADA, BOB = person("ada"), person("bob")
@@ -170,13 +170,13 @@ def test_a_text_that_is_still_being_spoken(meanwhile: RoomEvent, goes_on: bool) 
 
 def test_streams_of_strangers_leave_nothing_open_for_ever() -> None:
     begins = [
-        said("agent", stream_header=DataStream.Header(stream_id=str(n))) for n in range(2 * MOST_STREAMS)
+        said("agent", stream_header=DataStream.Header(stream_id=str(n))) for n in range(2 * MAX_STREAMS)
     ]
     found = told(
-        Recorded(), ParticipantJoined(person("agent")), *begins, piece("0"), piece(str(2 * MOST_STREAMS - 1))
+        Recorded(), ParticipantJoined(person("agent")), *begins, piece("0"), piece(str(2 * MAX_STREAMS - 1))
     )
-    assert [event for event in found if event in (piece("0"), piece(str(2 * MOST_STREAMS - 1)))] == [
-        piece(str(2 * MOST_STREAMS - 1))
+    assert [event for event in found if event in (piece("0"), piece(str(2 * MAX_STREAMS - 1)))] == [
+        piece(str(2 * MAX_STREAMS - 1))
     ]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from openegress.core.units import MS, S
 from openegress.source.cuts import Cuts
-from openegress.source.room.clock import MOST_BEHIND_NS
+from openegress.source.room.clock import MAX_BEHIND_NS
 from openegress.source.room.paced_output import PacedOutput, TimeSpent
 
 FPS = 30
@@ -44,6 +44,6 @@ def test_no_picture_is_given_out_a_second_late(cost_ms: int, stall_ms: int) -> N
         until_ns = output.until_ns(busy.now_ns, busy.now_ns, cuts)
         spent = TimeSpent(lambda: busy.now_ns, busy.now_ns)
         output.give(cast("Any", busy), until_ns, cuts, cuts, spent)
-    assert busy.lags_ns and max(busy.lags_ns) <= MOST_BEHIND_NS
+    assert busy.lags_ns and max(busy.lags_ns) <= MAX_BEHIND_NS
     if cost_ms == 20 and stall_ms <= 400:
         assert output.left_out == 0

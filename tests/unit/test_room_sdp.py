@@ -5,7 +5,7 @@ import pytest
 
 from openegress.room.signalling import sdp
 from openegress.room.signalling.sdp import Encoding
-from openegress.room.transport.data_channels import MOST_MESSAGE_BYTES
+from openegress.room.transport.data_channels import MAX_MESSAGE_BYTES
 from openegress.room.transport.fingerprint import Fingerprint
 
 OFFERS = Path(__file__).parent / "data" / "sdp"
@@ -47,7 +47,7 @@ def test_data_channels_are_taken_where_somebody_wants_their_data() -> None:
     text = sdp.answer(parsed, "user", "password", OURS, takes_data=True)
     (block,) = sections(text.split("\r\n"))
     assert block[0] == "m=application 9 UDP/DTLS/SCTP webrtc-datachannel"
-    assert {"a=sctp-port:5000", "a=setup:active", f"a=max-message-size:{MOST_MESSAGE_BYTES}"} <= set(block)
+    assert {"a=sctp-port:5000", "a=setup:active", f"a=max-message-size:{MAX_MESSAGE_BYTES}"} <= set(block)
     assert "a=rtcp-mux" not in block
     assert f"a=group:BUNDLE {parsed.sections[0].mid}" in text
     # Media lies in the same bundle.

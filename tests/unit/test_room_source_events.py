@@ -6,11 +6,11 @@ from openegress.core.plan import Recorded
 from openegress.room.events import DataArrived, ParticipantJoined
 from openegress.source import Notice, Observed
 from openegress.source.room.observed_room import ObservedRoom
-from openegress.source.room.source_events import MOST_WAITING_BYTES, SourceEvents
+from openegress.source.room.source_events import MAX_WAITING_BYTES, SourceEvents
 from tests.unit.test_room_recorded_people import person
 
 SENT = DataArrived("ada", DataPacket(user=UserPacket(payload=bytes(100_000))), 1)
-FIT = MOST_WAITING_BYTES // 101_000 - 1
+FIT = MAX_WAITING_BYTES // 101_000 - 1
 
 
 async def test_data_does_not_fill_the_memory_while_nobody_reads_it() -> None:

@@ -22,11 +22,11 @@ from openegress.source.memory import Shedding
 from openegress.source.room import tracks_source
 from openegress.source.room.every_track import EveryTrack
 from openegress.source.room.file_tracks import MAX_PER_PARTICIPANT, FileTracks, title_of
-from openegress.source.room.recorded_track import MOST_FORMATS
+from openegress.source.room.recorded_track import MAX_FORMATS
 from openegress.source.room.selection import NOTHING, Missing, Selection, Verdict
 from openegress.source.room.track_policy import LastRejoin, RoomState
 from openegress.source.room.tracks_source import RoomTracksSource
-from openegress.source.room.whole_room import MOST_TRACKS
+from openegress.source.room.whole_room import MAX_TRACKS
 from testkit.live_encoder import LiveEncoder
 from testkit.pattern import COLOURS, Picture, PictureSpec
 
@@ -226,12 +226,12 @@ async def test_a_sender_that_never_stops_changing_has_so_many_tracks(h264: list[
     ada = camera("ada")
     source, _, taken = await started(ada)
     extra = b"\0\0\0\1\x68\xce"
-    for number in range(MOST_FORMATS + 5):
+    for number in range(MAX_FORMATS + 5):
         data = h264[0] + extra + bytes([number + 1, 0x80])
         source.on_frame(ada, picture(ada, data, 700 * number, key=True, codec=VideoCodec.H264))
     await source.stop()
-    assert len(taken.packets) == MOST_FORMATS + 5, "nothing is left out"
-    assert len(taken.tracks) == MOST_FORMATS
+    assert len(taken.packets) == MAX_FORMATS + 5, "nothing is left out"
+    assert len(taken.tracks) == MAX_FORMATS
 
 
 async def test_key_frames_that_say_nothing_are_left_out_and_others_go_on() -> None:
@@ -384,9 +384,9 @@ def test_it_waits_for_nobody_and_ends_with_the_last() -> None:
 
 
 def test_one_who_publishes_hundreds_is_bounded() -> None:
-    many = [microphone("ada", f"TR_{n}") for n in range(MOST_TRACKS + 10)]
+    many = [microphone("ada", f"TR_{n}") for n in range(MAX_TRACKS + 10)]
     taken = EveryTrack(PUBLISHED).select(RoomState([*many, microphone("bob")], []), NOTHING).tracks
-    assert len(taken) == MOST_TRACKS + 1
+    assert len(taken) == MAX_TRACKS + 1
 
 
 # --- paused

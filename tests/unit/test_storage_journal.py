@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from openegress.core.errors import Code, EgressError
-from openegress.storage.journal import MOST_BYTES, NAME, Journal
+from openegress.storage.journal import MAX_BYTES, NAME, Journal
 
 PLAN = b"\x00\xffplan with a secret"
 
@@ -120,6 +120,6 @@ def test_a_journal_that_the_disk_has_spoilt_is_named(journal: Journal, line: byt
 
 
 def test_a_journal_that_is_too_large_to_be_one_is_not_read(journal: Journal) -> None:
-    os.truncate(journal.folder / NAME, MOST_BYTES + 1)
+    os.truncate(journal.folder / NAME, MAX_BYTES + 1)
     with pytest.raises(EgressError, match="more than a recording ever notes"):
         Journal.load(journal.folder)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openegress.source.web.cdp import MOST_MESSAGE_BYTES, DevToolsConnection, Splitter
+from openegress.source.web.cdp import MAX_MESSAGE_BYTES, DevToolsConnection, Splitter
 
 
 @pytest.mark.parametrize(
@@ -34,9 +34,9 @@ def test_messages_come_out_whole_however_they_are_cut(messages: list[bytes], siz
 
 def test_a_message_that_is_too_long_is_left_out_and_the_next_one_is_not() -> None:
     splitter = Splitter()
-    part = b"x" * (MOST_MESSAGE_BYTES // 4)
+    part = b"x" * (MAX_MESSAGE_BYTES // 4)
     found = [m for _ in range(40) for m in splitter.feed(part)]
-    assert len(splitter._rest) <= MOST_MESSAGE_BYTES
+    assert len(splitter._rest) <= MAX_MESSAGE_BYTES
     found += [*splitter.feed(b"yz\0{}\0"), *splitter.feed(part * 5 + b"\0[]\0")]
     assert found == [b"{}", b"[]"]
 

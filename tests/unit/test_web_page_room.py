@@ -13,7 +13,7 @@ from openegress.request.orders import AddMarker, Order, PauseOrder, SetOptions
 from openegress.room.events import OwnMetadataChanged, PauseAttributeChanged
 from openegress.source import Notice, OrderRequested
 from openegress.source.room_orders import OwnParticipantChange, room_orders
-from openegress.source.web.page_room import MOST_SOCKETS, PageRoom
+from openegress.source.web.page_room import MAX_SOCKETS, PageRoom
 
 OURS = "ws://livekit:7880/rtc/v1?access_token=abc&auto_subscribe=1"
 
@@ -80,9 +80,9 @@ def test_what_is_no_message_says_nothing() -> None:
 
 def test_a_page_that_opens_sockets_without_end_takes_no_memory() -> None:
     heard = Overheard()
-    for number in range(3 * MOST_SOCKETS):
+    for number in range(3 * MAX_SOCKETS):
         heard.opens(OURS, str(number))
-    assert len(heard.room._sockets) == MOST_SOCKETS
+    assert len(heard.room._sockets) == MAX_SOCKETS
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from openegress.worker import fault_reports
 from openegress.worker.fault_reports import FaultReports
 from openegress.worker.job import Job
 from openegress.worker.records import Record
-from openegress.worker.traces import LOG_BYTES, MOST, Trace, Traces
+from openegress.worker.traces import LOG_BYTES, MAX_TRACES, Trace, Traces
 from openegress.worker.unreported import Unreported
 
 SECRETS = ("s3cret-key", "s3cret-token", "s3cret-stream")
@@ -39,7 +39,7 @@ def test_a_trace_keeps_the_newest_of_a_log_and_counts_the_rest() -> None:
 
 def test_no_more_egresses_are_kept_than_a_worker_can_have() -> None:
     traces = Traces()
-    for number in range(MOST + 1):
+    for number in range(MAX_TRACES + 1):
         traces.log(f"EG_{number}", ipc.Log("info", "said", {}))
     assert not traces.take("EG_0").lines
     assert traces.take("EG_1").lines and not traces.take("EG_1").lines

@@ -27,7 +27,7 @@ from openegress.storage.uploader import Uploader
 
 _log = structlog.get_logger(__name__)
 
-MOST_EVENTS_BYTES = 256 * 1024 * 1024
+MAX_EVENTS_BYTES = 256 * 1024 * 1024
 """Limit for a file beside the recording: four times what a recorder writes."""
 
 
@@ -75,7 +75,7 @@ def check(wish: ComposeWish) -> None:
 def changes_of(source: Path, file: MeetingFile) -> Sequence[RoomChange]:
     """From the events beside the recording, or else from its packets and its sound."""
     beside = source.with_suffix(".events.jsonl")
-    if beside.is_file() and beside.stat().st_size <= MOST_EVENTS_BYTES:
+    if beside.is_file() and beside.stat().st_size <= MAX_EVENTS_BYTES:
         try:
             found = of_events(_lines(beside))
         except EgressError as error:

@@ -5,7 +5,7 @@ from openegress.core.token_bucket import RefillRate, TokenBucket
 
 STARTS = RefillRate(1 / 30, 20)
 """Per second, and at once. Somebody who shares a screen with its sound now and then publishes less."""
-MOST_KNOWN = 10_000
+MAX_KNOWN = 10_000
 """Participants remembered; the one who published least recently is forgotten first."""
 
 
@@ -20,7 +20,7 @@ class StartBudgets:
         key = room, identity
         budget = self._budgets.pop(key, None) or TokenBucket(STARTS)
         self._budgets[key] = budget
-        if len(self._budgets) > MOST_KNOWN:
+        if len(self._budgets) > MAX_KNOWN:
             del self._budgets[next(iter(self._budgets))]
         if budget.left(now_ns) < 1:
             return False

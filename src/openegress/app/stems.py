@@ -12,7 +12,7 @@ from openegress.request.name_length import cut
 from openegress.source.room.stem_files import gains_db, measured_lufs, write_stems
 from openegress.source.room.stem_mixer import voices
 
-_MOST_NAME_BYTES = 200
+_MAX_NAME_BYTES = 200
 """Limit for a file's name, without its ending."""
 
 
@@ -52,7 +52,7 @@ def name_of(recording: str, identity: str, form: StemFormat) -> str:
     """As in meeting.ada.wav."""
     extension = f".{form.value}"
     whole = f"{recording}{ending(identity, form)}".removesuffix(extension)
-    return cut(whole, _MOST_NAME_BYTES) + extension
+    return cut(whole, _MAX_NAME_BYTES) + extension
 
 
 def _check(source: Path, folder: Path, target_lufs: float | None) -> None:

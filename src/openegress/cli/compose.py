@@ -14,7 +14,7 @@ from openegress.cli.errors import Exit
 from openegress.cli.quantities import duration_text
 from openegress.core.errors import invalid
 
-_MOST_PARTS = 3
+_MAX_PARTS = 3
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -60,7 +60,7 @@ def position_s(text: str) -> float:
         numbers = [float(part) for part in parts]
     except ValueError:
         numbers = []
-    if not 0 < len(numbers) <= _MOST_PARTS or any(not 0 <= number < math.inf for number in numbers):
+    if not 0 < len(numbers) <= _MAX_PARTS or any(not 0 <= number < math.inf for number in numbers):
         raise invalid(f'"{text}" is not a place in a recording: write 90, 10:00 or 1:02:03')
     seconds = 0.0
     for number in numbers:

@@ -29,7 +29,7 @@ from openegress.source.room.selection import NOTHING
 from openegress.source.room.tile_view import Picture
 from openegress.source.room.track_policy import RoomState
 
-MOST_PEOPLE = 50
+MAX_PEOPLE = 50
 _NAMES = ("Ann", "Ben", "Chloé", "דנה", "Emre", "فاطمة", "Grace", "健太", "Ирина", "José", "सीता", "Max 😀")
 _SIZE = re.compile(r"([1-9][0-9]{1,4})x([1-9][0-9]{1,4})", re.ASCII)
 _LARGEST = 8192
@@ -39,8 +39,8 @@ _CAMERA, _SCREEN = (1280, 720), (1920, 1080)
 
 def preview(arguments: argparse.Namespace) -> int:
     settings, _ = settings_of(arguments)
-    if not 0 <= arguments.people <= MOST_PEOPLE:
-        raise invalid(f"--people {arguments.people}: choose 0 to {MOST_PEOPLE}")
+    if not 0 <= arguments.people <= MAX_PEOPLE:
+        raise invalid(f"--people {arguments.people}: choose 0 to {MAX_PEOPLE}")
     if not 0 <= arguments.speaker <= arguments.people:
         raise invalid(f"--speaker {arguments.speaker}: there are people 1 to {arguments.people}")
     image = draw(

@@ -11,8 +11,8 @@ from openegress.core.layout_spec import LayoutSpec
 from openegress.request import layouts
 from openegress.request.layout_file import LayoutFault, LayoutFaults, parse_layout, read_layout
 
-MOST_BYTES = 1_000_000
-MOST_LAYOUTS = 50
+MAX_BYTES = 1_000_000
+MAX_LAYOUTS = 50
 """Each recording of a room carries all of them, as any of them may be requested while it runs."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 
@@ -26,9 +26,9 @@ def layouts_of(settings: Settings) -> tuple[LayoutSpec, ...]:
 
 
 def layout_faults(settings: Settings) -> Iterator[Finding]:
-    if len(settings.layouts) > MOST_LAYOUTS:
+    if len(settings.layouts) > MAX_LAYOUTS:
         yield Finding(
-            Level.ERROR, "layouts", f"{len(settings.layouts)} of them; at most {MOST_LAYOUTS} are taken"
+            Level.ERROR, "layouts", f"{len(settings.layouts)} of them; at most {MAX_LAYOUTS} are taken"
         )
     for name, tree in settings.layouts.items():
         path = f"layouts.{name}"
@@ -59,12 +59,12 @@ def read_layout_file(path: str, name: str) -> LayoutSpec:
     """Raises LayoutFaults."""
     try:
         with Path(path).open("rb") as opened:
-            data = opened.read(MOST_BYTES + 1)
+            data = opened.read(MAX_BYTES + 1)
         text = data.decode()
     except OSError as error:
         raise LayoutFaults([LayoutFault("", f"{path} cannot be read: {error.strerror}")]) from None
     except UnicodeDecodeError:
         raise LayoutFaults([LayoutFault("", f"{path} is not UTF-8")]) from None
-    if len(data) > MOST_BYTES:
-        raise LayoutFaults([LayoutFault("", f"{path} is larger than {MOST_BYTES // 10**6} MB")])
+    if len(data) > MAX_BYTES:
+        raise LayoutFaults([LayoutFault("", f"{path} is larger than {MAX_BYTES // 10**6} MB")])
     return parse_layout(text, name)

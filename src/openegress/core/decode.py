@@ -23,9 +23,9 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 _TRUE = frozenset({"true", "yes", "on", "y", "1"})
 _FALSE = frozenset({"false", "no", "off", "n", "0"})
-LEAST_NANOSECONDS = 1_000_000
+MIN_NANOSECONDS = 1_000_000
 _INT64_DIGITS = 19
-_MOST_CHARS = 64
+_MAX_CHARS = 64
 """Limit for the length of a duration, and of a key that is compared with the known ones: longer ones would
 take too long."""
 _LARGEST_BYTES = 2**62
@@ -118,11 +118,11 @@ def _scalar(text: str, kind: Any, path: str) -> Any:
 def _duration(text: str, path: str) -> Seconds:
     """Go's form. A bare number is refused: to Go it means nanoseconds, to people seconds; unless it is so
     large that it can only be nanoseconds."""
-    if len(text) > _MOST_CHARS:
-        raise _wrong(path, text[:_MOST_CHARS] + "...", "a duration with its unit, like 90s or 1h30m")
+    if len(text) > _MAX_CHARS:
+        raise _wrong(path, text[:_MAX_CHARS] + "...", "a duration with its unit, like 90s or 1h30m")
     if text.strip() == "0":
         return Seconds(0)
-    if text.strip().isdecimal() and len(text) <= _INT64_DIGITS and int(text) >= LEAST_NANOSECONDS:
+    if text.strip().isdecimal() and len(text) <= _INT64_DIGITS and int(text) >= MIN_NANOSECONDS:
         return Seconds(int(text) / 1e9)
     try:
         if text.strip().lstrip("+-").replace(".", "", 1).isdigit():
@@ -153,9 +153,7 @@ def _length_or_size(text: str, path: str) -> LengthOrSize:
     try:
         return LengthOrSize(length=float(_duration(text, path)))
     except EgressError:
-        raise _wrong(
-            path, text[:_MOST_CHARS], "a length or a size with its unit, like 10m or 500MB"
-        ) from None
+        raise _wrong(path, text[:_MAX_CHARS], "a length or a size with its unit, like 10m or 500MB") from None
 
 
 def _flag(value: Any, path: str) -> str | bool | None:
@@ -180,5 +178,5 @@ def _wrong(path: str, value: Any, expected: str, secret: bool = False) -> Egress
 
 def near(key: str, known: Iterable[str]) -> str:
     """A hint at the end of a sentence about an unknown key; "" where no known key resembles it."""
-    found = difflib.get_close_matches(key[:_MOST_CHARS], list(known), n=1, cutoff=0.6)
+    found = difflib.get_close_matches(key[:_MAX_CHARS], list(known), n=1, cutoff=0.6)
     return f"; did you mean {found[0]}?" if found else ""

@@ -10,7 +10,7 @@ from openegress.core.sidecars import Sidecar
 
 FOLDER = "tracks"
 """In the folder of the egress in the spool."""
-MOST_TRIES = 3
+MAX_TRIES = 3
 """Attempts to compose a recording. What kills the process once may kill it every time; after these, the
 tracks are stored as they are."""
 TRACKS = f"tracks.{Container.MKV.value}"

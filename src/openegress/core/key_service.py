@@ -15,13 +15,13 @@ from openegress.core.room_keys import KEY_RING, KeyAnswer, KeyDerivation, KeyQue
 
 EVENT = "egress_keys_requested"
 
-MOST_ANSWER_BYTES = 1024 * 1024
-MOST_KEYS = 4096
+MAX_ANSWER_BYTES = 1024 * 1024
+MAX_KEYS = 4096
 """Sixteen for each of 256 people."""
-MOST_KEY_BYTES = 4096
+MAX_KEY_BYTES = 4096
 """Limit for the text of one key; the SDKs set none."""
-LEAST_REFRESH_S = 5.0
-MOST_REFRESH_S = 7 * 86_400.0
+MIN_REFRESH_S = 5.0
+MAX_REFRESH_S = 7 * 86_400.0
 
 
 def request_body(
@@ -50,8 +50,8 @@ def answer_of(body: bytes) -> KeyAnswer:
     keys = told.get("keys") if isinstance(told, dict) else None
     if not isinstance(keys, list):
         raise ValueError('its answer is not an object with a list "keys"')
-    if len(keys) > MOST_KEYS:
-        raise ValueError(f"its answer has {len(keys)} keys, and at most {MOST_KEYS} are taken")
+    if len(keys) > MAX_KEYS:
+        raise ValueError(f"its answer has {len(keys)} keys, and at most {MAX_KEYS} are taken")
     found = [_key(each, f"keys[{number}]") for number, each in enumerate(keys)]
     # A participant's own key comes before one that everybody has.
     return KeyAnswer(tuple(sorted(found, key=lambda key: not key.identities)), _refresh_s(told))
@@ -62,8 +62,8 @@ def _key(told: Any, path: str) -> RoomKey:
         raise ValueError(f"{path} is not an object")
     text, index = told.get("key"), told.get("index", 0)
     identity, derivation = told.get("identity", ""), told.get("derivation", KeyDerivation.PBKDF2.value)
-    if not isinstance(text, str) or not 0 < len(text) <= MOST_KEY_BYTES:
-        raise ValueError(f"{path}.key is not a text of 1 to {MOST_KEY_BYTES} characters")
+    if not isinstance(text, str) or not 0 < len(text) <= MAX_KEY_BYTES:
+        raise ValueError(f"{path}.key is not a text of 1 to {MAX_KEY_BYTES} characters")
     if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < KEY_RING:
         raise ValueError(f"{path}.index is not a whole number from 0 to {KEY_RING - 1}")
     if not isinstance(identity, str):
@@ -98,4 +98,4 @@ def _refresh_s(told: dict[str, Any]) -> float | None:
         return None
     if isinstance(refresh, bool) or not isinstance(refresh, int | float) or not refresh > 0:
         raise ValueError("refresh is not a number of seconds above 0")
-    return min(max(float(min(refresh, MOST_REFRESH_S)), LEAST_REFRESH_S), MOST_REFRESH_S)
+    return min(max(float(min(refresh, MAX_REFRESH_S)), MIN_REFRESH_S), MAX_REFRESH_S)

@@ -6,7 +6,7 @@ from openegress.core.text import shown
 
 MAX_NAMED_TRACKS = 20
 """Tracks that `details` names; the manifest lists all of them."""
-MOST_CHARS = 64
+MAX_CHARS = 64
 """Characters of an identity in `details`."""
 
 
@@ -74,7 +74,7 @@ def _of_track(track: TrackLosses) -> str:
     if track.left_out_ms:
         losses.append(f"{track.left_out_ms / 1000:.0f} s")
     because = f": {track.left_out_why}" if track.left_out_ms else ""
-    return f"{' and '.join(losses)} of {track.track} ({shown(track.identity, MOST_CHARS)}{because})"
+    return f"{' and '.join(losses)} of {track.track} ({shown(track.identity, MAX_CHARS)}{because})"
 
 
 def _count(number: int, noun: str) -> str:

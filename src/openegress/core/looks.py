@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import msgspec
 
-MOST_CHARS = 200
+MAX_CHARS = 200
 """Limit for a text that is drawn: two lines of subtitles have eighty characters."""
 LARGEST_SIZE = 0.5
 """Limits for the height of a logo or a line of text, as parts of the picture's height."""
@@ -145,8 +145,8 @@ class Caption(str):
     @classmethod
     def parse(cls, text: str) -> "Caption":
         line = " ".join(_INVISIBLE.sub(" ", text).split())
-        if len(line) > MOST_CHARS:
-            raise ValueError(f"a text of at most {MOST_CHARS} characters")
+        if len(line) > MAX_CHARS:
+            raise ValueError(f"a text of at most {MAX_CHARS} characters")
         return cls(line)
 
 

@@ -16,7 +16,7 @@ from openegress.core import daemon_thread
 
 T = TypeVar("T")
 
-MOST_LOOKUPS = 512
+MAX_LOOKUPS = 512
 """Lookups at a time, each in a thread: 64 webhooks that are given up after ten seconds leave 200."""
 
 
@@ -40,8 +40,8 @@ class LookupLoop(asyncio.SelectorEventLoop):
         """Raises socket.gaierror, also where too many lookups are under way. A lookup that nobody waits for
         any more continues in its thread."""
         self._lookups = {each for each in self._lookups if not each.done()}
-        if len(self._lookups) >= MOST_LOOKUPS:
-            raise socket.gaierror(socket.EAI_AGAIN, f"{MOST_LOOKUPS} names are being looked up already")
+        if len(self._lookups) >= MAX_LOOKUPS:
+            raise socket.gaierror(socket.EAI_AGAIN, f"{MAX_LOOKUPS} names are being looked up already")
         call = functools.partial(socket.getaddrinfo, host, port, family, type, proto, flags)
         lookup = daemon_thread.submit("lookup", call)
         self._lookups.add(lookup)

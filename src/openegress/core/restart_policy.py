@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-MOST_DEATHS = 3
+MAX_DEATHS = 3
 WITHIN_S = 60.0
 """Whatever kills a handler at once, such as a picture that crashes its decoder, would kill every one of
 them."""
@@ -13,7 +13,7 @@ them."""
 class RestartPolicy:
     """After `most` deaths within `within_s`, the recording is not continued."""
 
-    most: int = MOST_DEATHS
+    most: int = MAX_DEATHS
     within_s: float = WITHIN_S
 
     def allows(self, deaths_s: Sequence[float], now_s: float) -> bool:

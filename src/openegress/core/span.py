@@ -77,7 +77,7 @@ def _check_length(length_ns: int) -> None:
         raise invalid(f"span: {shown_s(length_ns)} is longer than a clip may be, {shown_s(LONGEST_NS)}")
 
 
-_MOST_PARTS = 3
+_MAX_PARTS = 3
 
 
 def position_ns(text: str, field: str) -> int:
@@ -88,7 +88,7 @@ def position_ns(text: str, field: str) -> int:
         numbers = [float(part) for part in parts]
     except ValueError:
         numbers = []
-    if not 0 < len(numbers) <= _MOST_PARTS or not all(map(math.isfinite, numbers)):
+    if not 0 < len(numbers) <= _MAX_PARTS or not all(map(math.isfinite, numbers)):
         raise _no_place(text, field)
     if text.startswith("-") or any(number < 0 for number in numbers):
         raise invalid(f"{field}: {text[:64]} lies before the start of the recording")

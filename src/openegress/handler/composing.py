@@ -15,7 +15,7 @@ import msgspec
 
 from openegress.core import plan as plans
 from openegress.core.codecs import Container
-from openegress.core.deferred import MOST_TRIES
+from openegress.core.deferred import MAX_TRIES
 from openegress.core.end_rules import EndRules
 from openegress.core.errors import Code, EgressError, Fault, Phase, internal
 from openegress.core.events import AnyEvent, Composing, Ended, EndReason, EndReport, FileUpdate
@@ -90,8 +90,8 @@ class Composer:
         """`recorded` is None if the recording process died."""
         try:
             await self._wait_for_turn()
-            if await asyncio.to_thread(self._journal.begin_composing) > MOST_TRIES:
-                return await self._store_tracks(internal(f"its process ended {MOST_TRIES} times"))
+            if await asyncio.to_thread(self._journal.begin_composing) > MAX_TRIES:
+                return await self._store_tracks(internal(f"its process ended {MAX_TRIES} times"))
             try:
                 if recorded is None:
                     recorded = await self._idly(self._cut_off)

@@ -39,7 +39,7 @@ from openegress.source import Observed
 
 _log = logging.getLogger(__name__)
 
-MOST_EARLY_ORDERS = 100
+MAX_EARLY_ORDERS = 100
 """Orders that wait for the first frame: the last ones count."""
 
 
@@ -61,9 +61,9 @@ class RecordingControl:
         self._recorded: tuple[MediaInput, Outputs] | None = None
         """The current recording, if any."""
         self._is_heard = False
-        self._early: deque[Order] | None = deque(maxlen=MOST_EARLY_ORDERS)
+        self._early: deque[Order] | None = deque(maxlen=MAX_EARLY_ORDERS)
         """Orders from the room before recording starts; None: they are carried out."""
-        self._early_layouts: deque[str] = deque(maxlen=MOST_EARLY_ORDERS)
+        self._early_layouts: deque[str] = deque(maxlen=MAX_EARLY_ORDERS)
         """Like `_early`: a handler that continues the recording applies them."""
         self._beginning: asyncio.Task[None] | None = None
         self._one_at_a_time = asyncio.Lock()

@@ -28,10 +28,10 @@ from openegress.storage.late import LateUploads
 
 _log = logging.getLogger(__name__)
 
-MOST_MARKERS = 1000
+MAX_MARKERS = 1000
 """Per recording: setting one with each key press must not fill its journal."""
 
-MOST_CLIPS = 1000
+MAX_CLIPS = 1000
 """Per recording, in its manifest; see markers."""
 
 OnEnd = Callable[[EndReason, EgressError | None], None]
@@ -237,8 +237,8 @@ class Outputs:
     def mark(self, marker: Marker) -> None:
         """Adds a chapter marker. Blocking. Raises EgressError if the disk refuses it, or there are too
         many."""
-        if len(self._markers) >= MOST_MARKERS:
-            why = f"the recording has {MOST_MARKERS} markers, the maximum"
+        if len(self._markers) >= MAX_MARKERS:
+            why = f"the recording has {MAX_MARKERS} markers, the maximum"
             raise EgressError(Code.RESOURCE_EXHAUSTED, why)
         self._journal.note_marker(len(self._markers), marker)
         self._markers = (*self._markers, marker)
@@ -248,7 +248,7 @@ class Outputs:
 
     def note_clip(self, clip: ClipRecord) -> None:
         """A clip is stored: manifests list a limited number. Blocking."""
-        if len(self._clips) >= MOST_CLIPS:
+        if len(self._clips) >= MAX_CLIPS:
             return
         self._journal.note_clip(len(self._clips), clip)
         self._clips = (*self._clips, clip)

@@ -7,7 +7,7 @@ from openegress.handler.media_input import MediaInput
 from openegress.output.manifest import Pause
 from openegress.request.orders import PauseOrder
 
-MOST_PAUSES = 1000
+MAX_PAUSES = 1000
 """Per recording, because placing each piece of its sound takes all of them."""
 
 
@@ -27,8 +27,8 @@ class Pauses:
         """Returns the result; None if nothing changes. Raises EgressError if it is impossible."""
         match order:
             case PauseOrder.PAUSE if self._since_ns is None:
-                if len(self._over) >= MOST_PAUSES:
-                    why = f"the recording has {MOST_PAUSES} pauses, the maximum"
+                if len(self._over) >= MAX_PAUSES:
+                    why = f"the recording has {MAX_PAUSES} pauses, the maximum"
                     raise EgressError(Code.RESOURCE_EXHAUSTED, why)
                 self._since_ns = await media_input.pause(self._mode)
                 return Paused(self._since_ns)

@@ -51,9 +51,9 @@ _ENDING = "ending"
 _RULES, _METADATA = "rules", "metadata-"
 _STREAM, _TARGET = "stream-", "target-"
 _ALIVE = b"%020d"
-MOST_ASKED_BYTES = 16 * 2**20
+MAX_ASKED_BYTES = 16 * 2**20
 """From this size on, a journal refuses further requests of users, however many come: the recording's own
-notes still fit, and a process that continues it can read all of it (journal.MOST_BYTES)."""
+notes still fit, and a process that continues it can read all of it (journal.MAX_BYTES)."""
 _UPDATE: msgspec.json.Decoder[OutputUpdate] = msgspec.json.Decoder(OutputUpdate)
 
 
@@ -271,7 +271,7 @@ class RecordingJournal:
 
     def _note_asked(self, key: str, value: str) -> None:
         """Raises EgressError if the disk refuses it, or there is too much."""
-        if self._journal.size_bytes + len(value) > MOST_ASKED_BYTES:
+        if self._journal.size_bytes + len(value) > MAX_ASKED_BYTES:
             why = f"journal in {self.folder}: too many changes were requested"
             raise EgressError(Code.RESOURCE_EXHAUSTED, why, phase=Phase.RECORDING)
         self._journal.note(key, value)

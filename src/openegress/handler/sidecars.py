@@ -30,7 +30,7 @@ from openegress.storage.uploader import Uploader
 
 _log = logging.getLogger(__name__)
 
-_MOST_EARLY = 10_000
+_MAX_EARLY = 10_000
 """Entries before the first frame, which wait in memory."""
 
 
@@ -152,7 +152,7 @@ class SidecarRecorder:
     def _append(self, entry: LogEntry) -> None:
         if self._log is not None:
             self._log.append(entry)
-        elif len(self._early) < _MOST_EARLY:
+        elif len(self._early) < _MAX_EARLY:
             self._early.append(entry)
         else:
             self._lost_early += 1

@@ -8,9 +8,9 @@ from openegress.core.units import MS
 from openegress.media.ebml import element, number, text
 from openegress.media.movie import box, full_box
 
-MOST_CHAPTERS = 255
+MAX_CHAPTERS = 255
 """A chpl box counts them in one byte."""
-_MOST_BYTES = 255
+_MAX_BYTES = 255
 _TICK_NS = 100
 
 
@@ -18,10 +18,10 @@ def chapter_box(markers: Sequence[Marker]) -> bytes:
     """The moov's udta box with Nero's chpl, which FFmpeg, VLC and mpv read; b"" without markers."""
     if not markers:
         return b""
-    shown = sorted_markers(tuple(markers))[:MOST_CHAPTERS]
+    shown = sorted_markers(tuple(markers))[:MAX_CHAPTERS]
     rows = bytearray()
     for each in shown:
-        title = each.name.encode()[:_MOST_BYTES].decode(errors="ignore").encode()
+        title = each.name.encode()[:_MAX_BYTES].decode(errors="ignore").encode()
         rows += struct.pack(">QB", max(0, each.at_ns) // _TICK_NS, len(title)) + title
     return box(b"udta", full_box(b"chpl", 1, 0, bytes(4), struct.pack(">B", len(shown)), bytes(rows)))
 

@@ -27,7 +27,7 @@ _SYNC_MASK = 0x00010000
 """sample_is_non_sync_sample (8.8.3.1)."""
 _DAMAGE = (Mp4Error, struct.error, KeyError, IndexError, RecursionError, UnicodeDecodeError)
 """What the parser raises on damaged boxes."""
-_LEAST_ENTRY_BYTES = 36
+_MIN_ENTRY_BYTES = 36
 """A visual entry up to its size (12.1.3); a sound entry is as long (12.2.3)."""
 _LATEST = 1 << 61
 """The latest decode time, so that the sum of two cannot overflow."""
@@ -212,7 +212,7 @@ def _parsed_tracks(moov: bytes) -> Iterator[tuple[IndexedTrack, TrackNames | Non
             media = MediaKind.VIDEO if found[b"hdlr"][8:12] == b"vide" else MediaKind.AUDIO
             zero = struct.unpack_from(">i", found[b"elst"], 12)[0] if b"elst" in found else 0
             entry = found[b"stsd"][8:]
-            if not timescale or len(entry) < _LEAST_ENTRY_BYTES:
+            if not timescale or len(entry) < _MIN_ENTRY_BYTES:
                 raise Mp4Error("a track without a time scale or a description")
             yield IndexedTrack(number, media, timescale, zero, entry), _names(found)
 
@@ -233,7 +233,7 @@ def _leaves(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _change_entry(content: bytes, tracks: dict[int, IndexedTrack]) -> None:
-    is_whole = len(content) >= 20 + _LEAST_ENTRY_BYTES
+    is_whole = len(content) >= 20 + _MIN_ENTRY_BYTES
     if (
         content[:16] == ENTRY_CHANGE
         and is_whole

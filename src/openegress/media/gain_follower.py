@@ -5,7 +5,7 @@ It follows speech, and keeps the gain constant in pauses, so that they do not ge
 
 import math
 
-MOST_DB, LEAST_DB = 24.0, -30.0
+MAX_DB, MIN_DB = 24.0, -30.0
 """A higher gain would drown a distant speaker in the noise of the room."""
 _SPEECH_LUFS = -50.0
 """Anything quieter is not speech: a calm speaker far from a microphone reaches -45."""
@@ -26,7 +26,7 @@ _SETTLING_DB, _UP_DB, _DOWN_DB = 0.6, 0.15, 0.3
 """Per step."""
 _TRUSTED_STEPS = 50
 """After this many, the measured output corrects the gain."""
-_MOST_TRIM_DB = 4.0
+_MAX_TRIM_DB = 4.0
 
 
 class GainFollower:
@@ -62,8 +62,8 @@ class GainFollower:
     def _follow(self, made_lufs: float) -> None:
         trim = 0.0
         if self._steps >= _TRUSTED_STEPS and math.isfinite(made_lufs):
-            trim = min(max(2 * (self._target - made_lufs), -_MOST_TRIM_DB), _MOST_TRIM_DB)
-        wanted = min(max(self._target - self._heard_lufs + trim, LEAST_DB), MOST_DB)
+            trim = min(max(2 * (self._target - made_lufs), -_MAX_TRIM_DB), _MAX_TRIM_DB)
+        wanted = min(max(self._target - self._heard_lufs + trim, MIN_DB), MAX_DB)
         is_settling = self._steps <= _SETTLING_STEPS
         up, down = (_SETTLING_DB, _SETTLING_DB) if is_settling else (_UP_DB, _DOWN_DB)
         self.gain_db += min(max(wanted - self.gain_db, -down), up)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
-LEAST_CUT = 2
+MIN_CUT = 2
 """In pixels. FFmpeg only cuts whole chroma samples, so nothing would be left of a line one pixel wide."""
 NEARLY = 32
 """A picture that exceeds its rectangle by less than one part in this many is cropped instead of scaled: it
@@ -80,7 +80,7 @@ def cover(width: int, height: int, into_width: int, into_height: int) -> Rect:
 
 def fitting(width: int, height: int, rect: Rect, fit: Fit) -> Fitting:
     """Where a picture of (width, height) goes. A thin one is shown whole."""
-    if fit is Fit.COVER and min(width, height) >= LEAST_CUT:
+    if fit is Fit.COVER and min(width, height) >= MIN_CUT:
         return Fitting(cover(width, height, rect.width, rect.height), rect)
     inner = contain(width, height, rect.width, rect.height)
     return Fitting(

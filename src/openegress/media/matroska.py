@@ -33,7 +33,7 @@ CODEC_IDS: dict[AudioCodec | VideoCodec, str] = {
 }
 SEEK_PRE_ROLL_NS = 80_000_000
 """Sound that an Opus decoder needs before the audible part (RFC 7845 section 4.6)."""
-MOST_SPAN_MS = 15_000
+MAX_SPAN_MS = 15_000
 """The most between a cluster's first time and its others, earlier or later: a block has 16 bits for it
 (section 10.1)."""
 
@@ -102,7 +102,7 @@ class MatroskaWriter:
         """Begins a cluster if the current one is long enough for this track. Tracks may always be further
         apart than that, so each counts by itself."""
         is_long = line.cluster == self._clusters and (at_ms - line.begun_ms) * MS >= CLUSTER_NS
-        if is_long or (self._blocks and abs(at_ms - self._blocks[0].at_ms) > MOST_SPAN_MS):
+        if is_long or (self._blocks and abs(at_ms - self._blocks[0].at_ms) > MAX_SPAN_MS):
             self.flush()
         if line.cluster != self._clusters:
             line.cluster, line.begun_ms = self._clusters, at_ms

@@ -10,9 +10,9 @@ PREROLL_NS = S
 """A picture may be shown late, and a sound decoder has to settle."""
 GAP_NS = 2 * S
 """A track that sends nothing for this long counts as muted."""
-MOST_IDENTITY_CHARS = 256
+MAX_IDENTITY_CHARS = 256
 """Events carry this much of an identity; a LiveKit server accepts nothing longer."""
-MOST_TEXT_BYTES = 64
+MAX_TEXT_BYTES = 64
 """Of a name or value in the file; anything longer is cut off."""
 
 
@@ -47,12 +47,12 @@ class MeetingTrack:
 def identity_as_stored(identity: str) -> str:
     """As as_stored(), but different identities stay different."""
     stored = as_stored(identity)
-    if len(identity.encode()) <= MOST_TEXT_BYTES:
+    if len(identity.encode()) <= MAX_TEXT_BYTES:
         return stored
-    told = sha256(identity[:MOST_IDENTITY_CHARS].encode()).hexdigest()[:8]
-    return stored.encode()[: MOST_TEXT_BYTES - 9].decode(errors="ignore") + "~" + told
+    told = sha256(identity[:MAX_IDENTITY_CHARS].encode()).hexdigest()[:8]
+    return stored.encode()[: MAX_TEXT_BYTES - 9].decode(errors="ignore") + "~" + told
 
 
 def as_stored(value: str) -> str:
     """A name or a tag's value, as the file stores it."""
-    return value.encode()[:MOST_TEXT_BYTES].decode(errors="ignore").replace("\0", "")
+    return value.encode()[:MAX_TEXT_BYTES].decode(errors="ignore").replace("\0", "")

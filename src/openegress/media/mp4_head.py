@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from openegress.media.fragments import ROOM
 from openegress.media.movie import box, ftyp, mvhd
 
-MOST_TRACKS = 500
+MAX_TRACKS = 500
 SLOT_BYTES = 64
 """A track begins at a multiple of this, so that no track's head crosses a page boundary."""
 TRAKS_BYTES = 3072 * SLOT_BYTES

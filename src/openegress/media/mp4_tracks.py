@@ -17,7 +17,7 @@ from openegress.media.file_track import FileTrack
 from openegress.media.fragments import EMPTY_TABLES, FragmentWriter, trex
 from openegress.media.meeting_track import as_stored
 from openegress.media.movie import TrackHead, TrackNames, trak
-from openegress.media.mp4_head import MOST_TRACKS, TREX_BYTES, Rewrite, head, in_slots
+from openegress.media.mp4_head import MAX_TRACKS, TREX_BYTES, Rewrite, head, in_slots
 from openegress.media.sample_entry import sample_entry
 
 _log = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ class Mp4TracksWriter:
             return 0
         told = TrackHead(number, form.kind, form.time_base.denominator, [entry], names=names_of(track))
         made = in_slots(trak(told, EMPTY_TABLES))
-        has_room = number <= MOST_TRACKS and self._trexes.takes(TREX_BYTES) and self._traks.takes(len(made))
+        has_room = number <= MAX_TRACKS and self._trexes.takes(TREX_BYTES) and self._traks.takes(len(made))
         if not has_room:
             _log.warning("%s is left out: the file has no room for more tracks", name)
             return 0

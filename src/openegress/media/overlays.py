@@ -35,11 +35,11 @@ _BOX = (0, 0, 0, 0x90)
 """Behind text, to keep it legible on any picture."""
 _PADDING = 0.35
 """Around text, as a share of its size."""
-_NAME_SHARE, _LEAST_NAME_PX = 0.08, 10
+_NAME_SHARE, _MIN_NAME_PX = 0.08, 10
 """The size of a name, as a share of its tile's height; at most that of other lines."""
 _NAME_PAUSE_NS = 1 * S
 """Between two names on one tile."""
-_MOST_NAMES = 200
+_MAX_NAMES = 200
 _BORDER_SHARE = 1 / 180
 """Width of a border, as a share of the picture's shorter side: 4 at 720 lines."""
 
@@ -138,7 +138,7 @@ class Overlays:
             return mark
         if before and now_ns - at_ns < _NAME_PAUSE_NS:
             return replace(mark, name=before)
-        if len(self._named) >= _MOST_NAMES:
+        if len(self._named) >= _MAX_NAMES:
             self._named.clear()
         self._named[mark.key] = (mark.name, now_ns)
         return mark
@@ -199,7 +199,7 @@ class Overlays:
         from openegress.media.layer import layer_of
 
         rect = mark.rect
-        size = max(_LEAST_NAME_PX, min(round(rect.height * _NAME_SHARE), round(self._size[1] * 0.04)))
+        size = max(_MIN_NAME_PX, min(round(rect.height * _NAME_SHARE), round(self._size[1] * 0.04)))
         if rect.height < 2 * _box_height(size) or rect.width < 4 * size:
             return None
         image = _boxed(mark.name, size, rect.width - 2 * self._gap)

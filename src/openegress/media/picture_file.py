@@ -4,8 +4,8 @@ from pathlib import Path
 
 from PIL import Image
 
-MOST_BYTES = 20_000_000
-MOST_PIXELS = 16_000_000
+MAX_BYTES = 20_000_000
+MAX_PIXELS = 16_000_000
 """Twice a 4K picture. Reading it takes four times as many bytes."""
 FORMATS = ("PNG", "JPEG", "WEBP")
 
@@ -13,11 +13,11 @@ FORMATS = ("PNG", "JPEG", "WEBP")
 def read_picture(path: str) -> Image.Image:
     """Returns RGBA. Raises ValueError with the end of a sentence about the file."""
     try:
-        if Path(path).stat().st_size > MOST_BYTES:
-            raise ValueError(f"is larger than {MOST_BYTES // 10**6} MB")
+        if Path(path).stat().st_size > MAX_BYTES:
+            raise ValueError(f"is larger than {MAX_BYTES // 10**6} MB")
         with Image.open(path, formats=FORMATS) as opened:
-            if opened.width * opened.height > MOST_PIXELS:
-                raise ValueError(f"has more than {MOST_PIXELS // 10**6} million pixels")
+            if opened.width * opened.height > MAX_PIXELS:
+                raise ValueError(f"has more than {MAX_PIXELS // 10**6} million pixels")
             return opened.convert("RGBA")
     except ValueError:
         raise

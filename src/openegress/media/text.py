@@ -22,9 +22,9 @@ _BITMAP_PX = 109
 _ASCENT = 1.05
 """Of a line, relative to its size."""
 _ELLIPSIS = "…"
-MOST_CHARS = 256
+MAX_CHARS = 256
 """Of a line: no picture has room for more."""
-_MOST_MARKS = 3
+_MAX_MARKS = 3
 """Marks on one letter: some languages stack this many."""
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Control characters, and characters that change the text direction."""
@@ -33,9 +33,9 @@ _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 def tidied(text: str) -> str:
     """Puts text on one line of bounded length, without invisible characters or endless marks."""
     letters, marks = [], 0
-    for letter in _UNSEEN.sub("", " ".join(text[:MOST_CHARS].split())):
+    for letter in _UNSEEN.sub("", " ".join(text[:MAX_CHARS].split())):
         marks = marks + 1 if unicodedata.combining(letter) else 0
-        if marks <= _MOST_MARKS:
+        if marks <= _MAX_MARKS:
             letters.append(letter)
     return "".join(letters)
 

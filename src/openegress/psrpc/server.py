@@ -40,7 +40,7 @@ PUBLISH_PAUSE_S = 0.25
 """The pause between attempts to publish an answer while the bus is unreachable."""
 
 
-MOST_RUNNING = 1_000
+MAX_RUNNING = 1_000
 """Calls of one method in parallel. Further ones are left to other servers, or not answered."""
 
 
@@ -156,7 +156,7 @@ class Registration(Generic[Req, Res]):
             return False
         if not self._seen.is_new(request.request_id, request.expiry, time.time_ns()):
             return False
-        if len(self._running) < MOST_RUNNING:
+        if len(self._running) < MAX_RUNNING:
             return True
         _log.warning("too many calls at a time: some are not answered", method=str(self._method))
         return False

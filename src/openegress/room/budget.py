@@ -12,7 +12,7 @@ from openegress.core.codecs import MediaKind
 from openegress.core.token_bucket import RefillRate, TokenBucket
 from openegress.core.units import S
 
-MOST_PIXELS = 5120 * 3200
+MAX_PIXELS = 5120 * 3200
 """Limit for a decoded picture: the size of the largest shared screens."""
 FIRST_PAUSE_NS = 5 * S
 """How long a track is left out the first time; twice as long each time after that."""
@@ -21,7 +21,7 @@ FORGIVEN_AFTER_NS = 60 * S
 """A track that has behaved for this long counts as a new one."""
 PROBATION = 1 / 6
 """The share of the burst that a track gets when it is taken again: five seconds of sound."""
-MOST_ROOM_PACKETS = 20_000
+MAX_ROOM_PACKETS = 20_000
 """Packets a second of all tracks together: about half of what one core can receive."""
 
 
@@ -71,9 +71,9 @@ GREEDY = RefillRate(0.3, 0.3)
 machine are the cause."""
 CHANGES = RefillRate(20, 20)
 """Selections of what is recorded: if the room changes more often, several changes make one selection."""
-MOST_LATE_NS = 3 * S // 2
+MAX_LATE_NS = 3 * S // 2
 """Pictures may be this late because there is no time to decode them."""
-MOST_WAITING_BYTES = 32 * 2**20
+MAX_WAITING_BYTES = 32 * 2**20
 """Bytes of one track that wait to be decoded: two seconds of what its packets may carry."""
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from openegress.core.codecs import AudioCodec, VideoCodec
 from openegress.core.units import S
-from openegress.room.budget import MOST_ROOM_PACKETS, Reason, greediest
+from openegress.room.budget import MAX_ROOM_PACKETS, Reason, greediest
 from openegress.room.receiver import TrackReceiver
 from openegress.room.rtp import packets, rtcp
 from openegress.room.rtp.depacketise import AccessUnit
@@ -160,7 +160,7 @@ class Demux:
         }
         self._ticked_ns = now_ns
         self._counted = {each: each.packets for each in receivers.values()}
-        for sid in greediest(rates, MOST_ROOM_PACKETS):
+        for sid in greediest(rates, MAX_ROOM_PACKETS):
             self._on_trouble(receivers[sid], Reason.SHARE)
 
     def wake(self, due_ns: int) -> None:

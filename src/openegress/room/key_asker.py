@@ -26,7 +26,7 @@ SOON_S = 2.0
 lost."""
 AFTER_FAILURE_S = 5.0
 """Minimum time before a service that did not answer is asked again."""
-MOST_ASKED = 1000
+MAX_ASKED = 1000
 """People whose keys are requested at a time."""
 
 
@@ -86,13 +86,13 @@ class KeyAsker:
 
     def _first_asked(self, identity: str, now_s: float) -> _Asked | None:
         """The first one to ask about; None: too many were asked about."""
-        if len(self._asked) >= MOST_ASKED:
+        if len(self._asked) >= MAX_ASKED:
             self._asked = {
                 each: asked
                 for each, asked in self._asked.items()
                 if asked.again_at_s > now_s or each in self._wanted or each in self._under_way
             }
-        if len(self._asked) >= MOST_ASKED:
+        if len(self._asked) >= MAX_ASKED:
             return None
         return self._asked.setdefault(identity, _Asked())
 

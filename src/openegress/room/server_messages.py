@@ -30,11 +30,11 @@ from openegress.room.signalling.roster import RETURN_GRACE_S, Roster, RosterEven
 from openegress.room.subscriptions import Subscriptions
 from openegress.room.unix_clock import UnixClock
 
-MOST_HELD = 100
+MAX_HELD = 100
 """Data packets, each of at most 64 KiB, whose key is about to be known."""
 HELD_FOR_NS = 15 * S
 RETRY_S = 0.25
-MOST_LOCKED = 1000
+MAX_LOCKED = 1000
 """The number of people whose locked data is reported."""
 
 
@@ -62,7 +62,7 @@ class ServerMessages:
         """Runs while some news of participants waits."""
         self._locked: set[str] = set()
         """Identities whose data was reported as locked."""
-        self._held: deque[tuple[bytes, int]] = deque(maxlen=MOST_HELD)
+        self._held: deque[tuple[bytes, int]] = deque(maxlen=MAX_HELD)
         """Packets with their arrival in monotonic ns."""
         self._retry: asyncio.TimerHandle | None = None
         self._joins = 0
@@ -186,7 +186,7 @@ class ServerMessages:
         return opened
 
     def _tell_locked(self, identity: str, why: str) -> None:
-        if identity not in self._locked and len(self._locked) < MOST_LOCKED:
+        if identity not in self._locked and len(self._locked) < MAX_LOCKED:
             self._locked.add(identity)
             self.emit(DataLocked(identity, why))
 

@@ -3,7 +3,7 @@
 from openegress.core.codecs import AudioCodec
 from openegress.room.rtp.depacketise import MalformedPayload, opus
 
-MOST_SAMPLES = 5760
+MAX_SAMPLES = 5760
 """120 ms at 48 kHz: the longest packet of Opus (RFC 6716 section 3.2.5)."""
 
 
@@ -15,4 +15,4 @@ def duration_of(codec: AudioCodec, data: bytes) -> int:
         samples = opus.duration_samples(data)
     except MalformedPayload:
         return 0
-    return samples if samples <= MOST_SAMPLES else 0
+    return samples if samples <= MAX_SAMPLES else 0

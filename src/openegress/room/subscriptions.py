@@ -35,7 +35,7 @@ from openegress.room.standings import Standings
 from openegress.room.sync.participant import RoomSync
 from openegress.room.unix_clock import UnixClock
 
-MOST_PAST_LOSSES = 200
+MAX_PAST_LOSSES = 200
 """Limit for the number of tracks in records."""
 
 
@@ -77,7 +77,7 @@ class Subscriptions:
         self._emit = emit
         self._sync = RoomSync()
         self._by_sid: dict[str, _Subscription] = {}
-        self._past_losses: deque[TrackLosses] = deque(maxlen=MOST_PAST_LOSSES)
+        self._past_losses: deque[TrackLosses] = deque(maxlen=MAX_PAST_LOSSES)
         """Losses of tracks that are no longer subscribed to."""
         self._standings = Standings(self._take_again)
         self._requests = SideTasks("a request to the server could not be made")

@@ -21,7 +21,7 @@ from openegress.core.ids import check_egress_id
 from openegress.core.text import shown
 
 NAME = "journal.jsonl"
-MOST_BYTES = 64 * 2**20
+MAX_BYTES = 64 * 2**20
 """A day's recording in parts of one minute writes two megabytes."""
 LOCK = "lock"
 """A file beside the journal, locked (flock) by the process that works on the folder."""
@@ -90,7 +90,7 @@ class Journal:
         """Reads the journal in `folder`. `mends` cuts off a torn last line, which is safe only while nobody
         else writes. Raises EgressError when there is none, or it cannot be read."""
         try:
-            if (size := (folder / NAME).stat().st_size) > MOST_BYTES:
+            if (size := (folder / NAME).stat().st_size) > MAX_BYTES:
                 # The service reads what a handler wrote, and an attacker may have taken over the handler.
                 raise unusable(folder, f"it has {size} bytes, more than a recording ever notes")
             *lines, torn = (folder / NAME).read_bytes().split(b"\n")

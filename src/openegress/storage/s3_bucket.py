@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 PATIENT = CallTimeouts(CONNECT_S, CALL_S)
 QUICK = CallTimeouts(PROBE_CONNECT_S, PROBE_S)
-MOST_TRIES = 4
+MAX_TRIES = 4
 """The first, one in another region, one with another checksum, and one without."""
 ONCE_MORE = Retries(1, max_delay_s=1.0, at_least_s=5.0)
 """One retry, but none after a time-out."""
@@ -247,7 +247,7 @@ class S3Bucket:
 
     async def _adapted(self, call: Callable[[S3Access], Awaitable[T]]) -> T:
         """The result of `call`, repeated with another access if an answer asks for one. Raises S3Failure."""
-        for left in reversed(range(MOST_TRIES)):
+        for left in reversed(range(MAX_TRIES)):
             access = self._access
             try:
                 return await call(access)

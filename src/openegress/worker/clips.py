@@ -36,7 +36,7 @@ _log = structlog.get_logger(__name__)
 
 MAX_CONCURRENT = 2
 """How many clips a machine cuts at once: each takes disk and a processor that nothing else wants."""
-MOST_WAITING = 8
+MAX_WAITING = 8
 FOLDER_PREFIX = "CL_"
 """The folders of clips in the spool, beside those of egresses."""
 _LEAVES_S = 10.0
@@ -104,7 +104,7 @@ class ClipService:
         )
 
     async def _clip(self, request: CutRequest) -> ClipInfo:
-        if len(self._tasks) >= MAX_CONCURRENT + MOST_WAITING:
+        if len(self._tasks) >= MAX_CONCURRENT + MAX_WAITING:
             raise EgressError(
                 Code.RESOURCE_EXHAUSTED,
                 f"{len(self._tasks)} clips are being made or queued here: try again later",

@@ -12,16 +12,16 @@ import msgspec
 from openegress.core import ipc
 from openegress.core.events import FileUpdate, Noticed, OutputFailed, StreamAdded, Thumbnail
 
-MOST_TEXT_CHARS = 64 * 1024
+MAX_TEXT_CHARS = 64 * 1024
 """Characters of one text in a record; errors and names have some hundreds."""
 MAX_LOG_CHARS = 1024 * 1024
 """Characters of one text of the log, or bytes of a thumbnail."""
-MOST_PARTS = 100_000
+MAX_PARTS = 100_000
 """Parts of a split file; a number has five digits."""
-MOST_STREAMS = 10_000
-MOST_NOTICE_CHARS = 1024 * 1024
+MAX_STREAMS = 10_000
+MAX_NOTICE_CHARS = 1024 * 1024
 """Characters of all notices and failures together."""
-MOST_NAME_CHARS = 64 * 1024 * 1024
+MAX_NAME_CHARS = 64 * 1024 * 1024
 """Characters of the names of all parts and streams together."""
 
 
@@ -37,7 +37,7 @@ class HandlerMessageCheck:
 
     def check(self, message: ipc.ToWorker) -> None:
         """Raises ValueError for a message that our recorder never sends."""
-        most = MAX_LOG_CHARS if isinstance(message, ipc.Log | Thumbnail) else MOST_TEXT_CHARS
+        most = MAX_LOG_CHARS if isinstance(message, ipc.Log | Thumbnail) else MAX_TEXT_CHARS
         lengths = [len(each) for each in _values(message) if isinstance(each, str | bytes)]
         if max(lengths, default=0) > most:
             raise ValueError(f"a message with {max(lengths)} characters in a row")
@@ -45,7 +45,7 @@ class HandlerMessageCheck:
         output, stream = getattr(message, "output", 0), getattr(message, "stream", 0)
         if not 0 <= output < max(1, self._outputs):
             raise ValueError(f"a message of output {output} of {self._outputs}")
-        if not 0 <= stream < MOST_STREAMS:
+        if not 0 <= stream < MAX_STREAMS:
             raise ValueError(f"a message of stream {stream}")
         match message:
             case Noticed() | OutputFailed():
@@ -54,11 +54,11 @@ class HandlerMessageCheck:
                 self._take_part(part, chars)
             case StreamAdded():
                 self._name_chars += chars
-        if self._notice_chars > MOST_NOTICE_CHARS or self._name_chars > MOST_NAME_CHARS:
+        if self._notice_chars > MAX_NOTICE_CHARS or self._name_chars > MAX_NAME_CHARS:
             raise ValueError("more reports than any recording has")
 
     def _take_part(self, part: int, chars: int) -> None:
-        if not 0 <= part < MOST_PARTS:
+        if not 0 <= part < MAX_PARTS:
             raise ValueError(f"a message of part {part} of a file")
         if part >= self._parts:
             self._parts = part + 1

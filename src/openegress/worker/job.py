@@ -9,7 +9,7 @@ import structlog
 from livekit.protocol.egress import EgressStatus
 
 from openegress.core import ipc
-from openegress.core.deferred import MOST_TRIES
+from openegress.core.deferred import MAX_TRIES
 from openegress.core.errors import Code, EgressError, Phase
 from openegress.core.events import (
     Active,
@@ -330,7 +330,7 @@ class Job:
     def _may_try_again(self) -> bool:
         """If handlers die while composing, the tracks are stored in the end; the first death may have had
         another cause."""
-        return self.plan.render is Render.DEFERRED and len(self.handlers.deaths) <= MOST_TRIES
+        return self.plan.render is Render.DEFERRED and len(self.handlers.deaths) <= MAX_TRIES
 
     async def _follow(self, spawn: Spawn, order: ipc.Run | ipc.Recover) -> Ended | Death:
         handler = await spawn()

@@ -200,6 +200,6 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
-        if len(body) > key_service.MOST_ANSWER_BYTES:
-            raise _NoAnswer(f"its answer is longer than {key_service.MOST_ANSWER_BYTES} bytes", is_final=True)
+        if len(body) > key_service.MAX_ANSWER_BYTES:
+            raise _NoAnswer(f"its answer is longer than {key_service.MAX_ANSWER_BYTES} bytes", is_final=True)
     return bytes(body)

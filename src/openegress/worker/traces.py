@@ -11,7 +11,7 @@ from openegress.core import ipc
 
 LOG_BYTES = 256 * 1024
 """For each egress: some two thousand lines."""
-MOST = 500
+MAX_TRACES = 500
 """The number of egresses. Beyond that, the one that has been silent longest is forgotten."""
 STATES = 100
 _VALUE_CHARS = 16_384
@@ -65,7 +65,7 @@ class Traces:
         if trace is None:
             trace = self._traces[egress_id] = Trace()
         self._traces.move_to_end(egress_id)
-        while len(self._traces) > MOST:
+        while len(self._traces) > MAX_TRACES:
             self._traces.popitem(last=False)
         return trace
 

@@ -14,7 +14,7 @@ from openegress.core.units import S
 from openegress.media import Packet
 from openegress.output.size_guard import HEADER_BYTES, SAMPLE_BYTES
 
-MOST_HELD_NS = 5 * S
+MAX_HELD_NS = 5 * S
 """Of sound that waits for the key frame it may belong behind. A camera that is muted sends none."""
 RESERVE_S = 1.0
 """Of media: what is written from the word that a part is full until a key frame has come."""
@@ -88,7 +88,7 @@ class FileSplitter:
         if packet.is_key and self._is_due(packet.pts_ns):
             yield from self._begin(packet)
         yield self._written(self._last, packet)
-        yield from self._complete(packet.pts_ns - MOST_HELD_NS)
+        yield from self._complete(packet.pts_ns - MAX_HELD_NS)
 
     def flush(self) -> Iterator[Step]:
         """At the end of the recording."""
@@ -117,7 +117,7 @@ class FileSplitter:
         at_ns, due_ns = packet.pts_ns, self._due_ns
         if self._holds and due_ns is not None and at_ns >= due_ns:
             self._held.append(packet)
-            if at_ns - due_ns > MOST_HELD_NS:
+            if at_ns - due_ns > MAX_HELD_NS:
                 self._holds = False
                 yield from self._release()
             return

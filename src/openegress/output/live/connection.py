@@ -46,7 +46,7 @@ _ADDRESS_ERRORS = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, er
 """Errors after which another address of the same name may answer."""
 _HANG_UP_S = 1.0
 """At the end, for a server of RTMP to read the last words."""
-_MOST_LOGINS = 3
+_MAX_LOGINS = 3
 """A server says that it wants a login, and then for what; the third attempt has it."""
 
 
@@ -96,7 +96,7 @@ class RtmpConnection:
     def _published(self, found: Sequence[AddrInfo], buffer_bytes: int) -> Publisher:
         """Takes as many connections as a login does."""
         query = ""
-        for _ in range(_MOST_LOGINS):
+        for _ in range(_MAX_LOGINS):
             self._wire = Wire(self._dial(found, buffer_bytes), STALL_S)
             publisher = Publisher(self._wire, self._url, query)
             try:

@@ -40,7 +40,7 @@ from openegress.room.signalling.own_participant import OwnParticipant, says_yes
 RETURN_GRACE_S = 20.0
 """LiveKit's SDKs try again for some ten seconds, with pauses between."""
 
-MOST_NAME_CHARS = 256
+MAX_NAME_CHARS = 256
 """LiveKit's own default limit, which an operator may raise."""
 
 OPT_OUT = "egress.exclude"
@@ -182,7 +182,7 @@ class Roster:
         participant = Participant(
             sid=info.sid,
             identity=info.identity,
-            name=info.name[:MOST_NAME_CHARS],
+            name=info.name[:MAX_NAME_CHARS],
             kind=_kind(info),
             joined_at_ms=_joined_at_ms(info),
             opts_out=says_yes(info, OPT_OUT),
@@ -290,7 +290,7 @@ def _track(info: TrackInfo, participant: Participant) -> Track:
         source = TrackSource.UNKNOWN
     return Track(
         sid=info.sid,
-        name=info.name[:MOST_NAME_CHARS],
+        name=info.name[:MAX_NAME_CHARS],
         kind=MediaKind.AUDIO if info.type == TrackType.AUDIO else MediaKind.VIDEO,
         source=source,
         mime_type=info.mime_type or (info.codecs[0].mime_type if info.codecs else ""),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from openegress.core.codecs import AudioCodec, VideoCodec
-from openegress.room.transport.data_channels import MOST_MESSAGE_BYTES
+from openegress.room.transport.data_channels import MAX_MESSAGE_BYTES
 from openegress.room.transport.fingerprint import Fingerprint
 
 
@@ -152,7 +152,7 @@ def answer(
         lines += credentials
         lines += ["a=setup:active", f"a=mid:{section.mid}"]
         if usable and section.sctp_port:
-            lines += [f"a=sctp-port:{section.sctp_port}", f"a=max-message-size:{MOST_MESSAGE_BYTES}"]
+            lines += [f"a=sctp-port:{section.sctp_port}", f"a=max-message-size:{MAX_MESSAGE_BYTES}"]
         elif usable:
             lines += ["a=rtcp-mux", "a=rtcp-rsize"]
             lines += [line for each in section.payload_types for line in each.lines]

@@ -31,7 +31,7 @@ LONGEST_DOUBT_NS = 500 * MS
 TOGETHER_NS = 100 * MS
 """If frames of this length are late while a sibling's line moves, the path of both has become slower."""
 LATE_TOGETHER_NS = 60 * MS
-MOST_QUICKER_NS = 1 * S
+MAX_QUICKER_NS = 1 * S
 """If frames come earlier by more than this, RTP time jumped."""
 
 
@@ -203,7 +203,7 @@ class ArrivalLine:
         self.base_ns += moved_ns
 
     def _moved(self, by_ns: int) -> None:
-        if by_ns > 0 or by_ns < -MOST_QUICKER_NS:
+        if by_ns > 0 or by_ns < -MAX_QUICKER_NS:
             self.jumped_ns += by_ns
         else:
             # The path or the encoder has become quicker: its earlier delay is over.

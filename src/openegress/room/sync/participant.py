@@ -11,11 +11,11 @@ from openegress.room import TrackKey, TrackSource
 from openegress.room.sync.arrival import ArrivalLine
 from openegress.room.sync.reports import ReportLine
 
-MOST_BEHIND_NS = 600 * MS
+MAX_BEHIND_NS = 600 * MS
 """The longest delay of a slow encoder with look-ahead."""
-MOST_AHEAD_NS = 100 * MS
+MAX_AHEAD_NS = 100 * MS
 """The longest delay of a Bluetooth microphone."""
-MOST_UNSURE_NS = 100 * MS
+MAX_UNSURE_NS = 100 * MS
 """The limit for a single report: what every browser's encoder explains."""
 
 LIVE_NS = 5 * S
@@ -97,7 +97,7 @@ class ParticipantSync:
         # others which are wrong too may put a picture anywhere.
         behind_ns = min(apart, key=abs)
         is_sure = member.reports.is_sure and reference.reports.is_sure and _is_explained(kept_ns)
-        if not is_sure and abs(behind_ns) > MOST_UNSURE_NS:
+        if not is_sure and abs(behind_ns) > MAX_UNSURE_NS:
             return 0
         return behind_ns if _is_explained(behind_ns) else 0
 
@@ -122,7 +122,7 @@ def _difference_ns(one: Member, one_ns: int | None, another: Member, another_ns:
 
 
 def _is_explained(behind_ns: int) -> bool:
-    return -MOST_AHEAD_NS <= behind_ns <= MOST_BEHIND_NS
+    return -MAX_AHEAD_NS <= behind_ns <= MAX_BEHIND_NS
 
 
 class RoomSync:

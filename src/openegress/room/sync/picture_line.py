@@ -8,7 +8,7 @@ FAST_SLEW = 0.5
 JUMP_NS = 100 * MS
 """Above this a picture is out of step with its sound: it is moved fast if it is late, and at once if it is
 early."""
-LEAST_STEP_NS = 1 * MS
+MIN_STEP_NS = 1 * MS
 """The gap between two pictures if RTP time started again."""
 BROKEN_NS = 1 * S
 """No path changes by this much from one frame to the next: RTP time jumped."""
@@ -28,7 +28,7 @@ class PictureLine:
         if line_ns is None:
             line_ns = target_ns
         elif abs(target_ns - line_ns) > BROKEN_NS:
-            line_ns = max(target_ns, self._latest_ns + LEAST_STEP_NS - rtp_ns)
+            line_ns = max(target_ns, self._latest_ns + MIN_STEP_NS - rtp_ns)
         elif target_ns - line_ns > JUMP_NS:
             line_ns = target_ns
         else:

@@ -18,12 +18,12 @@ _log = logging.getLogger(__name__)
 
 TRACK_CHANNEL_LABEL = "_data_track"
 """The channel that LiveKit's data tracks have, by its label."""
-MOST_MESSAGE_BYTES = 256 * 1024
+MAX_MESSAGE_BYTES = 256 * 1024
 """aiortc's limit. LiveKit's SDKs send less: they cut longer messages into chunks of 15,000 bytes."""
 DATAGRAMS = RefillRate(500, 2000)
 """Datagrams a second, and at once: more are dropped, as a bad network would. Each takes up to a tenth of a
 millisecond, and strangers send them. SCTP slows down when they are dropped."""
-MOST_WAITING = 4096
+MAX_WAITING = 4096
 """Datagrams that wait while others are parsed."""
 
 
@@ -41,7 +41,7 @@ class DataChannels:
         self._on_message = on_message
         self._on_track = on_track
         self._budget = TokenBucket(DATAGRAMS)
-        self._waiting: asyncio.Queue[tuple[bytes, int]] = asyncio.Queue(MOST_WAITING)
+        self._waiting: asyncio.Queue[tuple[bytes, int]] = asyncio.Queue(MAX_WAITING)
         self._arrived_ns = 0
         """Arrival of the datagram that is parsed."""
         self._task: asyncio.Task[None] | None = None
@@ -113,7 +113,7 @@ class DataChannels:
             self.dropped += 1
 
     def _take(self, message: bytes | str) -> None:
-        if isinstance(message, str) or len(message) > MOST_MESSAGE_BYTES:
+        if isinstance(message, str) or len(message) > MAX_MESSAGE_BYTES:
             self.dropped += 1
         else:
             self._on_message(message, self._arrived_ns)

@@ -13,7 +13,7 @@ MIN_STEP_NS = S
 unnoticed: what it cannot give out in time is dropped (is_left_out)."""
 
 
-MOST_SLOTS = 3
+MAX_SLOTS = 3
 """Most slots at once: the encoder's queue has room for them."""
 LONGEST_WAIT_S = 0.1
 """A hiccup of half a second on top of it is still made up for without loss (is_left_out)."""
@@ -56,7 +56,7 @@ class Horizon:
 
 SHEDDING = ((S * 8 // 10, 4), (S * 6 // 10, 2))
 """(behind by more than this, one picture in this many is given out)."""
-MOST_BEHIND_NS = S
+MAX_BEHIND_NS = S
 """Beyond this no picture is given out: the end of a recording waits for everything queued, and a kill loses
 it."""
 
@@ -64,7 +64,7 @@ it."""
 def is_left_out(number: int, behind_ns: int) -> bool:
     """Whether to skip picture `number` because the encoder does not keep up. A hiccup of half a second is
     made up for without loss."""
-    if behind_ns > MOST_BEHIND_NS:
+    if behind_ns > MAX_BEHIND_NS:
         return True
     return any(behind_ns > limit_ns and number % share != 0 for limit_ns, share in SHEDDING)
 
@@ -72,7 +72,7 @@ def is_left_out(number: int, behind_ns: int) -> bool:
 def slots_at_once(rate: int) -> int:
     """How many pictures are given out together if nobody waits for them: a thread that wakes up rarely, and
     then finds several packets or pictures, spends half as much on each. Each still gets its own slot."""
-    return max(1, min(MOST_SLOTS, int(LONGEST_WAIT_S * rate)))
+    return max(1, min(MAX_SLOTS, int(LONGEST_WAIT_S * rate)))
 
 
 class SlotPhase:

@@ -17,7 +17,7 @@ from openegress.media.canvas import Canvas
 from openegress.media.mixer import BLOCK_SAMPLES, mix
 from openegress.media.overlays import Overlays
 from openegress.room import EncodedFrame, Track
-from openegress.room.budget import MOST_LATE_NS, ROOM_DECODING, DecodeBudget, Reason
+from openegress.room.budget import MAX_LATE_NS, ROOM_DECODING, DecodeBudget, Reason
 from openegress.source.memory import Shedding
 from openegress.source.room.scene import Scene, Tile
 from openegress.source.room.scene_picture import ScenePicture
@@ -162,7 +162,7 @@ class Compositor:
                 frame = decoder.picture(slot_ns, late_ns.get(self._publishers[sid], 0), len(decoders))
                 if frame is not None:
                     self._newest[sid] = Picture(frame, slot_ns)
-                if decoder.late_ns(slot_ns) > MOST_LATE_NS:
+                if decoder.late_ns(slot_ns) > MAX_LATE_NS:
                     if decoder.is_greedy:
                         self._leave_out(sid, Reason.DECODING)
                     else:

@@ -15,10 +15,10 @@ from openegress.room import Track, TrackSource
 MAX_PER_PARTICIPANT = 60
 """Limit per participant: a file has room for some hundred tracks, and republishing must not use them up."""
 
-MOST_TOPICS = 60
+MAX_TOPICS = 60
 """Limit for one participant's topics; data with further topics goes to the topic ""."""
 
-MOST_PRIVATE_BYTES = 8 * 1024
+MAX_PRIVATE_BYTES = 8 * 1024
 """Limit for codec parameters beside the media, per participant: a picture track needs some hundred bytes.
 Parameter sets may have any size, and all tracks share the head of the file."""
 
@@ -52,7 +52,7 @@ class FileTracks:
         except (EgressError, FFmpegError) as error:
             _log.warning("a format of track %s cannot be described: %s", shown(track.sid), error)
             return None
-        if self._private_bytes[identity] + len(private) > MOST_PRIVATE_BYTES:
+        if self._private_bytes[identity] + len(private) > MAX_PRIVATE_BYTES:
             _log.warning("a format of track %s takes %d bytes to describe", shown(track.sid), len(private))
             return None
         self._private_bytes[identity] += len(private)
@@ -62,7 +62,7 @@ class FileTracks:
 
     def topic(self, identity: str, topic: str) -> DataTopic:
         known = self._topics.setdefault(identity, {})
-        if topic not in known and len(known) >= MOST_TOPICS:
+        if topic not in known and len(known) >= MAX_TOPICS:
             topic = ""
         if topic not in known:
             self._count += 1

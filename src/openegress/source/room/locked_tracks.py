@@ -9,7 +9,7 @@ from openegress.core.left_out import TrackLosses
 from openegress.core.units import MS
 from openegress.room import Lock, Track
 
-MOST_TOLD = 1000
+MAX_TOLD = 1000
 """Limit; further tracks are neither reported nor counted."""
 
 
@@ -70,7 +70,7 @@ class LockedTracks:
         identity = track.participant.identity
         known = self._known.get(track.sid)
         if known is None:
-            if len(self._known) >= MOST_TOLD:
+            if len(self._known) >= MAX_TOLD:
                 return
             text = "track left out: it is end-to-end encrypted"
             self._notice(text, track=track.sid, identity=identity, reason=self._text(lock))

@@ -24,7 +24,7 @@ from openegress.source.room.recorded_people import is_seen, why_track
 
 TRANSCRIBED_TRACK = "lk.transcribed_track_id"
 """An attribute of agents' text streams."""
-MOST_STREAMS = 256
+MAX_STREAMS = 256
 """Limit for open streams: the oldest makes room."""
 
 
@@ -107,7 +107,7 @@ class ObservedRoom:
         if not whom <= self._told:
             return False
         if packet.WhichOneof("value") == "stream_header":
-            if len(self._streams) >= MOST_STREAMS:
+            if len(self._streams) >= MAX_STREAMS:
                 del self._streams[next(iter(self._streams))]
             self._streams[sender, packet.stream_header.stream_id] = frozenset(whom)
         return True

@@ -10,9 +10,9 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-MOST_REORDERED = 4
+MAX_REORDERED = 4
 """Encoders for calls and broadcasts use one or two; H.264 allows 16, too many to hold back live."""
-_MOST_BACK = 90_000
+_MAX_BACK = 90_000
 """If a picture lies more than a second before the one sent ahead of it, the sender's clock has restarted."""
 
 T = TypeVar("T")
@@ -40,9 +40,9 @@ class PresentationTimes:
         if self._newest is not None and not is_key:
             newest_rtp, newest_pts = self._newest
             back = newest_rtp - rtp_timestamp
-            if 0 < back < _MOST_BACK:
+            if 0 < back < _MAX_BACK:
                 return self._between(rtp_timestamp, newest_rtp, newest_pts)
-            if -_MOST_BACK < back < 0:
+            if -_MAX_BACK < back < 0:
                 # The first picture is placed by its arrival, and a large one comes late: the pictures after
                 # it move closer together for a while, without sharing a time.
                 wall = max(wall, newest_pts - back // 2)
@@ -67,7 +67,7 @@ class DecodeTimes(Generic[T]):
 
     def __init__(self, depth: int) -> None:
         """`depth`: by how many pictures the stream reorders, according to its parameters."""
-        self._depth = min(depth, MOST_REORDERED)
+        self._depth = min(depth, MAX_REORDERED)
         self._held: deque[tuple[int, T]] = deque()
         self._last_dts: int | None = None
         self._newest_pts: list[int] = []
@@ -87,7 +87,7 @@ class DecodeTimes(Generic[T]):
         """Raises the depth if a picture overtakes more pictures than the parameters allow."""
         overtaken = sum(each > pts for each in (*self._newest_pts, *(each for each, _ in self._held)))
         if overtaken > self._depth:
-            self._depth = min(overtaken, MOST_REORDERED)
+            self._depth = min(overtaken, MAX_REORDERED)
 
     def _release(self, keep: int) -> list[TimedPicture[T]]:
         released: list[TimedPicture[T]] = []
@@ -96,7 +96,7 @@ class DecodeTimes(Generic[T]):
             pts, item = self._held.popleft()
             released.append(TimedPicture(item, max(pts, dts), dts))
             self._last_dts = dts
-            self._newest_pts = [*self._newest_pts, pts][-MOST_REORDERED:]
+            self._newest_pts = [*self._newest_pts, pts][-MAX_REORDERED:]
         return released
 
     def _next_dts(self) -> int:

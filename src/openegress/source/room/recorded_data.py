@@ -12,7 +12,7 @@ from openegress.media import Packet
 from openegress.room.events import DataArrived
 from openegress.source.room.file_tracks import FileTracks
 
-MOST_STREAMS = 256
+MAX_STREAMS = 256
 """Limit for open streams: the oldest makes room."""
 _TIME_BASE = Fraction(1, S)
 _WITHOUT_TOPIC = {"chat_message": "lk.chat", "transcription": "lk.transcription"}
@@ -60,7 +60,7 @@ class RecordedData:
                 return packet.user.topic
             case "stream_header":
                 header = packet.stream_header
-                if len(self._streams) >= MOST_STREAMS:
+                if len(self._streams) >= MAX_STREAMS:
                     del self._streams[next(iter(self._streams))]
                 self._streams[sender, header.stream_id] = header.topic
                 return header.topic

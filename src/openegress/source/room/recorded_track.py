@@ -20,7 +20,7 @@ from openegress.source.room.first_layer import FirstLayer
 from openegress.source.room.picture_times import PresentationTimes
 from openegress.source.room.pts import AudioPts, VideoPts
 
-MOST_FORMATS = 12
+MAX_FORMATS = 12
 """Per track: a sender that changes more often continues in the last one, and its media states the format."""
 
 
@@ -146,7 +146,7 @@ class PictureTrack:
         what = (codec, parameter_sets(codec, key_frame.data))
         if what not in self._formats:
             before = self._file_track
-            if len(self._formats) >= MOST_FORMATS and before is not None and before.form.codec is codec:
+            if len(self._formats) >= MAX_FORMATS and before is not None and before.form.codec is codec:
                 return before
             self._formats[what] = self._described(codec, key_frame)
         return self._formats[what]

@@ -11,7 +11,7 @@ from openegress.source.room.observed_room import ObservedRoom
 from openegress.source.room.selection import Verdict
 from openegress.source.room_orders import OwnParticipantChange, room_orders
 
-MOST_WAITING_BYTES = 8 * 1024 * 1024
+MAX_WAITING_BYTES = 8 * 1024 * 1024
 """Limit for data received before anyone reads events: a recorder may wait for hours until somebody
 publishes."""
 
@@ -61,7 +61,7 @@ class SourceEvents:
 
     def _tell(self, observed: Observed) -> None:
         size_bytes = _size_of(observed.event)
-        if size_bytes and self._waiting_bytes + size_bytes > MOST_WAITING_BYTES:
+        if size_bytes and self._waiting_bytes + size_bytes > MAX_WAITING_BYTES:
             if not self._has_dropped:
                 self._has_dropped = True
                 self.notice("data left out: too much was sent before the recording began")

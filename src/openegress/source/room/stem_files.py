@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from openegress.core.stems import StemFormat
-from openegress.media.gain_follower import LEAST_DB, MOST_DB
+from openegress.media.gain_follower import MAX_DB, MIN_DB
 from openegress.media.loudness_meter import SILENT_LUFS, LoudnessMeter
 from openegress.media.meeting_file import MeetingFile
 from openegress.media.stem_file import StemFile
@@ -52,7 +52,7 @@ def measured_lufs(file: MeetingFile, length_ns: int) -> dict[str, float]:
 def gains_db(measured: Mapping[str, float], target_lufs: float) -> dict[str, float]:
     """The gain that brings each voice to `target_lufs`, within a live gain's limits; silence stays silent."""
     return {
-        identity: min(max(target_lufs - lufs, LEAST_DB), MOST_DB)
+        identity: min(max(target_lufs - lufs, MIN_DB), MAX_DB)
         for identity, lufs in measured.items()
         if not math.isinf(lufs)
     }

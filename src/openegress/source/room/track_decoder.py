@@ -16,10 +16,10 @@ from openegress.media.decoder import AudioDecoder, VideoDecoder
 from openegress.media.mixer import BLOCK_SAMPLES, Channel, MixerInput
 from openegress.media.samples import SAMPLE_RATE
 from openegress.room import EncodedFrame
-from openegress.room.budget import MOST_PIXELS, MOST_WAITING_BYTES, DecodeBudget, Reason
+from openegress.room.budget import MAX_PIXELS, MAX_WAITING_BYTES, DecodeBudget, Reason
 from openegress.room.sound_length import duration_of
 from openegress.source.room.clock import SlotPhase
-from openegress.source.room.picture_times import MOST_REORDERED, PresentationTimes
+from openegress.source.room.picture_times import MAX_REORDERED, PresentationTimes
 
 
 class VideoTrackDecoder:
@@ -72,7 +72,7 @@ class VideoTrackDecoder:
 
     def put(self, at_ns: int, frame: EncodedFrame) -> Reason | None:
         """Returns a reason to leave the track out, or None."""
-        if frame.width * frame.height > MOST_PIXELS:
+        if frame.width * frame.height > MAX_PIXELS:
             return Reason.PIXELS
         wall = at_ns * VIDEO_TIME_BASE.denominator // S
         shown = self._times.place(wall, frame.rtp_timestamp, is_key=frame.is_key)
@@ -84,9 +84,9 @@ class VideoTrackDecoder:
         else:
             self._has_begun = True
             self._decode(at_ns, frame)  # the first one states by how much the stream reorders
-        self._newest_ns = sorted([*self._newest_ns, at_ns])[-1 - MOST_REORDERED :]
+        self._newest_ns = sorted([*self._newest_ns, at_ns])[-1 - MAX_REORDERED :]
         self._phase.observe(at_ns)
-        return Reason.DECODING if self._pending_bytes > MOST_WAITING_BYTES else None
+        return Reason.DECODING if self._pending_bytes > MAX_WAITING_BYTES else None
 
     def picture(self, slot_ns: int, late_ns: int, tracks: int) -> VideoFrame | None:
         """The newest picture up to `slot_ns` (by its phase) that there was time to decode. `tracks`: how many
@@ -140,7 +140,7 @@ class VideoTrackDecoder:
 
     @property
     def _depth(self) -> int:
-        return min(self._decoder.depth, MOST_REORDERED) if self._decoder is not None else 0
+        return min(self._decoder.depth, MAX_REORDERED) if self._decoder is not None else 0
 
     def _is_due(self, until_ns: int) -> bool:
         """Whether the decoder, or its queue, has a picture up to then."""
@@ -150,7 +150,7 @@ class VideoTrackDecoder:
     def _decode(self, at_ns: int, frame: EncodedFrame) -> None:
         assert isinstance(frame.codec, VideoCodec)
         if self._decoder is None or self._decoder.codec is not frame.codec:
-            self._decoder = VideoDecoder(frame.codec, MOST_PIXELS)
+            self._decoder = VideoDecoder(frame.codec, MAX_PIXELS)
             self._inside = []
         began_ns = time.thread_time_ns()
         pictures = self._decoder.decode(frame.data, at_ns, is_key=frame.is_key, after_gap=frame.after_gap)

@@ -12,7 +12,7 @@ from openegress.source.room.composite.tiles import attendees
 from openegress.source.room.selection import Missing, Selection, Verdict
 from openegress.source.room.track_policy import LastRejoin, RoomState
 
-MOST_TRACKS = 40
+MAX_TRACKS = 40
 """Limit per kind and participant: an interpreter with forty languages."""
 
 _log = logging.getLogger(__name__)
@@ -32,11 +32,11 @@ class TrackBounds:
         for track in tracks:
             publisher = (track.participant.identity, track.kind)
             counts[publisher] += 1
-            if counts[publisher] <= MOST_TRACKS:
+            if counts[publisher] <= MAX_TRACKS:
                 taken.append(track)
-        over = {identity for (identity, _), count in counts.items() if count > MOST_TRACKS}
+        over = {identity for (identity, _), count in counts.items() if count > MAX_TRACKS}
         for identity in over - self._over:
-            _log.warning("%s publishes many tracks: the first %d are recorded", shown(identity), MOST_TRACKS)
+            _log.warning("%s publishes many tracks: the first %d are recorded", shown(identity), MAX_TRACKS)
         self._over = over
         return taken
 

@@ -18,7 +18,7 @@ MEMORY_EVERY_S, MEMORY_CLOSE_S = 1.0, 0.1
 """Between two looks, and once a page takes more than half of what it may: one of JavaScript takes up to a
 gigabyte a second."""
 DISK_EVERY_S = 1.0
-MOST_STORED_BYTES = 1024 * 1024 * 1024
+MAX_STORED_BYTES = 1024 * 1024 * 1024
 """On the disk that recordings may be written to. A browser keeps up to a third of a gigabyte by itself, of
 what a page has loaded; it would let the page have most of the disk."""
 CAUSE_DELAY_S = 0.2
@@ -51,7 +51,7 @@ class BrowserWatch:
             if (cgroup := self._browser.chromium.cgroup) is not None:
                 cgroup.limit(memory_bytes)
             self._begin(self._watch_memory(memory_bytes))
-        self._begin(self._watch_disk(MOST_STORED_BYTES))
+        self._begin(self._watch_disk(MAX_STORED_BYTES))
 
     def picture(self, video: VideoCapture) -> None:
         self._begin(self._watch_picture(video))

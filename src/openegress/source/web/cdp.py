@@ -24,7 +24,7 @@ COMMAND_TIMEOUT_S = 15.0
 """Commands answer in milliseconds; one that waits for a hung renderer never does."""
 
 
-MOST_MESSAGE_BYTES = 4 * 2**20
+MAX_MESSAGE_BYTES = 4 * 2**20
 """Answers to the commands sent here are a few kilobytes."""
 
 
@@ -49,7 +49,7 @@ class Message(msgspec.Struct):
 
 class Splitter:
     """Splits what was read from the pipe into messages: feed() takes bytes and returns complete messages.
-    Messages beyond MOST_MESSAGE_BYTES are dropped: a page decides how long a line of its console is."""
+    Messages beyond MAX_MESSAGE_BYTES are dropped: a page decides how long a line of its console is."""
 
     def __init__(self) -> None:
         self._rest = bytearray()
@@ -68,7 +68,7 @@ class Splitter:
         self._add(last)
 
     def _add(self, part: bytes) -> None:
-        if self._is_left_out or len(self._rest) + len(part) > MOST_MESSAGE_BYTES:
+        if self._is_left_out or len(self._rest) + len(part) > MAX_MESSAGE_BYTES:
             self._rest.clear()
             self._is_left_out = True
         else:

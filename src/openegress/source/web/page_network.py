@@ -12,7 +12,7 @@ from openegress.source.web.cdp import Params
 
 KEPT_LINES = 5
 """Failed requests that are kept for error texts, and unfinished ones that these name."""
-MOST_REQUESTS = 2000
+MAX_REQUESTS = 2000
 """Under way at once, whose URLs are kept for errors."""
 
 
@@ -101,7 +101,7 @@ class PageNetwork:
 
     def _requested(self, params: Params) -> None:
         self._requests[params["requestId"]] = params["request"]["url"]
-        if len(self._requests) > MOST_REQUESTS:
+        if len(self._requests) > MAX_REQUESTS:
             del self._requests[next(iter(self._requests))]
         if params["type"] == "Document" and params["requestId"] == params["loaderId"]:
             self._main_request = self._main_request or params["requestId"]

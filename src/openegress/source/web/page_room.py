@@ -21,7 +21,7 @@ from openegress.source.web.cdp import Params
 _BINARY = 2
 """RFC 6455 section 5.2."""
 _PORTS = {"ws": 80, "http": 80, "wss": 443, "https": 443}
-MOST_SOCKETS = 16
+MAX_SOCKETS = 16
 """To the room's server at once: a page has one, and another while it reconnects."""
 
 
@@ -41,7 +41,7 @@ class PageRoom:
         match method:
             case "Network.webSocketCreated" if self._is_ours(params["url"]):
                 self._sockets[params["requestId"]] = None
-                if len(self._sockets) > MOST_SOCKETS:
+                if len(self._sockets) > MAX_SOCKETS:
                     del self._sockets[next(iter(self._sockets))]
             case "Network.webSocketClosed":
                 self._sockets.pop(params["requestId"], None)

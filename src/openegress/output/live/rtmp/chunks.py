@@ -7,9 +7,9 @@ from openegress.output.live.rtmp import RtmpError
 
 FIRST_CHUNK_BYTES = 128
 """The chunk size in each direction until its sender changes it."""
-MOST_MESSAGE_BYTES = 65_536
+MAX_MESSAGE_BYTES = 65_536
 """The longest message accepted from a server: results, states and pings have a few hundred bytes."""
-MOST_CHANNELS = 16
+MAX_CHANNELS = 16
 """The most channels accepted from a server. Few use more than three."""
 LONGEST = 0xFFFFFF
 """The longest message to send, in bytes, and the largest time in a chunk's header, in ms."""
@@ -112,7 +112,7 @@ class ChunkReader:
         length = int.from_bytes(header[3:6]) if len(header) >= 7 else channel.length
         is_extended = header[:3] == b"\xff\xff\xff" if header else channel.is_extended
         at += 4 if is_extended else 0
-        if length > MOST_MESSAGE_BYTES:
+        if length > MAX_MESSAGE_BYTES:
             raise RtmpError("the server says more than it has to say")
         piece = min(self._chunk_bytes, max(0, length - len(channel.body)))
         if len(self._data) < at + piece:
@@ -142,7 +142,7 @@ class ChunkReader:
 
     def _keep(self, number: int, channel: _Channel) -> None:
         self._channels[number] = channel
-        if len(self._channels) > MOST_CHANNELS:
+        if len(self._channels) > MAX_CHANNELS:
             raise RtmpError("the server says more than it has to say")
 
     def _whole(self, number: int, channel: _Channel, found: list[RtmpMessage]) -> None:
