@@ -111,7 +111,7 @@ class AutoStarts:
         rooms = await lister.rooms()
         for room in rooms:
             for each in auto_start.of_room(self._rules, room):
-                await self._anew(each)
+                await self._restart_if_needed(each)
             if not auto_start.follows_people(self._rules, room):
                 continue
             for participant in await lister.participants(room.name):
@@ -121,13 +121,13 @@ class AutoStarts:
                     for each in auto_start.of_track(self._rules, room, participant, track)
                 ]
                 for each in {each.request().egress_id: each for each in wanted}.values():
-                    await self._anew(each)
+                    await self._restart_if_needed(each)
         _log.info("auto_start has listed the rooms", open_rooms=len(rooms))
 
     def on_record(self, info: EgressInfo) -> None:
         """Handles the end of an egress that an earlier process left."""
         if is_terminal(info) and (left := self._left_over.pop(info.egress_id, None)) is not None:
-            self._errands.begin(self._anew(left))
+            self._errands.begin(self._restart_if_needed(left))
 
     async def close(self) -> None:
         await self._errands.cancel()
@@ -137,7 +137,7 @@ class AutoStarts:
         if await self._record(request.egress_id) is None:
             await self._persist(request)
 
-    async def _anew(self, wanted: AutoStart) -> None:
+    async def _restart_if_needed(self, wanted: AutoStart) -> None:
         """Starts it unless it runs, or somebody ended it on purpose."""
         for number in range(MAX_RESTARTS):
             request = wanted.request(number)

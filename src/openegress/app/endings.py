@@ -1,4 +1,4 @@
-"""What follows the end of an egress on this machine."""
+"""Follows up on the end of an egress on this machine: counts, reports, and frees its paths."""
 
 import asyncio
 from pathlib import Path

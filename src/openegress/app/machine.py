@@ -8,7 +8,7 @@ from openegress.worker.usage import ProcessUsage, UsageMeter
 
 
 class Machine:
-    """Of one node."""
+    """The machine of one node."""
 
     def __init__(self, node_id: str, pids: Callable[[], dict[str, int]]) -> None:
         """`pids`: of the handlers, by egress id."""

@@ -13,18 +13,18 @@ _log = structlog.get_logger(__name__)
 
 
 class SpendingReports:
-    """Of one node."""
+    """The reports of one node."""
 
     def __init__(self, keeper: IOInfoClient) -> None:
         self._keeper = keeper
         self._spending = Spending()
 
     def see(self, usage: dict[str, ProcessUsage]) -> None:
-        """What each egress used since the last reading, by id."""
+        """Takes what each egress used since the last reading, by id."""
         self._spending.see(usage)
 
     def ends(self, job: Job) -> None:
-        """Its handler is about to end."""
+        """Notes that the job's handler is about to end."""
         if pid := job.handlers.pid:
             self._spending.end(job.plan.egress_id, spent_s(pid), time.monotonic() - job.started_s)
 

@@ -1,4 +1,4 @@
-"""When to try again: exponential back-off with jitter."""
+"""Exponential back-off with jitter."""
 
 import random
 from collections.abc import Callable
@@ -18,6 +18,6 @@ class Backoff:
     """Draws from [0, 1); 0 gives the longest delay."""
 
     def delay_s(self, attempt: int) -> float:
-        """Before attempt number `attempt` + 1, where the first attempt is 1."""
+        """The delay before attempt number `attempt` + 1, where the first attempt is 1."""
         whole = min(self.ceiling_s, self.first_s * 2.0 ** min(attempt - 1, 32))
         return whole * (self.most - self.random() * (self.most - self.least))

@@ -13,7 +13,8 @@ T = TypeVar("T")
 
 
 def submit(name: str, call: Callable[[], T]) -> "Future[T]":
-    """Returns or raises what `call` does. When cancelled, it leaves the thread running."""
+    """Runs `call` in a thread; the future gets its result or exception. Cancelling it leaves the thread
+    running."""
     result: Future[T] = Future()
     threading.Thread(target=settle, args=(result, call), name=name, daemon=True).start()
     return result

@@ -39,8 +39,8 @@ _UNITS = {"": 1, "b": 1} | {
 
 @dataclass(slots=True)
 class Decoder:
-    """Turns a tree of mappings, lists and text into structs; `warnings` gathers what it passed over. A struct
-    that forbids unknown fields has none passed over."""
+    """Turns a tree of mappings, lists and text into structs. `warnings` collects unknown keys, unless a
+    struct forbids them."""
 
     warnings: list[str] = field(default_factory=list)
 

@@ -9,12 +9,12 @@ from openegress.core.plan import FileOutput, LayoutSource, LocalStorage, Plan, S
 from openegress.core.sidecars import Sidecar
 
 FOLDER = "tracks"
-"""In the folder of the egress in the spool."""
+"""The folder of the tracks, in the egress' folder in the spool."""
 MAX_TRIES = 3
 """Attempts to compose a recording. What kills the process once may kill it every time; after these, the
 tracks are stored as they are."""
 TRACKS = f"tracks.{Container.MKV.value}"
-"""In the same folder, once the recording is complete."""
+"""The file of the tracks in that folder, once the recording is complete."""
 
 
 def recording_of(plan: Plan, spool: str) -> Plan:

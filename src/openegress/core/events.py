@@ -36,7 +36,7 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class AwaitingStart(Event, frozen=True, tag="awaiting_start"):
-    """The page is there, and only its START_RECORDING is missing. For the worker; not in EgressInfo."""
+    """The page is loaded, and only its START_RECORDING is missing. For the worker; not in EgressInfo."""
 
 
 class Active(Event, frozen=True, tag="active"):
@@ -46,7 +46,7 @@ class Active(Event, frozen=True, tag="active"):
 
 
 class Paused(Event, frozen=True, tag="paused"):
-    """Nothing is recorded from here on, and the egress stays active."""
+    """Recording is paused; the egress stays active."""
 
     at_ns: int
 
@@ -70,7 +70,7 @@ class Restarted(Event, frozen=True, tag="restarted"):
 
 
 class Noticed(Event, frozen=True, tag="noticed"):
-    """What EgressInfo.details tells the caller."""
+    """A notice for the caller, in EgressInfo.details."""
 
     text: str
 

@@ -11,7 +11,7 @@ MAX_CHARS = 64
 
 
 class TrackLosses(msgspec.Struct, frozen=True):
-    """Of one track, by its most recent SID."""
+    """The losses of one track, named by its most recent SID."""
 
     track: str
     identity: str
@@ -38,13 +38,13 @@ class QuickerEncoding(msgspec.Struct, frozen=True):
 
 
 class LeftOut(msgspec.Struct, frozen=True):
-    """Of one egress. What never reached the server is unknown here and does not count."""
+    """The losses of one egress. Media that never reached the server is unknown and does not count."""
 
     tracks: tuple[TrackLosses, ...] = ()
     pictures: int = 0
     """Pictures of the recording, not of a track, that the machine had no time to encode."""
     quicker: tuple[QuickerEncoding, ...] = ()
-    """With encoder_speed auto."""
+    """Only with encoder_speed auto."""
 
     @property
     def any(self) -> bool:
@@ -52,7 +52,7 @@ class LeftOut(msgspec.Struct, frozen=True):
 
 
 def summary(left_out: LeftOut) -> str:
-    """For EgressInfo.details; "" when nothing is missing."""
+    """A sentence for EgressInfo.details; "" when nothing is missing."""
     spans = [f"{each.ms / 1000:.0f} s with {each.speed}" for each in left_out.quicker]
     quicker = f"encoded quicker for want of time: {', '.join(spans)}" if spans else ""
     return "; ".join(filter(None, (_losses(left_out), quicker)))

@@ -49,6 +49,6 @@ class LookupLoop(asyncio.SelectorEventLoop):
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """As asyncio.run(), in such a loop."""
+    """Like asyncio.run(), in a LookupLoop."""
     with asyncio.Runner(loop_factory=LookupLoop) as runner:
         return runner.run(main)

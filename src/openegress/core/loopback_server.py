@@ -9,7 +9,7 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 class LoopbackServer:
-    """From start() to close()."""
+    """Accepts connections from start() to close()."""
 
     def __init__(self, serve: Serve, expected: tuple[type[Exception], ...]) -> None:
         """`serve` handles one connection, which is closed afterwards. `expected`: the exceptions it raises
@@ -25,13 +25,13 @@ class LoopbackServer:
 
     @property
     def port(self) -> int:
-        """After start()."""
+        """The port; call it after start()."""
         assert self._server is not None
         port: int = self._server.sockets[0].getsockname()[1]
         return port
 
     async def close(self) -> None:
-        """Idempotent; cuts the connections."""
+        """Closes all connections. Idempotent."""
         server, self._server = self._server, None
         if server is None:
             return

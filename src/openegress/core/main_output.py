@@ -1,4 +1,4 @@
-"""Which output of a plan has sidecars and stems beside it. Pure."""
+"""Finds the output of a plan that sidecars and stems lie beside. Pure."""
 
 from openegress.core.plan import FileOutput, Plan, SegmentOutput
 
@@ -11,5 +11,5 @@ def first_stored(plan: Plan) -> tuple[int, FileOutput | SegmentOutput] | None:
 
 
 def with_sidecars(plan: Plan) -> tuple[int, FileOutput | SegmentOutput] | None:
-    """As first_stored(). None: there are no sidecars."""
+    """Like first_stored(); None: there are no sidecars."""
     return first_stored(plan) if plan.sidecars else None

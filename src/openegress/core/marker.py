@@ -12,7 +12,7 @@ class Marker(msgspec.Struct, frozen=True):
     unix_ns: int
 
     def earlier(self, by_ns: int) -> "Marker":
-        """In a file that begins at `by_ns` of the timeline."""
+        """The marker in a file that begins at `by_ns` of the timeline."""
         return msgspec.structs.replace(self, at_ns=self.at_ns - by_ns)
 
 
@@ -30,7 +30,7 @@ def sorted_markers(markers: "tuple[Marker, ...]") -> "tuple[Marker, ...]":
 
 
 def spaced(markers: "tuple[Marker, ...]", by_ns: int) -> "tuple[Marker, ...]":
-    """In order, each a little after the one before: readers drop a chapter that begins with another."""
+    """Sorted, and at least `by_ns` apart: readers drop a chapter that begins at the same time as another."""
     found: list[Marker] = []
     for each in sorted_markers(markers):
         least_ns = found[-1].at_ns + by_ns if found else 0

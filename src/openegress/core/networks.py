@@ -1,4 +1,4 @@
-"""Whether an address lies in a denied network, however it is written."""
+"""Finds whether an address lies in a denied network, however it is written."""
 
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network

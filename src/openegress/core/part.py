@@ -20,20 +20,20 @@ class Part(msgspec.Struct, frozen=True):
     recorded_ns: int = 0
     """Before this part, as max_duration counts."""
     pause: PauseMode | None = None
-    """The egress is paused, and goes on being so."""
+    """The egress was paused, and stays so."""
 
     @property
     def mark(self) -> str:
-        """What to append to the names of its outputs."""
+        """The suffix for the names of its outputs."""
         return f"{self.number + 1:05d}"
 
     def restarts_until(self, started_at_ns: int) -> tuple[Restart, ...]:
-        """With the one that began this part at that unix time, which has a timeline of its own. Nothing is
-        missing where a pause goes on that is left out."""
+        """The restarts including the one that began this part at that unix time. If the egress is paused and
+        the pause is cut, nothing is missing."""
         resumed_at_ns = self.lost_at_ns if self.pause is PauseMode.CUT else started_at_ns
         return (*self.restarts, Restart(self.lost_at_ns, resumed_at_ns, 0))
 
     def begun(self, at_ns: int) -> Restarted:
-        """What the part's first picture or sound, at that unix time, means for the egress."""
+        """The event that the part's first picture or sound, at that unix time, stands for."""
         restarts = self.restarts_until(at_ns)
         return Restarted(at_ns, self.lost_at_ns, len(restarts), missing_ns(restarts))

@@ -43,7 +43,7 @@ def extended(info: EgressInfo, own: EgressInfo, lost_at_ns: int) -> EgressInfo:
 
 
 def has_part(info: EgressInfo, own: EgressInfo, lost_at_ns: int) -> bool:
-    """Whether a record that was told of a while ago has the results of the part that extended() adds."""
+    """Whether a record that was reported a while ago has the results of the part that extended() adds."""
     last = [each for name in _RESULTS for each in _last(info, own, name)]
     count = sum(len(getattr(own, name)) for name in _RESULTS)
     return len(last) == count and all(not each.started_at or each.started_at > lost_at_ns for each in last)

@@ -24,16 +24,16 @@ SECRET_FIELDS = frozenset(
         "username",
     }
 )
-"""Of a plan's structs."""
+"""Fields of a plan's structs that hold secrets."""
 HIDDEN = "***"
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>`]*[^\s\"'<>`.,:;)]")
 """Punctuation that follows a URL in a text is not part of it."""
 _STARTS_AS_URL = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://")
 MIN_SECRET_CHARS = 4
-"""Shorter ones are found in every other word."""
+"""Shorter secrets are not replaced in texts, as they occur in many words."""
 _MIN_VALUE_CHARS = 8
-"""Of a query: among them are words such as "publish"."""
+"""Minimum length of a secret value in a query; shorter ones include words such as "publish"."""
 
 
 def public(value: Any) -> Any:
@@ -84,7 +84,7 @@ def described(plan: Plan) -> dict[str, Any]:
 
 
 def secrets_of(plan: Plan) -> frozenset[str]:
-    """What must not be shown of a plan, wherever it turns up."""
+    """All texts of a plan that must not be shown anywhere."""
     return frozenset(secret for secret in _secrets(plan) if len(secret) >= MIN_SECRET_CHARS)
 
 

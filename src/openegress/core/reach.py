@@ -16,10 +16,10 @@ from openegress.core.networks import Network, denying
 from openegress.core.text import shown
 
 CONNECT_TIMEOUT_S = 10.0
-"""For each address of a name; the next ones are tried after it."""
+"""Time-out for each address of a name, after which the next one is tried."""
 
 AddrInfo = tuple[int, int, int, str, tuple[Any, ...]]
-"""As getaddrinfo() gives them."""
+"""An item of getaddrinfo()'s result."""
 
 
 class Denied(PermissionError):
@@ -43,7 +43,8 @@ def socket_factory(networks: Sequence[Network]) -> Callable[[Any], socket.socket
 
 
 def check_literal(host: str, networks: Sequence[Network]) -> None:
-    """For a host that is written as an address; names are checked when they are resolved. Raises Denied."""
+    """Checks a host that is written as an address; names are checked when they are resolved. Raises
+    Denied."""
     try:
         ip_address(host.strip("[]").partition("%")[0])
     except ValueError:

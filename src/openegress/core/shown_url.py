@@ -1,4 +1,4 @@
-"""What of a URL is shown, wherever it leaves the service: EgressInfo, events, log, errors, dashboard. Pure.
+"""Redacts URLs wherever they leave the service: EgressInfo, events, log, errors, dashboard. Pure.
 
 Any part of a URL but its host may let others in. A webhook's or a WebSocket's path is often its only key
 (https://hooks.example/T000/B000/XXXX), so of a receiver's path no more is shown than of a stream key. A
@@ -55,7 +55,7 @@ def redact_page(url: str) -> str:
 
 
 def page_secrets(url: str) -> Iterator[str]:
-    """What page() hides of a URL, part by part."""
+    """The parts of a URL that redact_page() hides."""
     match = _URL.fullmatch(url)
     assert match is not None, "it matches any text"
     yield from re.split("[:@]", match[2].rpartition("@")[0])

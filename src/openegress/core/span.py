@@ -52,7 +52,7 @@ class SpanWish:
             _check_length(self.end_ns - begin_ns)
 
     def of(self, length_ns: int) -> Span:
-        """In a recording of `length_ns`. Raises EgressError."""
+        """The span in a recording of `length_ns`. Raises EgressError."""
         self.check()
         recorded = f"{shown_s(length_ns)} are recorded"
         if self.last_ns is not None:

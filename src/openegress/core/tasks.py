@@ -46,7 +46,7 @@ class BackgroundTask(ABC):
 
     @abstractmethod
     async def _run(self) -> None:
-        """Until it is cancelled."""
+        """Runs until it is cancelled."""
 
 
 def stopped(task: "asyncio.Task[Any] | None") -> str | None:
@@ -80,7 +80,7 @@ class SideTasks:
         task.add_done_callback(self._ended)
 
     async def wait(self) -> None:
-        """Until no task is running, including those that begin meanwhile."""
+        """Returns when no task is running, including those that begin meanwhile."""
         while self._running:
             await asyncio.gather(*self._running, return_exceptions=True)
 
@@ -97,7 +97,7 @@ class SideTasks:
 
 @contextlib.contextmanager
 def non_fatal(what: str) -> Iterator[None]:
-    """For side work that may fail without stopping the main work: a metric, a log line, a watcher."""
+    """Logs and suppresses an exception of side work: a metric, a log line, a watcher."""
     try:
         yield
     except Exception:

@@ -18,7 +18,7 @@ def shown(text: str, max_chars: int = MAX_CHARS) -> str:
 
 
 def shown_lines(text: str, max_chars: int) -> str:
-    """As shown(), for text that keeps its lines."""
+    """Like shown(), for text that keeps its lines."""
     cut = text if len(text) <= max_chars else text[: max_chars - 1] + "…"
     return "\n".join(shown(line, max_chars) for line in cut.split("\n"))
 

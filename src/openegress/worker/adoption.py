@@ -1,4 +1,4 @@
-"""Finishes what an earlier life of this worker, or uploads that were given up, left in the spool."""
+"""Finishes what an earlier process of this worker, or uploads that were given up, left in the spool."""
 
 import asyncio
 from collections import deque

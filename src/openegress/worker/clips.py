@@ -35,7 +35,7 @@ from openegress.worker.supervisor import Supervisor, relay_log
 _log = structlog.get_logger(__name__)
 
 MAX_CONCURRENT = 2
-"""How many clips a machine cuts at once: each takes disk and a processor that nothing else wants."""
+"""Clips cut concurrently on one machine: each takes disk and a processor that nothing else wants."""
 MAX_WAITING = 8
 FOLDER_PREFIX = "CL_"
 """The folders of clips in the spool, beside those of egresses."""
@@ -47,7 +47,7 @@ Spawn = Callable[[], Awaitable[HandlerProcess]]
 
 
 class ClipService:
-    """Takes calls from open() to close()."""
+    """Serves calls from open() to close()."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class ClipService:
         )
 
     def clear_after_dead(self) -> None:
-        """Removes clips of an earlier life of this worker, unless another process uses the spool.
+        """Removes clips of an earlier process of this worker, unless another process uses the spool.
         Blocking."""
         for folder in self._spool.glob(f"{FOLDER_PREFIX}*"):
             if not has_journal(folder):  # otherwise an egress has this name

@@ -1,4 +1,4 @@
-"""The name by which other workers know this one. Its next life finds the same name in the spool."""
+"""The name by which other workers know this one. Its next process finds the same name in the spool."""
 
 import os
 from pathlib import Path
@@ -37,7 +37,7 @@ def holder_of(spool: Path) -> str:
 
 def held(spool: Path) -> int | None:
     """A descriptor that marks the spool as used by a worker while it is open. None, and a log line, if
-    another worker uses the spool: each would take the other's recordings for leftovers of an earlier life,
+    another worker uses the spool: each would take the other's recordings for leftovers of an earlier process,
     and neither takes over from the other. Blocking."""
     try:
         spool.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -69,7 +69,7 @@ class HandlerServices:
     """For encrypted rooms."""
     turns: ComposeTurns = field(default_factory=lambda: ComposeTurns(1))
     seal: Callable[[Plan], str] = lambda plan: ""
-    """The seal by which a later life of this worker recognises the plan."""
+    """The seal by which a later process of this worker recognises the plan."""
 
 
 class EarlierStart(Enum):
@@ -77,7 +77,7 @@ class EarlierStart(Enum):
 
     NOWHERE = auto()
     HERE = auto()
-    """In an earlier life of this worker, whose spool has the recording."""
+    """In an earlier process of this worker, whose spool has the recording."""
     ELSEWHERE = auto()
     """On another worker, which is lost: this worker records another part."""
     ELSEWHERE_LEFT = auto()
@@ -149,7 +149,7 @@ class Job:
         self.handlers.stop(reason)
 
     def leave(self) -> bool:
-        """Ends its handler at once, so that the next life of this worker continues the recording. False if
+        """Ends its handler at once, so that the next process of this worker continues the recording. False if
         nobody would."""
         if self._stage is _Stage.FINISHING:
             return False
@@ -220,7 +220,7 @@ class Job:
             await self.record.close()
 
     async def finish_left(self, recover: Spawn, text: str) -> None:
-        """As run(), for an egress whose handler died in an earlier life of this worker."""
+        """As run(), for an egress whose handler died in an earlier process of this worker."""
         try:
             await self._finish_left(recover, text)
         except Exception as error:

@@ -119,7 +119,7 @@ class WorkerService:
         ]
 
     def adopt(self, spool: Path, *, shared: bool = False) -> None:
-        """Finishes what an earlier life of this worker left; each ends as a FAILED egress with its files.
+        """Finishes what an earlier process of this worker left; each ends as a FAILED egress with its files.
 
         `shared`: a service with the same folders may run, or start later. Whatever that service has not
         reported is left to it.

@@ -75,15 +75,15 @@ class Supervisor:
         return job
 
     def go_on(self, plan: Plan, kind: str, record: Record, claim_names: OnNames, *, has_begun: bool) -> Job:
-        """As launch(), with a recording that an earlier life of this worker began. `has_begun`: its part has
-        something to continue."""
+        """Like launch(), for a recording that an earlier process of this worker began. `has_begun`: its part
+        has something to continue."""
         job = self._job(plan, kind, record, None if has_begun else claim_names)
         begun = EarlierStart.HERE if has_begun else EarlierStart.ELSEWHERE_LEFT
         self._start(job, job.run(self._spawns(plan), begun))
         return job
 
     def take_over(self, plan: Plan, kind: str, record: Record, claim_names: OnNames) -> Job:
-        """As launch(), with another part of a recording that another worker began."""
+        """Like launch(), for another part of a recording that another worker began."""
         job = self._job(plan, kind, record, claim_names)
         self._start(job, job.run(self._spawns(plan), EarlierStart.ELSEWHERE))
         return job
@@ -99,7 +99,7 @@ class Supervisor:
         return HandlerSpawner(lambda: self._pool.take(plan), self._pool.spawn, self._rooms.is_on)
 
     def recover(self, plan: Plan, kind: str, record: Record, text: str, *, had_ended: bool = False) -> Job:
-        """Finishes what an earlier life of this worker left of an egress, which ends as FAILED with
+        """Finishes what an earlier process of this worker left of an egress, which ends as FAILED with
         `text`."""
         supplies = HandlerServices(turns=self._turns)
         job = Job(plan, kind, record, self._on_log, self._on_observer_event, supplies, had_ended=had_ended)
@@ -111,7 +111,7 @@ class Supervisor:
             job.stop(reason)
 
     def leave_all(self) -> None:
-        """Leaves the recordings that the next life of this worker continues."""
+        """Leaves the recordings that the next process of this worker continues."""
         for job in self:
             if job.leave():
                 _log.warning("the next start will continue a recording", egress_id=job.plan.egress_id)

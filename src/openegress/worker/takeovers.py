@@ -18,7 +18,7 @@ _log = structlog.get_logger(__name__)
 
 INTERVAL_S = 1.0
 MAX_GAP_S = 3.0
-"""Between two looks: if Redis stood still this long, it has heard from no worker."""
+"""If two checks are further apart than this, Redis stood still and has heard from no worker."""
 
 
 class Takeovers(BackgroundTask):
@@ -50,8 +50,8 @@ class Takeovers(BackgroundTask):
         self._refused: set[str] = set()
 
     def watch_spool(self, spool: Path) -> None:
-        """Parts of an egress in this folder, which still wait for their storage, keep the egress here. Call
-        it before start()."""
+        """Watches this folder: an egress with a part here that waits for its storage stays here. Call it
+        before start()."""
         self._spool = spool
 
     async def look(self) -> None:

@@ -122,7 +122,7 @@ class Tenures(BackgroundTask):
             await self._keeper.add_part(info)
 
     async def keep(self, plan: Plan) -> bool:
-        """Call it before this worker continues what an earlier life of it recorded. False: another worker has
+        """Call it before this worker continues a recording of its earlier process. False: another worker has
         taken it over. Raises EgressError (unavailable)."""
         offer = await self._whole(plan)
         number = plan.part.number if plan.part is not None else 0

@@ -60,12 +60,12 @@ class WorkerRecords:
         return self._unreported.keeps(egress_id)
 
     def repeat(self, info: EgressInfo) -> None:
-        """Reports an end to the record keeper until it is accepted, in a later life of this worker too."""
+        """Reports an end to the record keeper until it is accepted, in a later process of this worker too."""
         self._unreported.keep(info)
         self._repeat(info)
 
     def repeat_left(self) -> None:
-        """The ends that an earlier life of this worker could not report."""
+        """The ends that an earlier process of this worker could not report."""
         for info in self._unreported.all():
             self._repeat(info)
 

@@ -20,18 +20,18 @@ from openegress.source.web.pulse import MONITOR, Pulse
 
 BLOCK_MS = 20
 FRAGMENT_MS = 10
-"""The server renders this much ahead of what it calls played. A page's own stream asks for 11.6 ms; by asking
-for less that lead is the same whether a page plays or not, and constant while streams come and go."""
+"""How far the server renders ahead of what it reports as played. A page's own stream asks for 11.6 ms. As
+this is less, the lead stays the same whether a page plays or not, and while streams come and go."""
 CHANNELS = 2
 BYTES_PER_SAMPLE = 2 * CHANNELS
 QUIET = 33
 """Samples below this, 60 dB below full scale, are silence."""
 TAIL_NS = 200_000_000
-"""How long stop() waits for sound that was made before it and is still on its way; longer by what the sound
-of a page is moved to earlier."""
+"""How long stop() waits for sound that is still on its way. Sound of a page that is moved to earlier takes
+longer by that."""
 BACKLOG_BLOCKS = 2400
-"""A minute of blocks is kept before the start, so that the origin of the stream is known at once. What lies
-before media time zero is thrown away."""
+"""The blocks of a minute before the start are kept, so that the origin of the stream is known at once. Sound
+from before media time zero is dropped."""
 
 RECORD, S16LE = 2, 3
 """pa_stream_direction_t, pa_sample_format_t."""
@@ -128,7 +128,7 @@ class AudioCapture:
         self._pulse = pulse
         self._rate = sample_rate
         self.delay_ns = delay_ns
-        """May be changed while it runs: by less than audio_clock.JUMP_NS at once, sound is slewed."""
+        """May change while it runs. A change of less than audio_clock.JUMP_NS at once is slewed."""
         self._clock = AudioClock(sample_rate)
         self._thread: threading.Thread | None = None
         self._opened: Future[None] = Future()
@@ -139,20 +139,21 @@ class AudioCapture:
         self._position = 0
         """Samples delivered."""
         self.lost: Future[str] = Future()
-        """Done when the sound server went away: what it said. Holds what the sink raised, if it did."""
+        """Done when the sound server is lost, with its message. Holds the sink's exception, if it raised
+        one."""
 
     @property
     def off_ns(self) -> int:
-        """By how much its sound lies too early still."""
+        """By how much its sound is still too early."""
         return self._clock.off_ns
 
     def open(self) -> None:
-        """Begins to read; opened() tells how that went."""
+        """Begins to read; await opened() for the result."""
         self._thread = threading.Thread(target=self._run, name="audio-capture")
         self._thread.start()
 
     async def opened(self) -> None:
-        """Raises EgressError when no sound can be captured."""
+        """Waits until sound is read. Raises EgressError if none can be captured."""
         await asyncio.wrap_future(self._opened)
 
     def start(self, sink: FrameSink, zero_ns: int) -> None:
@@ -161,7 +162,7 @@ class AudioCapture:
         self._sink = sink
 
     async def stop(self, end_ns: int) -> None:
-        """Delivers the sound made up to `end_ns` and ends. Idempotent."""
+        """Delivers sound up to `end_ns`, then ends. Idempotent."""
         if self._end_ns is None:
             self._end_ns = end_ns
             self._stopping.set()
@@ -202,7 +203,7 @@ class AudioCapture:
                 self._deliver(self._sink, *waiting.popleft())
 
     def _finished(self) -> bool:
-        """Whether what was asked for has been delivered, or is not worth waiting for any longer."""
+        """Whether everything up to the end has been delivered, or is no longer worth waiting for."""
         if self._end_ns is None:
             return False
         if self._sink is None or time.monotonic_ns() > self._end_ns + TAIL_NS + max(0, -self.delay_ns):
@@ -230,7 +231,7 @@ class AudioCapture:
             self._position += len(data) // BYTES_PER_SAMPLE
 
     def _stay_silent(self) -> None:
-        """Silence by the clock until stop()."""
+        """Delivers silence by the clock until stop()."""
         while not self._stopping.wait(BLOCK_MS / 1000):
             self._fill(time.monotonic_ns())
         self._fill(self._end_ns or time.monotonic_ns())
@@ -242,21 +243,22 @@ class AudioCapture:
 
 
 def is_silent(data: bytes) -> bool:
-    """Of s16."""
+    """Whether a block of s16 is silent."""
     wave: npt.NDArray[np.int16] = np.frombuffer(data, np.int16)
     return bool(wave.max() < QUIET and wave.min() > -QUIET)
 
 
 def by_a_period(data: bytes, samples: int) -> bytes:
-    """A block of s16 stereo with one period more, of at most so many samples, or less; the same where it has
-    none."""
+    """A block of s16 stereo that is longer or shorter by one period of at most `samples`; unchanged if it has
+    no period."""
     block = np.frombuffer(data, np.int16).reshape(-1, CHANNELS)
     changed = with_a_period(block, samples) if samples > 0 else without_a_period(block, -samples)
     return changed.tobytes()
 
 
 def stretch(data: bytes, samples: int) -> bytes:
-    """A block of s16 stereo made `samples` longer (or shorter), both ends kept: no click."""
+    """A block of s16 stereo that is `samples` longer (or shorter). Both ends stay the same, so there is no
+    click."""
     block = np.frombuffer(data, np.int16).reshape(-1, CHANNELS)
     return resampled(block, len(block) + samples).tobytes()
 

@@ -9,46 +9,48 @@ from collections import deque
 from dataclasses import dataclass
 
 SETTLE_BLOCKS = 4
-"""The first blocks hold what piled up before the stream ran steadily, so their times mean nothing."""
+"""The first blocks hold a backlog from before the stream ran steadily, so their times mean nothing."""
 READY_BLOCKS = 12
 PATIENCE_BLOCKS = 100
 STEADY_NS = 5_000_000
-"""The origin is good enough to begin after READY_BLOCKS if half of them came within STEADY_NS of the
-earliest; on a machine too busy for that after two seconds, whatever it is."""
+"""The origin is good enough after READY_BLOCKS if half of them came within STEADY_NS of the earliest. On a
+busy machine any origin is accepted after two seconds."""
 WINDOW_BLOCKS = 200
-"""Four seconds of blocks of 20 ms: what the origin is estimated from later on."""
+"""Four seconds of blocks of 20 ms, from which the origin is estimated later."""
 PERCENTILE = 1 / 8
-"""The earliest arrivals, but not the very earliest: a single one may have come in a burst."""
+"""Takes the earliest arrivals, but not the very earliest, which may have come in a burst."""
 SLEW_START_NS = 2_000_000
 SLEW_END_NS = 500_000
-"""Drift is corrected from the first to the second, a sample in each block (a pitch 0.1 % off)."""
+"""Drift beyond SLEW_START_NS is corrected until it is below SLEW_END_NS, by one sample in each block (0.1 %
+of pitch)."""
 SLEW_FAST_NS = 10_000_000
 FAST_SAMPLES = 4
-"""Beyond this the origin was wrong at the start, or the page plays later than it did: four times as fast."""
+"""Beyond this drift, the origin was wrong at the start, or the page plays later than before: correct four
+times as fast."""
 SLEW_FASTEST_NS = 30_000_000
 FASTEST_SAMPLES = 10
-"""Of a page that has too little time, whose own sound is stretched by more than this."""
+"""For a page that is short of CPU time, whose own sound is stretched by more than this."""
 PERIOD_NS = 15_000_000
 PERIOD_BLOCKS = 2
-"""Beyond that a period of what is heard is put in or taken out in one of so many blocks, which leaves its
-pitch as it is: 60 to 300 ms a second. A browser changes its own buffer of sound as fast, and in that way: in
-a page's first seconds, and when it has had no time."""
+"""Beyond that drift, one period of the sound is inserted or removed in one of PERIOD_BLOCKS blocks, which
+keeps its pitch: 60 to 300 ms a second. A browser resizes its own sound buffer in the same way and as fast, in
+a page's first seconds and when it was short of CPU time."""
 JUMP_NS = 120_000_000
-"""Beyond this it is not drift: sound was lost, or the machine was suspended."""
+"""A larger difference is not drift: sound was lost, or the machine was suspended."""
 
 
 @dataclass(frozen=True, slots=True)
 class BlockPlacement:
-    """What to do with a block so that the timeline stays true."""
+    """How to place a block so that the timeline stays true."""
 
     silence: int = 0
-    """Samples of silence before it."""
+    """Samples of silence to insert before it."""
     skip: int = 0
-    """Samples of its beginning that are thrown away."""
+    """Samples to drop from its beginning."""
     stretch: int = 0
-    """How many samples longer the block is made: a few, or a few less than none."""
+    """How many samples longer to make the block; negative: shorter."""
     by_periods: int = 0
-    """So many samples longer at most it is made instead, where that is not heard."""
+    """Instead, insert or remove at most this many samples where nobody hears it."""
 
 
 class AudioClock:
@@ -61,14 +63,14 @@ class AudioClock:
         self._origins: deque[int] = deque(maxlen=WINDOW_BLOCKS)
         self._slewing = 0
         self._kept_whole = 0
-        """Blocks since one was changed by a period."""
+        """Blocks since the last one that was changed by a period."""
         self._ready = False
         self.off_ns = 0
-        """How much later the last block belonged than it would have gone."""
+        """How much later the last block should have been placed."""
 
     @property
     def ready(self) -> bool:
-        """Whether the origin can be relied on. Once it can, it always can."""
+        """Whether the origin is reliable. Once it is, it stays so."""
         if self._ready:
             return True
         if self._blocks < READY_BLOCKS:
@@ -79,7 +81,7 @@ class AudioClock:
         return self._ready
 
     def arrived(self, samples: int, at_ns: int) -> None:
-        """A block was read whole then."""
+        """Notes that a whole block was read at `at_ns`."""
         self._samples += samples
         self._blocks += 1
         if self._blocks == SETTLE_BLOCKS:
@@ -87,7 +89,7 @@ class AudioClock:
         self._origins.append(at_ns - self._samples * 1_000_000_000 // self._rate)
 
     def origin_ns(self) -> int:
-        """When sample 0 was heard, as far as is known."""
+        """The best estimate of when sample 0 was heard."""
         ordered = sorted(self._origins)
         return ordered[int(len(ordered) * PERCENTILE)]
 
@@ -100,7 +102,7 @@ class AudioClock:
         is put right at once, as nobody hears that.
         """
         error = (self.origin_ns() - zero_ns) * self._rate // 1_000_000_000 + first - position
-        """Samples by which the block belongs later than where it would go."""
+        """Samples by which the block should be placed later."""
         error_ns = self.off_ns = error * 1_000_000_000 // self._rate
         if position == 0 or abs(error_ns) > JUMP_NS or (is_silent and abs(error_ns) > SLEW_START_NS):
             self._slewing = 0

@@ -24,7 +24,7 @@ from openegress.source.web.pulse import Pulse
 from openegress.source.web.x11 import XConnection, XError
 
 WINDOW_TIMEOUT_S = 10.0
-"""Chromium shows its window before it answers; an overloaded machine gets the rest."""
+"""Chromium normally shows its window before it answers; an overloaded machine gets this long."""
 SOCKET_PATH_BYTES = 107
 """unix(7): the sound server's socket lies in the folder."""
 LOCK = "lock"
@@ -111,7 +111,7 @@ class Browser:
 
     @property
     def folder(self) -> Path:
-        """Where its processes keep their files."""
+        """The folder for its processes' files."""
         return self._folder.path
 
     @property
@@ -121,7 +121,7 @@ class Browser:
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing of it has ended by itself: neither a process nor its page."""
+        """Whether all its processes and its page are still running."""
         return not (self.page.crashed.done() or any(child.exited.done() for child in self.children))
 
     async def close(self) -> None:
@@ -141,8 +141,8 @@ class Browser:
 
 
 class RunFolder:
-    """Where a browser's processes keep their files: in the given folder or, if their user cannot reach that
-    or its name is too long for a socket, in one under the system's temporary folder."""
+    """The folder for a browser's files: the given one or, if the browser's user cannot reach it or its name
+    is too long for a socket, one under the system's temporary folder."""
 
     def __init__(self, path: Path, asked: Path, lock_fd: int) -> None:
         self.path = path
@@ -181,7 +181,7 @@ class RunFolder:
 
 
 def sweep(temporary: Path) -> None:
-    """Removes folders of browsers whose service was killed: nobody holds their lock any more."""
+    """Removes folders that killed services left: nobody holds their lock any more."""
     for folder in temporary.glob(f"{TEMPORARY_PREFIX}*"):
         try:
             fd = lock(folder / LOCK)
@@ -200,7 +200,7 @@ async def _start_pulse(run: RunFolder, identity: Identity, sample_rate: int, wan
 
 
 async def _close_started(starting: "asyncio.Task[Pulse | None]") -> None:
-    """Closes what a start that ran beside a failed one may have brought up."""
+    """Closes a sound server that may have started while another part failed to."""
     with contextlib.suppress(EgressError):  # it was reported where it was awaited, or is not the first error
         pulse = await starting
         if pulse is not None:

@@ -15,19 +15,19 @@ from openegress.source.web.stored import stored_bytes
 from openegress.source.web.video_capture import VideoCapture
 
 MEMORY_EVERY_S, MEMORY_CLOSE_S = 1.0, 0.1
-"""Between two looks, and once a page takes more than half of what it may: one of JavaScript takes up to a
-gigabyte a second."""
+"""Interval between two checks, normally and once a page uses more than half of its limit: JavaScript can
+allocate up to a gigabyte a second."""
 DISK_EVERY_S = 1.0
 MAX_STORED_BYTES = 1024 * 1024 * 1024
-"""On the disk that recordings may be written to. A browser keeps up to a third of a gigabyte by itself, of
-what a page has loaded; it would let the page have most of the disk."""
+"""Limit for a page's files on the disk that recordings share. A browser itself keeps up to a third of a
+gigabyte of what a page has loaded, and would let the page fill most of the disk."""
 CAUSE_DELAY_S = 0.2
 """Chromium dies with its display. The display's death may be noticed this much later."""
 _MIB = 2**20
 
 
 class BrowserWatch:
-    """Of one recording. Only the first failure counts."""
+    """Watches the browser of one recording. Only the first failure counts."""
 
     def __init__(
         self, browser: Browser, tell: Callable[[SourceEvent], None], *, records_picture: bool
@@ -39,7 +39,7 @@ class BrowserWatch:
         self._most_bytes = 0
         self._watchers: list[asyncio.Task[None]] = []
         self.phase = Phase.PAGE_LOAD
-        """Of the recording, for errors."""
+        """The phase of the recording, for errors."""
         self.failure: asyncio.Future[EgressError] = asyncio.get_running_loop().create_future()
 
     def processes(self, memory_bytes: int) -> None:
@@ -63,7 +63,7 @@ class BrowserWatch:
         self._fail(browser_error(self.phase, why, fault))
 
     async def or_failure(self, work: Coroutine[object, object, None]) -> None:
-        """Runs `work`, unless a process dies meanwhile."""
+        """Runs `work`; raises the failure if a process dies meanwhile."""
         task = asyncio.ensure_future(work)
         try:
             await asyncio.wait((task, self.failure), return_when=asyncio.FIRST_COMPLETED)
@@ -94,7 +94,7 @@ class BrowserWatch:
             self._sound_lost(f"PulseAudio: {how}")
 
     async def _watch_memory(self, most_bytes: int) -> None:
-        """The browser is ended at once: a leaking one may take all memory within seconds."""
+        """Kills the browser at once: a leak may use up all memory within seconds."""
         chromium = self._browser.chromium.child
         while True:
             used = await asyncio.to_thread(used_bytes, chromium.pid)

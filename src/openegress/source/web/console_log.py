@@ -9,7 +9,7 @@ LINES_A_MINUTE = 300
 
 
 class ConsoleLog:
-    """Some lines a minute, then how many there were."""
+    """Logs a limited number of lines a minute, then how many were dropped."""
 
     def __init__(self) -> None:
         self._minute = -1

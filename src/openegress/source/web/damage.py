@@ -1,4 +1,4 @@
-"""Tells when the picture of a display changed: one DAMAGE object on its root window.
+"""Reports when the picture of a display changed, by one DAMAGE object on its root window.
 
 DAMAGE extension 1.1 (damageproto). Each drawing operation is reported by itself (raw rectangles), so nothing
 has to be rearmed and no change is missed: what was drawn before an event was read is in the framebuffer, and
@@ -14,11 +14,12 @@ from openegress.source.web.x11 import QUERY_EXTENSION, XConnection, XError
 QUERY_VERSION, CREATE = 0, 1
 RAW_RECTANGLES = 0
 TIMESTAMP_OFFSET = 12
-"""In a DamageNotify event: milliseconds of the server's clock, which is the monotonic one (Xvfb on Linux)."""
+"""Offset in a DamageNotify event of the server's time in milliseconds, by the monotonic clock (Xvfb on
+Linux)."""
 AREA_TOP_OFFSET = 18
-"""There is a rectangle of x, y, width, height from 16 on."""
+"""The rectangle (x, y, width, height) begins at 16."""
 OLDEST_MS = 1000
-"""A time stamp that is older is not of this clock."""
+"""An older time stamp is not of this clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +27,11 @@ class Drawn:
     rows: list[tuple[int, int]]
     """(top, number) of the rows that were drawn on, for each drawing operation."""
     at_ns: int
-    """When the last of them was, on the monotonic clock: this process may learn of it much later."""
+    """Time of the last operation on the monotonic clock; this process may learn of it much later."""
 
 
 def drawn_ns(timestamp_ms: int, now_ns: int) -> int:
-    """From the server's clock, which wraps at 32 bits and has no fractions of a millisecond."""
+    """Converts the server's time, which wraps at 32 bits and has no fractions of a millisecond."""
     age_ms = (now_ns // 1_000_000 - timestamp_ms) % 2**32
     if age_ms > OLDEST_MS:
         return now_ns
@@ -70,20 +71,20 @@ class Damage:
         return self._connection.fileno()
 
     def drain(self) -> Drawn | None:
-        """Reads what is there: all that was drawn since the last call; None: nothing was."""
+        """Everything drawn since the last call; None: nothing."""
         return self._drawn(self._connection.receive())
 
     def settled(self) -> Drawn | None:
-        """As drain(), of what was drawn or was being drawn until now."""
+        """Like drain(), including operations that had begun when it was called."""
         return self._drawn(self._connection.settled())
 
     def ask(self) -> None:
-        """Whether the display answers; drain() takes the answer."""
+        """Asks the display to answer; drain() reads the answer."""
         self._connection.ask()
 
     @property
     def asked_s(self) -> float | None:
-        """When it was asked for what it has not answered, monotonic; None: it has answered."""
+        """Monotonic time of the request that the display has not answered; None: all are answered."""
         return self._connection.asked_s
 
     def _drawn(self, messages: list[bytes]) -> Drawn | None:

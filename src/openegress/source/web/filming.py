@@ -1,4 +1,4 @@
-"""What a recording shows in each slot: the page, its last picture, or a card during a pause."""
+"""Chooses the picture for each slot: the page, its last picture, or a card during a pause."""
 
 from collections.abc import Callable
 from enum import Enum, auto
@@ -12,11 +12,11 @@ from openegress.source import SourceStats
 from openegress.source.web.pacing import Pacer, Wait
 
 Card = Callable[[int, int], av.VideoFrame]
-"""What is shown while a pause is held, of this width and height."""
+"""Draws the picture shown while a pause is held, of this width and height."""
 
 
 class Screen(Protocol):
-    """What is captured; see Framebuffer."""
+    """The captured display; see Framebuffer."""
 
     width: int
     height: int
@@ -24,11 +24,12 @@ class Screen(Protocol):
     def grab(self) -> av.VideoFrame: ...
 
     def drawn_meanwhile(self) -> int | None:
-        """When the page drew last, if it did since it was asked: what was grabbed may be of two pictures."""
+        """When the page drew, if it did during the last grab, which may then hold parts of two pictures; else
+        None."""
 
 
 MAX_GRABS = 3
-"""At a page that draws while it is grabbed, for a picture that is whole and of its time."""
+"""Attempts to grab a picture while the page draws, until one is whole and of its time."""
 
 
 class _Shows(Enum):
@@ -38,19 +39,19 @@ class _Shows(Enum):
 
 
 class Filming:
-    """Confined to the thread of its VideoCapture. Times are of the monotonic clock, ns."""
+    """Used only in the thread of its VideoCapture. Times are ns of the monotonic clock."""
 
     def __init__(self, sink: FrameSink, screen: Screen, pacer: Pacer, card: Card) -> None:
-        """Begins with the first picture."""
+        """Records the first picture."""
         self._sink = sink
         self._screen = screen
         self._pacer = pacer
         self._card = card
         self._shows = _Shows.PAGE
         self._frame: av.VideoFrame | None = None
-        """None: the last picture is out of date."""
+        """The last picture; None: it is out of date."""
         self._drawn_ns = 0
-        """When the picture that waits for a slot was drawn; 0: none waits."""
+        """When the waiting picture was drawn; 0: none waits."""
         self._left_out_ns = 0
         self.stats = SourceStats()
         self._grab(0)
@@ -61,7 +62,7 @@ class Filming:
 
     @property
     def next_ns(self) -> int:
-        """Of the recording's time, the slot that comes next."""
+        """The next slot, in the recording's time."""
         return self._pacer.pts_ns(self._pacer.last + 1)
 
     def drawn(self, at_ns: int) -> None:
@@ -73,7 +74,7 @@ class Filming:
         self._drawn_ns = at_ns
 
     def fill(self, now_ns: int) -> int | None:
-        """What is due. Returns when to look again; None: when anything happens."""
+        """Fills the slots that are due. Returns when to call it again; None: when anything happens."""
         if self._shows is _Shows.NOTHING:
             return None
         pacer = self._pacer
@@ -99,7 +100,7 @@ class Filming:
         return pacer.due_ns()
 
     def pause(self, mode: PauseMode, at_ns: int) -> None:
-        """From `at_ns` of the recording's time on, nothing of the page is shown."""
+        """Stops showing the page from `at_ns` of the recording's time."""
         slots = self._pacer.before(at_ns)
         if slots and self._drawn_ns:
             self._repeat(slots[:-1])
@@ -115,7 +116,7 @@ class Filming:
             self._shows = _Shows.NOTHING
 
     def resume(self, left_out_ns: int) -> None:
-        """By how much the recording is shorter."""
+        """`left_out_ns`: the length of all pauses that the recording leaves out."""
         self._pacer.leave_out(left_out_ns - self._left_out_ns)
         self._left_out_ns = left_out_ns
         self._frame = None

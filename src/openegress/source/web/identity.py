@@ -1,4 +1,4 @@
-"""Which user runs the browser: never root, because a page's code must not start with root's rights."""
+"""The user that runs the browser: never root, because a page's code must not start with root's rights."""
 
 import os
 import pwd
@@ -17,7 +17,7 @@ class Identity:
     gid: int
 
     def may_enter(self, folder: Path) -> bool:
-        """Whether this user can reach what lies in `folder`, by the permission bits on the way."""
+        """Whether this user can reach files in `folder`, by the permission bits along the path."""
         for part in (folder, *folder.parents):
             status = part.stat()
             if status.st_uid == self.uid:
@@ -41,8 +41,8 @@ def current() -> Identity:
 
 
 def browser_identity(user: str) -> Identity:
-    """The user `user`; if empty, our own, or for root the first of CANDIDATES that exists. Raises EgressError
-    when there is none, or when we are not root and so cannot become another user."""
+    """The user named `user`. If it is empty: our own user or, for root, the first of CANDIDATES that exists.
+    Raises EgressError if there is none, or if we are not root and cannot become another user."""
     if os.geteuid() != 0:
         own = current()
         if user not in ("", own.name):

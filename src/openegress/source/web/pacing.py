@@ -12,20 +12,21 @@ was heard.
 from dataclasses import dataclass
 
 EARLY = 0.75
-"""Of a period. A picture that comes this much before its slot is one too many, and waits for a newer one."""
+"""Part of a period. A picture that comes this much before its slot is one too many, and waits for a newer
+one."""
 HELD_UNTIL = 0.25
-"""Of a period after its slot. The picture that waited is taken then, as nothing newer has come."""
+"""Part of a period after the slot. If nothing newer has come by then, the waiting picture is used."""
 LATE = 0.95
-"""Of a period after its slot. Nothing has come by then, so the last picture is repeated."""
+"""Part of a period after the slot. If nothing has come by then, the last picture is repeated."""
 SLIP = 0.6
-"""Of a period. Once the page's average is off its slots by this, the numbering slips by one."""
+"""Part of a period. When the page's average phase is off by this much, the numbering slips by one slot."""
 FOLLOW = 1 / 16
 """Weight of a picture in the average phase."""
 FARTHEST = 0.9
-"""Of a period. No picture is shown by more than this before it was drawn. It is more than SLIP, so that a
-page which draws evenly loses nothing by it."""
+"""Part of a period. No picture is shown earlier than this before it was drawn. It exceeds SLIP, so that a
+page that draws evenly loses no picture."""
 IDLE_SLOTS = 3
-"""After so many repeats the page has stood still, and its phase is learned again."""
+"""After this many repeats the page has stood still, and its phase is measured again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +56,11 @@ class Pacer:
         """The last slot that was given a picture, new or repeated."""
 
     def pts_ns(self, slot: int) -> int:
-        """Of a slot on the egress' timeline, without adding up rounding errors."""
+        """The PTS of a slot. Rounding errors do not add up."""
         return slot * 1_000_000_000 // self.framerate
 
     def picture(self, drawn_ns: int, now_ns: int) -> Take | Wait:
-        """What to do with a picture drawn then. A Wait is asked again with the same `drawn_ns`."""
+        """Decides about a picture drawn at `drawn_ns`. After a Wait, call it again with the same value."""
         following = self.last + 1
         if self._repeats >= IDLE_SLOTS:
             slot = max(following, round((drawn_ns - self._origin_ns) / self._period_ns))
@@ -87,19 +88,19 @@ class Pacer:
         return Take(slot)
 
     def wait(self, drawn_ns: int, now_ns: int) -> Wait | None:
-        """Whether picture() would say so."""
+        """The Wait that picture() would return, or None."""
         if self._repeats >= IDLE_SLOTS or not self._is_early(drawn_ns):
             return None
         until_ns = int(self._nominal_ns(self.last + 1) + self._phase_ns + HELD_UNTIL * self._period_ns)
         return Wait(until_ns) if now_ns < until_ns else None
 
     def due_ns(self) -> int:
-        """When the next slot is repeated if no picture has come."""
+        """When the next slot has to repeat the last picture, if none has come."""
         late_ns = min(self._phase_ns + LATE * self._period_ns, FARTHEST * self._period_ns)
         return int(self._nominal_ns(self.last + 1) + late_ns)
 
     def repeats(self, now_ns: int) -> range:
-        """Slots that must repeat the last picture by now."""
+        """Slots that have to repeat the last picture by now."""
         first = self.last + 1
         while self.due_ns() <= now_ns:
             self.last += 1
@@ -113,14 +114,13 @@ class Pacer:
         return range(first, self.last + 1)
 
     def leave_out(self, time_ns: int) -> None:
-        """The page continued for this long without a slot: its next picture takes the next one, whatever its
-        phase was."""
+        """Skips the time of a pause: the page's next picture takes the next slot, whatever its phase."""
         self._origin_ns += time_ns
         self._phase_ns = 0.0
         self._repeats = IDLE_SLOTS
 
     def until(self, end_ns: int) -> range:
-        """Slots that are still missing if the recording ends then."""
+        """Slots still to fill if the recording ends then."""
         first = self.last + 1
         slots = int((end_ns - self._origin_ns) / self._period_ns)
         self.last = max(self.last, slots)

@@ -23,7 +23,7 @@ END_SIGNAL = "END_RECORDING"
 
 @dataclass(frozen=True, slots=True)
 class Console:
-    """Something the page said: console calls, uncaught exceptions, the browser's own messages about it."""
+    """A message of the page: console calls, uncaught exceptions, the browser's own messages about it."""
 
     level: str
     text: str
@@ -46,7 +46,7 @@ class Crashed:
 
 @dataclass(frozen=True, slots=True)
 class OwnParticipantUpdate:
-    """A message about the recorder's participant from the server of the page's room."""
+    """The server of the page's room changed the recorder's participant."""
 
     what: OwnParticipantChange
 
@@ -55,11 +55,11 @@ PageEvent = Console | StartSignal | EndSignal | Crashed | OwnParticipantUpdate
 
 
 class PageError(Exception):
-    """The page could not be loaded; the text says why."""
+    """The page could not be loaded; the text gives the reason."""
 
 
 _NO_PRINT = "window.print = () => {}"
-"""There is nobody to close the preview, which would cover the page to the end."""
+"""Nobody would close a print preview, which would cover the page to the end."""
 
 
 class Page:
@@ -81,7 +81,7 @@ class Page:
 
     @classmethod
     async def attach(cls, connection: DevToolsConnection, insecure: bool) -> "Page":
-        """Takes the tab that the browser started with, and makes it think it is watched."""
+        """Attaches to the browser's first tab, and makes the page believe that it is visible."""
         targets = await connection.command("Target.getTargets")
         target_id = next(t["targetId"] for t in targets["targetInfos"] if t["type"] == "page")
         attached = await connection.command("Target.attachToTarget", targetId=target_id, flatten=True)
@@ -111,7 +111,7 @@ class Page:
         self._redact = redact
 
     def watch_room(self, room: PageRoom) -> None:
-        """Before navigate()."""
+        """Call it before navigate()."""
         self._room = room
 
     async def navigate(self, url: str) -> None:

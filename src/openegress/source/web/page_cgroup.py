@@ -1,4 +1,4 @@
-"""A ceiling of memory that the kernel holds for the processes of a page, where a cgroup is delegated to us.
+"""A memory limit that the kernel enforces for the processes of a page, if a cgroup is delegated to us.
 
 cgroup v2 (Linux, Documentation/admin-guide/cgroup-v2.rst): a group whose children have controllers holds no
 process itself. So the service moves into a group of its own below what it was given, and each browser gets
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LEAF = "openegress"
-"""The group of the service itself."""
+"""Name of the service's own group."""
 _PAGE = "page-"
 _DELEGATED = ("user.delegate", "trusted.delegate")
-"""Extended attributes by which systemd says so (systemd, docs/CGROUP_DELEGATION.md)."""
+"""Extended attributes with which systemd marks a delegated group (systemd, docs/CGROUP_DELEGATION.md)."""
 
 
 class NotDelegated(Exception):
@@ -24,13 +24,13 @@ class NotDelegated(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """Where cgroups are, and which is ours."""
+    """The mounted cgroup tree, and our group in it."""
 
     root: Path = Path("/sys/fs/cgroup")
     own: Path = Path("/proc/self/cgroup")
 
     def base(self) -> Path:
-        """The group that contains those of pages. Raises NotDelegated."""
+        """The parent of the pages' groups. Raises NotDelegated."""
         if not (self.root / "cgroup.controllers").exists():
             raise NotDelegated("this machine has no cgroup v2")
         lines = self.own.read_text().splitlines()
@@ -76,14 +76,14 @@ def prepare(tree: Tree = Tree()) -> Path:
 
 
 class PageCgroup:
-    """Of one browser."""
+    """The group of one browser."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     @classmethod
     def make(cls, name: str, tree: Tree = Tree()) -> "PageCgroup | None":
-        """None: no group can be made, and the page is only watched."""
+        """Returns None if no group can be made: the page is then only watched."""
         try:
             base = tree.base()
             if "memory" not in _words(base / "cgroup.subtree_control"):
@@ -95,13 +95,13 @@ class PageCgroup:
         return cls(folder)
 
     def take(self, pids: set[int]) -> None:
-        """What they start from now on is in it too."""
+        """Moves processes into the group. Processes that they start later join it too."""
         for pid in pids:
             with contextlib.suppress(OSError):  # gone meanwhile; whoever is left out is watched
                 (self._folder / "cgroup.procs").write_text(str(pid))
 
     def limit(self, most_bytes: int) -> None:
-        """Beyond it, the kernel ends all of its processes at once, and no others."""
+        """Sets the limit, beyond which the kernel kills all processes of the group at once, and no others."""
         for name, value in (
             ("memory.oom.group", "1"),
             ("memory.swap.max", "0"),
@@ -112,14 +112,14 @@ class PageCgroup:
 
     @property
     def ran_out(self) -> bool:
-        """Whether the kernel has ended it for its memory."""
+        """Whether the kernel killed the group for its memory."""
         with contextlib.suppress(OSError):
             counts = dict(line.split() for line in (self._folder / "memory.events").read_text().splitlines())
             return int(counts.get("oom_kill", 0)) > 0
         return False
 
     def remove(self) -> None:
-        """Once its processes are gone. Idempotent."""
+        """Call it when its processes are gone. Idempotent."""
         with contextlib.suppress(OSError):
             self._folder.rmdir()
 

@@ -1,5 +1,5 @@
-"""What a page asks of the network, as the browser reports it: whether it is connected, what failed, what is
-unfinished.
+"""Follows a page's network activity, as the browser reports it: open connections, failed and unfinished
+requests.
 
 CDP's domain Network (https://chromedevtools.github.io/devtools-protocol/tot/Network/).
 """
@@ -11,9 +11,9 @@ from collections.abc import Callable
 from openegress.source.web.cdp import Params
 
 KEPT_LINES = 5
-"""Failed requests that are kept for error texts, and unfinished ones that these name."""
+"""How many failed requests are kept for error texts, and how many unfinished ones these name."""
 MAX_REQUESTS = 2000
-"""Under way at once, whose URLs are kept for errors."""
+"""Concurrent requests whose URLs are kept for errors."""
 
 
 class PageNetwork:
@@ -23,51 +23,50 @@ class PageNetwork:
         self._shorten = shorten
         self._main_request = ""
         self.main_url = ""
-        """Where the navigation got to, by way of redirects, as the browser spells it."""
+        """The URL that the navigation reached after redirects, as the browser spells it."""
         self._requests: dict[str, str] = {}
-        """URL by request id, while under way."""
+        """URLs of unfinished requests, by request id."""
         self._is_forgotten = False
         self._connections: set[str] = set()
         """Request ids of open WebSockets and event streams."""
         self._failed: deque[str] = deque(maxlen=KEPT_LINES)
         self.status: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
-        """Of the page's own request: an HTTP status with its text."""
+        """The HTTP status of the page's own request, with its text."""
 
     @property
     def has_navigated(self) -> bool:
-        """Away from about:blank."""
+        """Whether the page has left about:blank."""
         return bool(self._main_request)
 
     @property
     def is_connected(self) -> bool:
-        """Whether it is connected to anything that could send it something: by a WebSocket, or an event
-        stream."""
+        """Whether the page has an open WebSocket or event stream, over which something may still arrive."""
         return bool(self._connections)
 
     def is_main(self, loader_id: str) -> bool:
-        """Of the document that the page is."""
+        """Whether the loader is that of the page's main document."""
         return loader_id == self._main_request
 
     def forget_requests(self) -> None:
-        """Those to come as well."""
+        """Also stops recording new ones."""
         self._is_forgotten = True
         self._requests.clear()
         self._connections.clear()
 
     def forget_connections(self) -> None:
-        """Those of the document before."""
+        """Forgets the connections of the previous document."""
         self._connections.clear()
 
     def failed(self) -> list[str]:
-        """The last of them."""
+        """The most recent failed requests."""
         return list(self._failed)
 
     def unfinished(self) -> list[str]:
-        """The first of them."""
+        """The oldest unfinished requests."""
         return [self._shorten(url) for url in list(self._requests.values())[:KEPT_LINES]]
 
     def take(self, method: str, params: Params) -> None:
-        """An event of the domain."""
+        """Handles an event of the domain Network."""
         if self._is_forgotten:
             return
         match method:

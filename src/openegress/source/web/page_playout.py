@@ -22,9 +22,9 @@ BUFFER_SCRIPT = """async function () {
   }
   return [...held.video, ...held.audio, ...held.played];
 }"""
-"""Of all RTCPeerConnections (W3C webrtc-stats, RTCInboundRtpStreamStats and RTCAudioPlayoutStats)."""
+"""Sums over all RTCPeerConnections (W3C webrtc-stats, RTCInboundRtpStreamStats and RTCAudioPlayoutStats)."""
 SOON_S, SELDOM_S = 0.2, 16.0
-"""From one look for connections that play something to the next, while there are none."""
+"""Intervals between searches for connections that play something, while there are none."""
 WORLD_NAME = "openegress"
 OBJECT_GROUP = "openegress"
 """The group of what the page keeps for us (Runtime.RemoteObject), until it is told not to."""
@@ -43,24 +43,24 @@ SHOWN_SCRIPT = """(() => {
   }
   return [shown.seconds, shown.count];
 })()"""
-"""Of eight pictures of each <video> after each look, in a world that the page does not share. Only pictures
-that came by WebRTC have a receiveTime."""
+"""Measures eight pictures of each <video> in each round, in an isolated world. Only pictures that came by
+WebRTC have a receiveTime."""
 
 
 class PagePlayout:
-    """Of the main frame of a page."""
+    """Measures the main frame of a page."""
 
     def __init__(self, connection: DevToolsConnection, frame_id: str, session_id: str) -> None:
         self._connection = connection
         self._frame_id = frame_id
         self._session_id = session_id
         self._world = 0
-        """The id of our world's context, once made."""
+        """The id of our isolated world's context, once created."""
         self._rtc_connections = ""
-        """The id of an array of them, once looked up: that takes a collection of garbage."""
+        """The id of the array of connections, once looked up; the lookup takes a garbage collection."""
         self._look_up_s = SOON_S
         self._look_up_at_s = 0.0
-        """Monotonic, the earliest."""
+        """Monotonic time before which there is no lookup."""
 
     async def waits(self, is_template: bool) -> PlayoutWaits:
         """The page's current report; empty if it does not answer. A page that is not a template is searched
@@ -129,7 +129,8 @@ class PagePlayout:
         return waits
 
     async def _let_go(self) -> None:
-        """Of what was looked up: the page would keep it, and all that it holds, for as long as it is open."""
+        """Releases the objects that were looked up: otherwise the page would keep them as long as it is
+        open."""
         self._rtc_connections = ""
         await self._connection.command(
             "Runtime.releaseObjectGroup", self._session_id, objectGroup=OBJECT_GROUP

@@ -1,4 +1,4 @@
-"""What a LiveKit server tells a template of its own participant, overheard on the page's WebSocket.
+"""Reads what a LiveKit server tells a template about its own participant, on the page's WebSocket.
 
 UpdateLayout and UpdateParticipant reach the participant of a recorder, which for a template is the page.
 Nothing is sent, and the page notices nothing. Events are of CDP's domain Network
@@ -22,22 +22,23 @@ _BINARY = 2
 """RFC 6455 section 5.2."""
 _PORTS = {"ws": 80, "http": 80, "wss": 443, "https": 443}
 MAX_SOCKETS = 16
-"""To the room's server at once: a page has one, and another while it reconnects."""
+"""Limit for concurrent sockets to the room's server: a page has one, and another while it reconnects."""
 
 
 class PageRoom:
-    """On the event loop. A page says what it likes; a server is believed, which only sockets to it are of."""
+    """Runs on the event loop. Only sockets to the room's server are believed, as the page itself may send
+    anything."""
 
     def __init__(self, ws_url: str, token: str, identity: str) -> None:
-        """As the page is given them."""
+        """The URL and token that the page gets."""
         self._server = _server(ws_url)
         self._token = token
         self._self = OwnParticipant(identity)
         self._sockets: dict[str, None] = {}
-        """Request ids of those to the room's server, in order."""
+        """Request ids of sockets to the room's server, oldest first."""
 
     def take(self, method: str, params: Params) -> list[OwnParticipantChange]:
-        """What came of an event of the domain."""
+        """Handles an event of the domain Network. Returns changes of the participant."""
         match method:
             case "Network.webSocketCreated" if self._is_ours(params["url"]):
                 self._sockets[params["requestId"]] = None
@@ -52,8 +53,8 @@ class PageRoom:
         return []
 
     def _is_ours(self, url: str) -> bool:
-        """Recognised by its address, or by our token: LiveKit Cloud sends people to other servers of its
-        own."""
+        """Recognises the server by its address, or by our token: LiveKit Cloud redirects people to other
+        servers of its own."""
         try:
             query = parse_qs(urlsplit(url).query)
             return _server(url) == self._server or self._token in query.get("access_token", ())

@@ -13,21 +13,21 @@ from openegress.source.web.audio_capture import AudioCapture
 from openegress.source.web.page_playout import PagePlayout
 
 SETTLE_S = 0.3
-"""How long a page is measured before its sound is given out, which is then right from its beginning."""
+"""How long a page is measured before its sound is delivered, so that it is in step from the start."""
 BUSY_S = 0.6
-"""A page whose script runs for longer does not hold up its sound."""
+"""Limit for waiting for a busy page: its sound does not wait longer than this."""
 LOOK_S = 1.0
 FIRST_LOOKS = 20
-"""Looks at intervals of SETTLE_S. In its first seconds a browser fills its sound buffer, from a tenth of a
-second to as long as its pictures wait."""
+"""Number of measurements at intervals of SETTLE_S. In its first seconds a browser fills its sound buffer,
+from a tenth of a second to as long as its pictures wait."""
 FILLING_NS = 10 * MS
-"""A buffer that has grown by more than this since the last look is still filling."""
+"""A buffer that has grown by more than this since the last measurement is still filling."""
 ROUGH_NS = 15 * MS
-"""STEADY_NS for the first looks, whose few pictures make the measurement this rough."""
+"""STEADY_NS for the first measurements, which are this rough because they cover few pictures."""
 STEADY_NS = 5 * MS
-"""Smaller changes are not followed."""
+"""Smaller changes are ignored."""
 FARTHEST_NS = 100 * MS
-"""The most by which sound moves at once: beyond audio_clock.JUMP_NS it would be cut, not slewed."""
+"""The largest correction at once: beyond audio_clock.JUMP_NS, sound would be cut instead of slewed."""
 
 
 class PageSound:
@@ -40,14 +40,14 @@ class PageSound:
         self._is_template = is_template
         self._delays = PlayoutDelays()
         self._begin_sound: Callable[[], None] | None = None
-        """From start() on, until it has begun."""
+        """Set from start() until sound has begun."""
         self._following: asyncio.Task[None] | None = None
 
     def open(self) -> None:
         self.capture.open()
 
     async def opened(self) -> None:
-        """Raises EgressError when no sound can be captured."""
+        """Waits for the sound server. Raises EgressError if no sound can be captured."""
         await self.capture.opened()
 
     def start(self, sink: FrameSink, zero_ns: int) -> None:
@@ -59,7 +59,7 @@ class PageSound:
             self._following = asyncio.create_task(self._follow(self._playout), name="page sound")
 
     async def stop(self, end_ns: int) -> None:
-        """Delivers the sound made up to `end_ns` and ends. Idempotent."""
+        """Delivers sound up to `end_ns`, then ends. Idempotent."""
         await self.close()
         self._begin_once()
         await self.capture.stop(end_ns)

@@ -14,15 +14,15 @@ from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.source.web.identity import Identity
 
 TAIL_BYTES = 8192
-"""How much of what a child said on stderr is kept for the error text."""
+"""How much of a child's stderr is kept for the error text."""
 
 
 KILLED_TIMEOUT_S = 5.0
-"""A killed process is gone in milliseconds, unless it is stuck in the kernel, where nothing helps."""
+"""A killed process ends within milliseconds, unless it is stuck in the kernel."""
 
 
 class Child:
-    """One process in a session of its own. It dies with us even when we are killed with -9."""
+    """One process in a session of its own. It dies with us, even if we are killed with SIGKILL."""
 
     def __init__(self, name: str, pid: int, stderr_fd: int) -> None:
         self.name = name
@@ -91,7 +91,7 @@ class Child:
         return bytes(self._tail).decode(errors="replace").strip()
 
     async def stop(self, grace_s: float) -> None:
-        """Asks it to end (SIGTERM), then kills it and everything it started. Idempotent."""
+        """Sends SIGTERM, then kills the process and everything it started. Idempotent."""
         family = descendants(self.pid)
         if not self.exited.done():
             signal.pidfd_send_signal(self._pidfd, signal.SIGTERM if grace_s else signal.SIGKILL)
@@ -123,14 +123,14 @@ class Child:
         self._tail = (self._tail + data)[-TAIL_BYTES:]
 
     def release(self) -> None:
-        """Gives back the descriptor, once it has exited."""
+        """Closes the pidfd, once the process has exited."""
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
 
 
 def _kill(pids: set[int]) -> None:
-    """Kills them and waits until they are gone: they may still be writing files."""
+    """Kills the processes and waits until they have ended, as they may still be writing files."""
     held: list[int] = []
     try:
         for pid in pids:
@@ -162,7 +162,7 @@ def descendants(root: int) -> set[int]:
 
 
 def session(leader: int) -> set[int]:
-    """Process ids in the session that `leader` led: what outlived its parent is still in it."""
+    """Ids of processes in the session of `leader`, including those that outlived their parent."""
     return {pid for pid, _, sid in _processes() if sid == leader}
 
 

@@ -1,4 +1,4 @@
-"""What a page draws on its display: when, and the picture."""
+"""A page's display: when it changed, and its current picture."""
 
 import av
 
@@ -24,20 +24,20 @@ class DisplayScreen:
         return self._damage.fileno()
 
     def look(self) -> int | None:
-        """When the page drew last, on the monotonic clock, ns; None: it has drawn nothing since."""
+        """When the page last drew, on the monotonic clock in ns; None: nothing since the last call."""
         return self._follow(self._damage.drain())
 
     def drawn_meanwhile(self) -> int | None:
-        """As look(), but need not be polled before."""
+        """Like look(), without polling first."""
         return self._follow(self._damage.settled())
 
     def ask(self) -> None:
-        """Whether the display answers; look() takes the answer."""
+        """Asks the display to answer; look() reads the answer."""
         self._damage.ask()
 
     @property
     def asked_s(self) -> float | None:
-        """When it was asked for what it has not answered, monotonic; None: it has answered."""
+        """Monotonic time of the request that the display has not answered; None: all are answered."""
         return self._damage.asked_s
 
     def grab(self) -> av.VideoFrame:

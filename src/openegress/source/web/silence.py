@@ -1,9 +1,9 @@
-"""A display that neither draws nor answers: nothing new is filmed, and that is told once. Pure."""
+"""Detects a display that neither draws nor answers, and reports it once. Pure."""
 
 from enum import Enum, auto
 
 PING_AFTER_S = 2.0
-"""After this long without a change, the page is still or its display has stopped."""
+"""After this long without a change, either the page is still or the display has stopped."""
 SILENT_S = 5.0
 """A display that does not answer for this long has stopped. On a busy machine it may recover."""
 

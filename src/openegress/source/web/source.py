@@ -40,11 +40,11 @@ __all__ = ["WebPageSource", "template_url"]
 T = TypeVar("T")
 
 PAINT_TIMEOUT_S = 0.25
-"""A loaded page that has painted nothing by then is recorded all the same."""
+"""Limit for waiting for a loaded page to paint; after it, the page is recorded anyway."""
 EVENTS = 256
-"""Events that nobody read; notices and orders beyond are dropped, the end never is."""
+"""Limit for unread events. Further notices and orders are dropped, but never the end."""
 RECONNECT_S = 10.0
-"""A page that has just lost its connection may be about to open another."""
+"""How long a page that lost its connection may take to open another."""
 
 SOUND_DELAY_NS = -10_000_000
 """Added to the time of a page's sound, so that it fits its pictures.
@@ -58,7 +58,7 @@ serves all of them: a page may hold each, and its sound comes as one. A canvas i
 in some runs, whose sound is then 15 or 30 ms earlier still. Few runs, on a machine with other work. A page
 that shows WebRTC is measured, see PageSound."""
 TEMPLATE_SOUND_DELAY_NS = -25_000_000
-"""Of a template, all of whose sound comes by WebRTC, until that is measured."""
+"""The same for a template until it is measured: all its sound comes by WebRTC."""
 
 
 _DISPLAY_NEWS = {
@@ -69,7 +69,7 @@ _DISPLAY_NEWS = {
 
 @dataclass(frozen=True, slots=True)
 class PageSettings:
-    """What a request and the configuration say of a page."""
+    """Settings of a page, from its request and the configuration."""
 
     url: str
     framerate: int
@@ -83,13 +83,13 @@ class PageSettings:
     trusted: Sequence[str] = ()
     """URLs whose hosts may be reached though their network is denied."""
     own: Sequence[str] = ()
-    """URLs that may be on this service's own ports."""
+    """URLs allowed on this service's own ports."""
     memory_bytes: int = 0
-    """What the browser may take; 0: as much as there is."""
+    """Memory limit of the browser; 0: none."""
     room: PageRoom | None = None
-    """That a template is in."""
+    """The room of a template."""
     drops_sound: bool = False
-    """The room's own is recorded instead. Nobody asks the page when its own is heard."""
+    """The page's sound is not recorded, as the room's is recorded instead."""
 
     @property
     def is_template(self) -> bool:
@@ -97,7 +97,7 @@ class PageSettings:
 
 
 class WebPageSource:
-    """Records one page with a browser that is already up, which is closed with the source."""
+    """Records one page with a running browser, which is closed with the source."""
 
     def __init__(self, browser: Browser, settings: PageSettings) -> None:
         self._browser = browser
@@ -111,18 +111,18 @@ class WebPageSource:
         self._events: asyncio.Queue[SourceEvent | None] = asyncio.Queue()
         self._signal = asyncio.Event()
         self._news = asyncio.Event()
-        """The signal, or a console error, since it was last looked."""
+        """Set when the page logs the signal or an error."""
         self._lines = ConsoleLog()
         self._watch = BrowserWatch(browser, self._tell, records_picture=settings.video)
         self._closed = False
         self.pauses = PauseTimeline()
-        """Of the page's time, which goes on."""
+        """Pauses in the page's time, which continues during them."""
         self._zero_ns = 0
         """Media time zero on the monotonic clock."""
         self._began_ns = 0
         """The same in unix ns."""
         self._sink: FrameSink | None = None
-        """Once it has started."""
+        """Set once the source has started."""
         self._video: VideoCapture | None = None
         if settings.video:
             loop = asyncio.get_running_loop()
@@ -168,12 +168,13 @@ class WebPageSource:
         return self._began_ns
 
     async def pause(self, mode: PauseMode) -> int:
-        """The page goes on, and nothing of it is captured any more. Returns since when, in unix ns."""
+        """Stops capturing; the page keeps running. Returns the unix time in ns from which nothing is
+        captured."""
         self.pauses.begin(time.monotonic_ns() - self._zero_ns, mode)
         return await self._paused_as_said()
 
     async def resume(self) -> int:
-        """Returns when, in unix ns."""
+        """Returns when capturing began again, in unix ns."""
         over = self.pauses.ended(time.monotonic_ns() - self._zero_ns)
         if self._sink is not None and self.pauses.mode is PauseMode.CUT:
             last = len(over.over) - 1
@@ -209,7 +210,7 @@ class WebPageSource:
         await self._browser.close()
 
     async def waits(self) -> PlayoutWaits:
-        """Of a template."""
+        """The playout delays of a template."""
         return await self._browser.page.playout.waits(is_template=True)
 
     def stats(self) -> SourceStats:
@@ -259,7 +260,8 @@ class WebPageSource:
             )
 
     async def _wait_for_signal(self) -> None:
-        """For as long as the page is connected: it may wait for somebody, in a room or elsewhere."""
+        """Waits as long as the page is connected to something, such as a room, where it may wait for
+        somebody."""
         self._watch.phase = Phase.START_SIGNAL
         self._events.put_nowait(AwaitsSignal())
         page, is_told = self._browser.page, False
@@ -277,7 +279,7 @@ class WebPageSource:
                 self._events.put_nowait(Notice(text, {"troubles": page.troubles()}))
 
     async def _signalled(self, timeout_s: float) -> bool:
-        """False: not within the time-out."""
+        """Whether the signal came within the time-out."""
         try:
             async with asyncio.timeout(timeout_s):
                 while not self._signal.is_set():
@@ -301,7 +303,7 @@ class WebPageSource:
         )
 
     async def _answered(self, question: Awaitable[T]) -> T:
-        """What a loaded page answers. Raises EgressError when it hangs or goes away meanwhile."""
+        """Awaits the answer of a loaded page. Raises EgressError if it hangs or ends."""
         try:
             return await question
         except TimeoutError:
@@ -344,6 +346,6 @@ class WebPageSource:
         self._tell(Notice(_DISPLAY_NEWS[news], {}))
 
     def _tell(self, event: SourceEvent) -> None:
-        """What a page makes come as fast as it likes is dropped beyond a number, the end never is."""
+        """Drops events beyond the limit, as a page can cause them at any rate, but never the end."""
         if not isinstance(event, Notice | OrderRequested) or self._events.qsize() < EVENTS:
             self._events.put_nowait(event)

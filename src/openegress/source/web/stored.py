@@ -1,17 +1,16 @@
-"""What a page has put on the disk: databases, caches, files of its own, and what of its memory the browser
-has moved there."""
+"""Measures a page's files on disk: databases, caches, and memory that the browser has moved there."""
 
 import os
 from pathlib import Path
 
 ENTRY_BYTES = 4096
-"""That each file and folder counts beside what is in it: a million empty ones fill a disk too."""
+"""Counted for each file and folder beyond its content: a million empty ones fill a disk too."""
 _BLOCK_BYTES = 512
-"""Of st_blocks (stat(2))."""
+"""The unit of st_blocks (stat(2))."""
 
 
 def stored_bytes(folder: Path, enough_bytes: int) -> int:
-    """Of all below `folder`, without following links. Beyond `enough_bytes` it is not counted further."""
+    """Bytes of everything below `folder`, without following links. Stops counting beyond `enough_bytes`."""
     found, folders = 0, [str(folder)]
     while folders and found <= enough_bytes:
         try:

@@ -34,7 +34,7 @@ class VideoCapture:
         card: Card,
         on_news: Callable[[DisplayEvent], object],
     ) -> None:
-        """Media time zero of `timeline` is that of the first frame. `on_news` is called from any thread."""
+        """`timeline` begins with the first frame. `on_news` is called from any thread."""
         self._display = display
         self._framerate = framerate
         self._timeline = timeline
@@ -42,24 +42,24 @@ class VideoCapture:
         self._on_news = on_news
         self._end_ns: int | None = None
         self._wake: socket.socket | None = None
-        """Writing to it, or closing it, wakes the thread."""
+        """Wakes the thread when it is written to or closed."""
         self._thread: threading.Thread | None = None
         self._started: Future[int] = Future()
         self.ended: Future[None] = Future()
         """Holds the XError when the display was lost."""
         self._filming: Filming | None = None
         self._asked: Future[None] | None = None
-        """Done once the thread does what the timeline says."""
+        """Done once the thread follows the timeline's last change."""
 
     async def start(self, sink: FrameSink) -> int:
-        """Returns media time zero on the monotonic clock, ns: that of the first frame."""
+        """Returns media time zero: the time of the first frame, on the monotonic clock in ns."""
         self._wake, woken = socket.socketpair()
         self._thread = threading.Thread(target=self._run, args=(sink, woken), name="video-capture")
         self._thread.start()
         return await asyncio.wrap_future(self._started)
 
     async def follow_pauses(self) -> None:
-        """Returns once the picture is as the timeline says, or ended."""
+        """Returns once the thread follows the timeline, or has ended."""
         asked: Future[None] = Future()
         self._asked = asked
         if self._wake is not None and self._end_ns is None and not self.ended.done():
@@ -68,11 +68,11 @@ class VideoCapture:
 
     @property
     def next_ns(self) -> int:
-        """While nothing is filmed: where on the recording's timeline that begins which comes next."""
+        """The slot that the recording continues with, on its timeline. For use while nothing is filmed."""
         return self._filming.next_ns if self._filming is not None else 0
 
     async def stop(self, end_ns: int) -> None:
-        """Fills the slots up to `end_ns` and ends. Idempotent."""
+        """Fills the slots up to `end_ns`, then ends the thread. Idempotent."""
         if self._end_ns is None:
             self._end_ns = end_ns
             if self._wake is not None:
@@ -133,7 +133,7 @@ class VideoCapture:
             self._on_news(news)
 
     def _follow_pauses(self, filming: Filming, origin_ns: int) -> int | None:
-        """Returns when a pause begins that is to come."""
+        """Returns when the next pause begins, or None."""
         asked, timeline = self._asked, self._timeline
         begins_ns = timeline.begins_ns
         if begins_ns is None:
@@ -153,7 +153,7 @@ class VideoCapture:
     def _wait(
         self, poll: select.poll, screen: DisplayScreen, woken: socket.socket, until_ns: int | None
     ) -> bool:
-        """Until the picture changes (True), the time comes, or somebody wants something."""
+        """Blocks until the picture changes (True), the time comes, or somebody wakes the thread."""
         timeout_ms = None if until_ns is None else max(0.0, (until_ns - time.monotonic_ns()) / 1e6)
         for fd, events in poll.poll(timeout_ms):
             if fd == screen.fileno():

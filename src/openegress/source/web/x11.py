@@ -19,9 +19,9 @@ SUBSTRUCTURE_NOTIFY = 1 << 19
 VIEWABLE = 2
 _SYNC = struct.pack("<BxH", GET_INPUT_FOCUS, 1)
 REPLY_TIMEOUT_S = 5.0
-"""The server answers in microseconds; one that was stopped or killed never does."""
+"""The server answers within microseconds, unless it was stopped or killed."""
 SETTLED_TIMEOUT_S = 0.2
-"""Somebody films meanwhile, and goes on without the answer."""
+"""Filming continues without an answer after this."""
 
 
 class XError(Exception):
@@ -29,20 +29,20 @@ class XError(Exception):
 
 
 class XSilent(XError):
-    """The server has not answered in time."""
+    """The server did not answer in time."""
 
 
 class XRefused(XError):
-    """An error of the protocol: this request was not done, all else goes on."""
+    """A protocol error: the server did not carry out this request, but the connection is still usable."""
 
 
 class XConnection:
-    """One connection to a display. `events` holds what came while a reply was awaited."""
+    """One connection to a display. `events` holds those that arrived before an awaited reply."""
 
     def __init__(self, number: int, cookie: bytes) -> None:
         self.events: list[bytes] = []
         self.asked_s: float | None = None
-        """When it was asked for a reply that has not come, monotonic."""
+        """Monotonic time of the oldest request without a reply."""
         self._requests = 0
         self._buffer = b""
         self._socket = socket.socket(socket.AF_UNIX)
@@ -78,7 +78,7 @@ class XConnection:
         return self._reply()
 
     def _reply(self) -> bytes:
-        """To the last request."""
+        """The reply to the last request."""
         while True:
             message = self._message()
             if message[0] != 1:
@@ -91,19 +91,20 @@ class XConnection:
         self.call(_SYNC)
 
     def ask(self) -> None:
-        """Whether it answers: receive() takes the reply."""
+        """Asks the server to answer; receive() reads the reply."""
         if self.asked_s is None:
             self.asked_s = time.monotonic()
             self.send(_SYNC)
 
     def receive(self) -> list[bytes]:
-        """All events there are; waits when nothing has come (poll first). Raises XError at its end."""
+        """All pending events. Blocks if there are none, so poll first. Raises XError when the connection
+        ends."""
         self._take(self._message())
         return self._taken()
 
     def settled(self) -> list[bytes]:
-        """All events of what the server had done, or had begun, when it was asked; of a server that does not
-        answer soon, those that have come."""
+        """All events of operations that the server had begun when asked. If it does not answer soon, only
+        those that have arrived."""
         if self.asked_s is None:
             self.ask()
             self._socket.settimeout(SETTLED_TIMEOUT_S)
@@ -163,7 +164,7 @@ class XConnection:
         return shown
 
     def _skip_refused(self, action: Callable[[], object]) -> None:
-        """A window that is closed before it is resized is no trouble."""
+        """Ignores an error for a window that was closed before it is resized."""
         try:
             action()
         except XRefused:
