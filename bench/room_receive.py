@@ -111,7 +111,8 @@ async def record(url: str, token: str) -> None:
 async def keep(url: str, token: str, folder: str, kind: str) -> None:
     """The measured process that also writes the file."""
     from openegress.core.codecs import Container, MediaKind
-    from openegress.core.plan import FileOutput, LocalStorage, Plan, StoragePlan, TracksSource
+    from openegress.core.plan import FileOutput, Plan, TracksSource
+    from openegress.core.storages import LocalStorage, StoragePlan
     from openegress.media import Packet
     from openegress.output import Opening
     from openegress.output.build import build_output

@@ -24,7 +24,8 @@ from openegress.api.server import ApiServer, Listen, Parts
 from openegress.core import info as infos
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import Active, AnyEvent, Ended, Ending, EndReason, StreamAdded
-from openegress.core.plan import LocalStorage, Plan, StoragePlan, StreamOutput
+from openegress.core.plan import Plan, StreamOutput
+from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.core.tokens import recorder_token
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.psrpc.client import RPCClient

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from openegress.core import plan
+from openegress.core import plan, storages
 from openegress.core.codecs import Container
 from openegress.core.units import S
 from openegress.output import Opening
@@ -89,7 +89,7 @@ async def test_hls_js_plays_fmp4_over_a_change_of_format(player: Path, tmp_path:
     """Its decoder gets the parameters from the initialisation segments alone."""
     out = tmp_path / "out"
     out.mkdir()
-    storage = plan.StoragePlan(plan.LocalStorage(str(out)), retry_for_s=0)
+    storage = storages.StoragePlan(storages.LocalStorage(str(out)), retry_for_s=0)
     segments = plan.SegmentOutput("", "s", "p.m3u8", "", 2, Container.FMP4, False, storage)
     output = HlsRecorder(segments, 0, emit=lambda _: None, uploader=Uploader(storage))
     formats = PassedThrough(Spec(width=160, height=90, steady=True)).formats
@@ -114,7 +114,7 @@ async def test_hls_js_plays_a_variable_rate_without_a_gap(
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    storage = plan.StoragePlan(plan.LocalStorage(str(out)), retry_for_s=0)
+    storage = storages.StoragePlan(storages.LocalStorage(str(out)), retry_for_s=0)
     segments = plan.SegmentOutput("", "s", "p.m3u8", "", 2, container, False, storage)
     output = HlsRecorder(segments, 0, emit=lambda _: None, uploader=Uploader(storage))
     encoded = Encoded(Spec(seconds=9.0, shown_for=80, has_variable_rate=True))

@@ -19,16 +19,15 @@ from openegress.core.plan import (
     AudioEncoding,
     AudioRoute,
     FileOutput,
-    LocalStorage,
     MediaSource,
     ParticipantVideo,
     Plan,
-    StoragePlan,
     StreamOutput,
     StreamTarget,
     TrackVideo,
     VideoEncoding,
 )
+from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.core.units import S
 from openegress.media.pipeline import EncodePipeline
 from openegress.room.client import RoomClient

@@ -13,15 +13,8 @@ import pytest
 
 from openegress.core.codecs import Container, MediaKind
 from openegress.core.passthrough import Passthrough
-from openegress.core.plan import (
-    AudioRoute,
-    FileOutput,
-    LocalStorage,
-    MediaSource,
-    Plan,
-    StoragePlan,
-    TrackVideo,
-)
+from openegress.core.plan import AudioRoute, FileOutput, MediaSource, Plan, TrackVideo
+from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.core.units import S
 from openegress.room.client import RoomClient
 from openegress.room.transport.media import Transport

@@ -17,7 +17,7 @@ from openegress.api.dashboard_state import DashboardState
 from openegress.api.recordings import TICKET_AUDIENCE
 from openegress.api.server import ApiServer, Listen, Parts
 from openegress.core.errors import Code, EgressError
-from openegress.core.plan import LocalStorage
+from openegress.core.storages import LocalStorage
 from openegress.core.tokens import egress_token
 
 KEYS = {"key": "a secret of more than thirty-two bytes", "second": "another secret of thirty-two bytes!"}

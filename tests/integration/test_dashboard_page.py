@@ -26,7 +26,7 @@ from openegress.api.server import ApiServer, Listen, Parts
 from openegress.api.twirp import MethodKind, TwirpMethod, for_recorders
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import ExtraFileStored, MarkerAdded, Progress
-from openegress.core.plan import LocalStorage
+from openegress.core.storages import LocalStorage
 from openegress.core.tokens import egress_token
 from openegress.proto.openegress_control_pb2 import AddMarkerRequest, SetOptionsRequest
 from openegress.request import options

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from openegress.core import ipc
+from openegress.core import ipc, storages
 from openegress.core import plan as plans
 from openegress.core.codecs import Container
 from openegress.core.events import Ended, FileUpdate
@@ -286,7 +286,7 @@ async def test_a_room_is_joined_from_within(forks: ForkClient, tmp_path: Path, c
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    storage = plans.StoragePlan(plans.LocalStorage(str(tmp_path / "out")), retry_for_s=0)
+    storage = storages.StoragePlan(storages.LocalStorage(str(tmp_path / "out")), retry_for_s=0)
     plan = Plan(
         "EG_1",
         plans.MediaSource(ws_url=url, token="t", room_name="r"),
@@ -307,7 +307,7 @@ async def test_a_room_is_joined_from_within(forks: ForkClient, tmp_path: Path, c
 
 async def test_what_it_may_not_remove_its_worker_does(forks: ForkClient, tmp_path: Path) -> None:
     """A session that ends as it starts leaves its folder empty."""
-    storage = plans.StoragePlan(plans.LocalStorage(str(tmp_path / "out")), retry_for_s=0)
+    storage = storages.StoragePlan(storages.LocalStorage(str(tmp_path / "out")), retry_for_s=0)
     plan = Plan(
         "EG_1",
         plans.MediaSource(ws_url="ws://127.0.0.1:1", token="t", room_name="r"),
@@ -336,7 +336,7 @@ FUZZED = Path(__file__).parents[1] / "fuzz" / "corpus"
 async def test_what_was_left_is_recovered_within_a_gigabyte(
     forks: ForkClient, tmp_path: Path, left: str, code: str
 ) -> None:
-    storage = plans.StoragePlan(plans.LocalStorage(str(tmp_path / "out")), retry_for_s=0)
+    storage = storages.StoragePlan(storages.LocalStorage(str(tmp_path / "out")), retry_for_s=0)
     output = plans.FileOutput("a.mp4", Container.MP4, storage, False)
     source = plans.MediaSource(ws_url="ws://127.0.0.1:1", token="t", room_name="r")
     plan = Plan("EG_1", source, (output,), plans.VideoEncoding(320, 180, 15, 500, 2.0), None)

@@ -15,14 +15,13 @@ from openegress.core.plan import (
     AudioRoute,
     FileOutput,
     LayoutSource,
-    LocalStorage,
     Plan,
     Split,
-    StoragePlan,
     VideoEncoding,
 )
 from openegress.core.render import Render
 from openegress.core.sidecars import Sidecar
+from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.core.units import S
 from openegress.handler.compose_turn import ComposeTurn
 from openegress.handler.composing import Composer

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from openegress.core import plan as plans
+from openegress.core import storages
 from openegress.core.codecs import Container
 from openegress.core.end_rules import EndRules
 from openegress.core.errors import Code, EgressError, Phase
@@ -184,8 +185,8 @@ class Packets:
         return SourceStats()
 
 
-def storage_in(folder: Path) -> plans.StoragePlan:
-    return plans.StoragePlan(plans.LocalStorage(str(folder)), retry_for_s=0)
+def storage_in(folder: Path) -> storages.StoragePlan:
+    return storages.StoragePlan(storages.LocalStorage(str(folder)), retry_for_s=0)
 
 
 class Rig:
@@ -471,8 +472,8 @@ async def test_a_single_picture_of_unknown_duration_is_a_recording(
 
 async def test_a_recovery_finds_a_file_where_a_dead_handler_has_stored_it(tmp_path: Path) -> None:
     backup = tmp_path / "backup"
-    storage = plans.StoragePlan(
-        plans.LocalStorage(str(tmp_path / "out")), backup=plans.LocalStorage(str(backup)), retry_for_s=0
+    storage = storages.StoragePlan(
+        storages.LocalStorage(str(tmp_path / "out")), backup=storages.LocalStorage(str(backup)), retry_for_s=0
     )
     plan = Plan(
         "EG_clip",
@@ -506,7 +507,7 @@ async def test_a_recovery_of_one_output_does_not_wait_for_the_storage_of_another
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = ("first.mp4", "second.mp4")
-    storage = plans.StoragePlan(plans.LocalStorage(str(tmp_path / "out")))
+    storage = storages.StoragePlan(storages.LocalStorage(str(tmp_path / "out")))
     outputs = tuple(plans.FileOutput(name, Container.MP4, storage) for name in names)
     plan = Plan("EG_clip", plans.WebSource("http://127.0.0.1/"), outputs, video=None, audio=None)
     ledger = RecordingJournal.create(tmp_path / "spool", plan)

@@ -9,8 +9,9 @@ import pytest_asyncio
 from openegress.config.settings import Redis as RedisSettings
 from openegress.core.codecs import Container
 from openegress.core.ids import new_id
-from openegress.core.plan import FileOutput, Plan, S3Storage, StoragePlan, WebSource
+from openegress.core.plan import FileOutput, Plan, WebSource
 from openegress.core.restart import Restart
+from openegress.core.storages import S3Storage, StoragePlan
 from openegress.psrpc.connection import RedisLink
 from openegress.store import handovers as handovers_module
 from openegress.store.handovers import HandoverOffer, Handovers, Holding

@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from openegress.core.codecs import AudioCodec, Container
-from openegress.core.plan import AudioEncoding, FileOutput, LocalStorage, StoragePlan
+from openegress.core.plan import AudioEncoding, FileOutput
+from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.core.units import S
 from openegress.media.loudness_meter import LoudnessMeter
 from openegress.media.mixer import BLOCK_SAMPLES

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from openegress.core import plan
+from openegress.core import plan, storages
 from openegress.core.clip_plan import ClipMade, ClipPlan, StoredPart
 from openegress.core.codecs import Container
 from openegress.core.errors import Code, EgressError
@@ -36,8 +36,8 @@ class Rig:
     out: Path
 
     @property
-    def storage(self) -> plan.StoragePlan:
-        return plan.StoragePlan(plan.LocalStorage(str(self.out)), prefix="kept", retry_for_s=0)
+    def storage(self) -> storages.StoragePlan:
+        return storages.StoragePlan(storages.LocalStorage(str(self.out)), prefix="kept", retry_for_s=0)
 
     def file(self) -> plan.FileOutput:
         return plan.FileOutput("film.mp4", Container.MP4, self.storage)

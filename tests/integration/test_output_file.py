@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import pytest
 
-from openegress.core import plan
+from openegress.core import plan, storages
 from openegress.core.codecs import VIDEO_TIME_BASE, AudioCodec, Container, MediaKind, VideoCodec
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import AnyEvent, FileUpdate, Noticed, OutputFailed
@@ -41,7 +41,7 @@ class Rig:
     events: list[AnyEvent] = field(default_factory=list)
 
     def output(self, path: str, container: Container | None) -> FileRecorder:
-        storage = plan.StoragePlan(plan.LocalStorage(str(self.stored)), retry_for_s=0)
+        storage = storages.StoragePlan(storages.LocalStorage(str(self.stored)), retry_for_s=0)
         return FileRecorder(
             plan.FileOutput(path, container, storage),
             0,
@@ -96,7 +96,7 @@ async def test_an_mp4_holds_every_frame_once_with_its_index_in_front(rig: Rig) -
 
 
 async def test_a_room_in_which_nobody_publishes_has_no_file_of_tracks_and_does_not_fail(rig: Rig) -> None:
-    storage = plan.StoragePlan(plan.LocalStorage(str(rig.stored)), retry_for_s=0)
+    storage = storages.StoragePlan(storages.LocalStorage(str(rig.stored)), retry_for_s=0)
     file = plan.TracksFile("tracks.mkv", Container.MKV, storage)
     output = FileRecorder(file, 1, emit=rig.events.append, uploader=Uploader(storage))
     output.open(Opening((), STARTED_NS, str(rig.spool), {}))

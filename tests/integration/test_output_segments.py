@@ -17,7 +17,7 @@ import av
 import m3u8
 import pytest
 
-from openegress.core import plan
+from openegress.core import plan, storages
 from openegress.core.codecs import VIDEO_TIME_BASE, Container, MediaKind, VideoCodec
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.events import AnyEvent, OutputFailed, SegmentsUpdate
@@ -54,10 +54,10 @@ class Rig:
         container: Container,
         segment_s: int = 2,
         watched: "Watched | None" = None,
-        storage: plan.StoragePlan | None = None,
+        storage: storages.StoragePlan | None = None,
         **fields: object,
     ) -> HlsRecorder:
-        storage = storage or plan.StoragePlan(plan.LocalStorage(str(self.stored)), retry_for_s=0)
+        storage = storage or storages.StoragePlan(storages.LocalStorage(str(self.stored)), retry_for_s=0)
         values = {
             "directory": "live/",
             "prefix": "seg",
@@ -450,8 +450,8 @@ async def test_what_went_to_the_backup_is_found_there_though_the_storage_is_back
     rig.stored.rmdir()
     rig.stored.write_text("no folder")
     backup = rig.spool / "backup"
-    storage = plan.StoragePlan(
-        plan.LocalStorage(str(rig.stored)), backup=plan.LocalStorage(str(backup)), retry_for_s=0
+    storage = storages.StoragePlan(
+        storages.LocalStorage(str(rig.stored)), backup=storages.LocalStorage(str(backup)), retry_for_s=0
     )
     output = rig.output(Container.TS, storage=storage)
     output.open(rig.opening(Encoded(Spec())))
@@ -589,7 +589,7 @@ class Watched:
         self.refuse: Sequence[int] = ()
         self.calls = 0
 
-    async def connect(self, backend: plan.Backend) -> Storage:
+    async def connect(self, backend: storages.Backend) -> Storage:
         self._inner = await open_storage(backend)
         return self
 

@@ -8,7 +8,7 @@ from typing import Any
 import av
 import pytest
 
-from openegress.core import plan
+from openegress.core import plan, storages
 from openegress.core.codecs import AudioCodec, Container
 from openegress.core.errors import EgressError
 from openegress.core.events import AnyEvent, FileUpdate
@@ -34,7 +34,7 @@ class SplitRig:
         for each in (self.spool, self.stored):
             each.mkdir(exist_ok=True)
         self.events: list[AnyEvent] = []
-        storage = plan.StoragePlan(plan.LocalStorage(str(self.stored)), retry_for_s=0)
+        storage = storages.StoragePlan(storages.LocalStorage(str(self.stored)), retry_for_s=0)
         self.output = SplitRecorder(
             plan.FileOutput(path, Container.MP4, storage, split=rule),
             0,

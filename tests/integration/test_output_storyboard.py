@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from openegress.core import plan
+from openegress.core import plan, storages
 from openegress.core.events import AnyEvent, ImagesUpdate, OutputFailed
 from openegress.core.units import S
 from openegress.output import Opening
@@ -39,8 +39,8 @@ class Rig:
             self.made.release()
 
     @property
-    def storage(self) -> plan.StoragePlan:
-        return plan.StoragePlan(plan.LocalStorage(str(self.out)), retry_for_s=0)
+    def storage(self) -> storages.StoragePlan:
+        return storages.StoragePlan(storages.LocalStorage(str(self.out)), retry_for_s=0)
 
     def recorder(self, interval_s: int = 2) -> ImageRecorder:
         output = plan.ImageOutput(

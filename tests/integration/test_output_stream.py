@@ -17,7 +17,7 @@ from typing import Literal
 
 import pytest
 
-from openegress.core import plan
+from openegress.core import plan, storages
 from openegress.core.codecs import Container, MediaKind
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import AnyEvent, OutputFailed, StreamAdded, StreamStatus, StreamUpdate
@@ -69,7 +69,7 @@ class Rig:
         )
 
     def file(self) -> FileRecorder:
-        storage = plan.StoragePlan(plan.LocalStorage(str(self.folder / "stored")), retry_for_s=0)
+        storage = storages.StoragePlan(storages.LocalStorage(str(self.folder / "stored")), retry_for_s=0)
         return FileRecorder(
             plan.FileOutput("x.mp4", Container.MP4, storage),
             1,

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from aiohttp import WSMsgType, web
 
-from openegress.core import plan
+from openegress.core import plan, storages
 from openegress.core.backoff import Backoff
 from openegress.core.codecs import Container
 from openegress.core.errors import Code, EgressError
@@ -52,9 +52,9 @@ STARTED_NS = 1_700_000_000 * S
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> plan.StoragePlan:
+def storage(tmp_path: Path) -> storages.StoragePlan:
     (tmp_path / "stored").mkdir()
-    return plan.StoragePlan(plan.LocalStorage(str(tmp_path / "stored")), retry_for_s=0)
+    return storages.StoragePlan(storages.LocalStorage(str(tmp_path / "stored")), retry_for_s=0)
 
 
 def opening(tmp_path: Path, encoded: Encoded | None = None) -> Opening:
@@ -80,7 +80,7 @@ def show(output: FrameSink, seconds: float, colour: tuple[int, int, int] = (200,
     ],
 )
 async def test_images_are_taken_at_each_interval(
-    tmp_path: Path, storage: plan.StoragePlan, suffix: str, names: list[str]
+    tmp_path: Path, storage: storages.StoragePlan, suffix: str, names: list[str]
 ) -> None:
     events: list[AnyEvent] = []
     wanted = plan.ImageOutput("i/", "shot", 2, 0, 0, suffix, storage)  # type: ignore[arg-type]
@@ -101,7 +101,7 @@ async def test_images_are_taken_at_each_interval(
     assert [r.filename for r in output.records().images] == [f"i/{name}" for name in names]
 
 
-async def test_images_are_scaled(tmp_path: Path, storage: plan.StoragePlan) -> None:
+async def test_images_are_scaled(tmp_path: Path, storage: storages.StoragePlan) -> None:
     wanted = plan.ImageOutput("", "s", 1, 160, 90, "index", storage)
     output = ImageRecorder(wanted, 0, emit=lambda _: None, uploader=Uploader(storage))
     output.open(opening(tmp_path))
@@ -113,7 +113,7 @@ async def test_images_are_scaled(tmp_path: Path, storage: plan.StoragePlan) -> N
 
 @pytest.mark.parametrize("stuck", ["the disk", "an upload that reads from it"])
 async def test_a_dead_disk_does_not_hold_up_the_end_and_its_images_wait_there(
-    tmp_path: Path, storage: plan.StoragePlan, monkeypatch: pytest.MonkeyPatch, stuck: str
+    tmp_path: Path, storage: storages.StoragePlan, monkeypatch: pytest.MonkeyPatch, stuck: str
 ) -> None:
     events: list[AnyEvent] = []
     uploader = Uploader(storage)
@@ -154,8 +154,10 @@ async def test_images_that_went_to_the_backup_are_found_there(tmp_path: Path) ->
     """By a recovery that finds the storage back, and the images gone from the spool."""
     primary = tmp_path / "primary"
     primary.write_text("no folder")
-    storage = plan.StoragePlan(
-        plan.LocalStorage(str(primary)), backup=plan.LocalStorage(str(tmp_path / "backup")), retry_for_s=0
+    storage = storages.StoragePlan(
+        storages.LocalStorage(str(primary)),
+        backup=storages.LocalStorage(str(tmp_path / "backup")),
+        retry_for_s=0,
     )
     events: list[AnyEvent] = []
     wanted = plan.ImageOutput("i/", "s", 1, 0, 0, "index", storage)
@@ -387,7 +389,7 @@ async def test_a_receiver_that_refuses_is_reported_at_once_without_the_url(
 
 
 async def test_all_outputs_of_a_plan_from_one_encode_and_one_manifest(
-    tmp_path: Path, storage: plan.StoragePlan
+    tmp_path: Path, storage: storages.StoragePlan
 ) -> None:
     outputs: list[plan.Output] = [
         plan.FileOutput("r/x.mp4", Container.MP4, storage),

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
-from openegress.core.plan import LocalStorage, S3Storage, StoragePlan
+from openegress.core.storages import LocalStorage, S3Storage, StoragePlan
 from openegress.storage import open_storage
 from openegress.storage.uploader import Uploader, UploadRetry
 from testkit.fault_proxy import FaultProxy

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from openegress.core.errors import EgressError, Fault
-from openegress.core.plan import AliOSSStorage, AzureStorage, Backend, GCPStorage, Proxy, S3Storage
+from openegress.core.storages import AliOSSStorage, AzureStorage, Backend, GCPStorage, Proxy, S3Storage
 from openegress.request.destinations import Named
 from openegress.storage import Storage, gateway, identity, open_storage
 from openegress.storage.gateway import Gateway

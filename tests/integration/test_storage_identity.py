@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from openegress.core.errors import EgressError, Fault
-from openegress.core.plan import S3Storage
+from openegress.core.storages import S3Storage
 from openegress.storage import open_storage
 
 GIVEN = {

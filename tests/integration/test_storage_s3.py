@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from openegress.core.errors import Code, EgressError, Fault
-from openegress.core.plan import (
+from openegress.core.storages import (
     AliOSSStorage,
     AzureStorage,
     Backend,

@@ -11,7 +11,7 @@ import pytest
 
 from openegress.core.checksum import Checksum
 from openegress.core.errors import EgressError, Fault
-from openegress.core.plan import AliOSSStorage, GCPStorage, S3Storage
+from openegress.core.storages import AliOSSStorage, GCPStorage, S3Storage
 from openegress.storage import open_storage
 from testkit.gcs_double import GcsDouble
 from testkit.servers import Versity

@@ -17,7 +17,7 @@ from livekit.protocol.egress import (
     RoomCompositeEgressRequest,
 )
 
-from openegress.core import ipc, plan
+from openegress.core import ipc, plan, storages
 from openegress.core.codecs import Container
 from openegress.core.errors import Code, EgressError
 from openegress.output import Opening
@@ -58,7 +58,7 @@ class Rig:
         assert list(self.spool.glob("CL_*")) == []
 
 
-async def recorded(storage: plan.StoragePlan, spool: Path) -> EgressInfo:
+async def recorded(storage: storages.StoragePlan, spool: Path) -> EgressInfo:
     output = plan.FileOutput("film.mp4", Container.MP4, storage)
     events: list[object] = []
     recorder = FileRecorder(output, 0, emit=events.append, uploader=Uploader(storage))
@@ -79,7 +79,7 @@ async def recorded(storage: plan.StoragePlan, spool: Path) -> EgressInfo:
 
 
 @asynccontextmanager
-async def rig_of(storage: plan.StoragePlan, tmp_path: Path) -> AsyncIterator[Rig]:
+async def rig_of(storage: storages.StoragePlan, tmp_path: Path) -> AsyncIterator[Rig]:
     spool = tmp_path / "spool"
     (spool / "EG_1").mkdir(parents=True)
     info = await recorded(storage, spool)
@@ -102,8 +102,8 @@ async def rig_of(storage: plan.StoragePlan, tmp_path: Path) -> AsyncIterator[Rig
         await bus.close()
 
 
-def local(tmp_path: Path) -> plan.StoragePlan:
-    return plan.StoragePlan(plan.LocalStorage(str(tmp_path / "out")), retry_for_s=0)
+def local(tmp_path: Path) -> storages.StoragePlan:
+    return storages.StoragePlan(storages.LocalStorage(str(tmp_path / "out")), retry_for_s=0)
 
 
 def check(path: Path, begin_s: float, end_s: float) -> None:
@@ -137,8 +137,8 @@ def s3() -> Iterator[S3Server]:
 
 
 async def test_from_a_bucket(s3: S3Server, tmp_path: Path) -> None:
-    backend = plan.S3Storage("kept", s3.access_key, s3.secret, region=s3.region, endpoint=s3.url)
-    storage = plan.StoragePlan(backend, prefix="all", retry_for_s=0)
+    backend = storages.S3Storage("kept", s3.access_key, s3.secret, region=s3.region, endpoint=s3.url)
+    storage = storages.StoragePlan(backend, prefix="all", retry_for_s=0)
     async with rig_of(storage, tmp_path) as rig:
         made = await rig.clip("1.5", "6.2", "clips/{from}")
         rig.check_clean()

@@ -17,7 +17,8 @@ from openegress.api.egress import ApiPolicy, EgressService
 from openegress.api.own_egresses import OwnEgresses
 from openegress.core.errors import MAX_MESSAGE_CHARS, Code, EgressError
 from openegress.core.events import Ending, EndReason
-from openegress.core.plan import LocalStorage, Plan, StoragePlan, StreamTarget
+from openegress.core.plan import Plan, StreamTarget
+from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.proto import today
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.proto.openegress_control_pb2 import AddMarkerRequest, SetOptionsRequest

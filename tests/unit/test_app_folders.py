@@ -12,7 +12,7 @@ from openegress.app.folders import make_folders
 from openegress.config.destination import storage_plan
 from openegress.config.settings import Settings
 from openegress.core.errors import EgressError
-from openegress.core.plan import LocalStorage
+from openegress.core.storages import LocalStorage
 from openegress.request.destinations import path_in
 from openegress.storage.journal import NAME, Journal
 from openegress.storage.local import LocalFolder

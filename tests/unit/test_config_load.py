@@ -9,7 +9,7 @@ from openegress.config.destination import LOCKS, storage_plan
 from openegress.config.finding import Level
 from openegress.config.load import COSTS, load
 from openegress.config.settings import CPUCost, LogLevel, Settings
-from openegress.core import plan
+from openegress.core import storages
 from openegress.core.errors import EgressError
 from openegress.core.room_keys import KeyDerivation, RoomKey
 from openegress.core.values import Secret
@@ -60,9 +60,9 @@ insecure: true
 """
 
 
-def local(root: str) -> plan.LocalStorage:
+def local(root: str) -> storages.LocalStorage:
     """A folder in which nothing but the locks is the service's own."""
-    return plan.LocalStorage(root, (f"{root}/{LOCKS}",))
+    return storages.LocalStorage(root, (f"{root}/{LOCKS}",))
 
 
 def test_a_configuration_of_upstream_is_taken_as_it_is() -> None:
@@ -81,13 +81,13 @@ def test_a_configuration_of_upstream_is_taken_as_it_is() -> None:
     assert settings.cpu_cost.room_composite_cpu_cost == 3.0
     assert settings.session_limits.stream_output_max_duration == 5400
     assert settings.chrome_flags == {"enable-gpu": True, "mute-audio": False, "lang": "de"}
-    assert storage_plan(settings) == plan.StoragePlan(
-        backend=plan.S3Storage(
+    assert storage_plan(settings) == storages.StoragePlan(
+        backend=storages.S3Storage(
             bucket="recordings",
             access_key="AKIA",
             secret="s3cret",
             region="eu-central-1",
-            proxy=plan.Proxy("http://proxy:3128", "u", "p"),
+            proxy=storages.Proxy("http://proxy:3128", "u", "p"),
             max_retries=3,
             min_retry_delay_s=0.5,
         ),
@@ -100,15 +100,15 @@ def test_a_configuration_of_upstream_is_taken_as_it_is() -> None:
     ("block", "backend"),
     [
         ("s3: {bucket: b, endpoint: 'http://minio:9000', force_path_style: true, tagging: a=b}",
-         plan.S3Storage("b", endpoint="http://minio:9000", force_path_style=True, tagging="a=b")),
-        ("azure: {account_name: a, account_key: k, container_name: c}", plan.AzureStorage("c", "a", "k")),
-        ("gcp: {bucket: b, credentials_json: '{\"type\": 1}'}", plan.GCPStorage("b", '{"type": 1}')),
+         storages.S3Storage("b", endpoint="http://minio:9000", force_path_style=True, tagging="a=b")),
+        ("azure: {account_name: a, account_key: k, container_name: c}", storages.AzureStorage("c", "a", "k")),
+        ("gcp: {bucket: b, credentials_json: '{\"type\": 1}'}", storages.GCPStorage("b", '{"type": 1}')),
         ("alioss: {bucket: b, access_key: a, secret: s, region: r, endpoint: e}",
-         plan.AliOSSStorage("b", "a", "s", "r", "e")),
+         storages.AliOSSStorage("b", "a", "s", "r", "e")),
         ("local: {storage_dir: /out}", local("/out")),
     ],
 )  # fmt: skip
-def test_destinations(block: str, backend: plan.Backend) -> None:
+def test_destinations(block: str, backend: storages.Backend) -> None:
     chosen = storage_plan(
         load(body=f"storage: {{{block}, generate_presigned_url: true}}", environ={}).settings
     )
@@ -119,7 +119,7 @@ def test_destinations(block: str, backend: plan.Backend) -> None:
 
 def test_without_storage_files_stay_here_if_they_may() -> None:
     settings = load(body="output_root: /rec", environ={}).settings
-    assert storage_plan(settings) == plan.StoragePlan(local("/rec"))
+    assert storage_plan(settings) == storages.StoragePlan(local("/rec"))
 
 
 @pytest.mark.parametrize("disallowed", ["true", "false"])
@@ -141,7 +141,7 @@ def test_without_storage_requests_keep_the_servers_manners(disallowed: str) -> N
     context = context_maker(settings)()
     assert context.allow_local is (disallowed == "false")
     assert context.assume_role == AssumeRole("K", "S", "arn:r", "x")
-    assert context.storage == plan.StoragePlan(
+    assert context.storage == storages.StoragePlan(
         backend=local(str(settings.output_path)),
         prefix="live",
         backup=local("/spare"),
@@ -343,11 +343,11 @@ def test_the_environment_fills_what_is_open(tmp_path: Path) -> None:
     }
     chosen = storage_plan(settings)
     assert chosen is not None
-    assert chosen.backend == plan.S3Storage("b", "AKIA", "aws", "token", region="eu-west-1")
-    assert chosen.backup == plan.GCPStorage("b", "{}")
+    assert chosen.backend == storages.S3Storage("b", "AKIA", "aws", "token", region="eu-west-1")
+    assert chosen.backup == storages.GCPStorage("b", "{}")
     azure = storage_plan(load(body="storage: {azure: {container_name: c}}", environ=environ).settings)
     assert azure is not None
-    assert azure.backend == plan.AzureStorage("c", "account", "azure")
+    assert azure.backend == storages.AzureStorage("c", "account", "azure")
     own = load(
         body="storage: {s3: {bucket: b, access_key: x, secret: y}}", environ=environ
     ).settings.storage.s3

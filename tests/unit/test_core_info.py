@@ -31,7 +31,7 @@ from openegress.core.events import (
     StreamStatus,
     StreamUpdate,
 )
-from openegress.core.plan import LocalStorage, StoragePlan
+from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.request.initial_info import initial
 from openegress.request.validate import Context, plan_of

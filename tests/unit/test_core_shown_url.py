@@ -18,9 +18,10 @@ from openegress.core import ipc
 from openegress.core.errors import EgressError
 from openegress.core.events import Ending, EndReason
 from openegress.core.info import apply
-from openegress.core.plan import LocalStorage, Plan, Proxy, StoragePlan, StreamOutput, StreamTarget
+from openegress.core.plan import Plan, StreamOutput, StreamTarget
 from openegress.core.public import described, public_text, secrets_of
 from openegress.core.shown_url import is_token, redact_endpoint, redact_page
+from openegress.core.storages import LocalStorage, Proxy, StoragePlan
 from openegress.output.live.connection import explain
 from openegress.output.manifest import build
 from openegress.output.manifest_store import header_of

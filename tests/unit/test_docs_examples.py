@@ -24,8 +24,8 @@ from openegress.cli.parser import build_parser
 from openegress.config.check import check
 from openegress.config.load import load
 from openegress.core.key_service import answer_of, request_body
-from openegress.core.plan import LocalStorage, StoragePlan
 from openegress.core.room_keys import KeyQuestion
+from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.proto.openegress_control_pb2 import AddMarkerRequest, ClipRequest, SetOptionsRequest
 from openegress.request.context import Context

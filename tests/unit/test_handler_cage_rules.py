@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from openegress.core import ipc
+from openegress.core import ipc, storages
 from openegress.core import plan as plans
 from openegress.core.codecs import Container
 from openegress.core.errors import Code, EgressError
 from openegress.core.looks import PictureFiles
-from openegress.core.plan import Backend, Plan
+from openegress.core.plan import Plan
+from openegress.core.storages import Backend
 from openegress.handler.cage import Cage, rules
 from openegress.handler.landlock import READ, Access, PathRule
 from openegress.handler.loop import HandlerLoop
@@ -32,7 +33,7 @@ IDENTITIES = {
 
 def granted(*backends: Backend, backup: Backend | None = None) -> list[PathRule]:
     outputs = tuple(
-        plans.FileOutput("a.mp4", Container.MP4, plans.StoragePlan(each, backup=backup), False)
+        plans.FileOutput("a.mp4", Container.MP4, storages.StoragePlan(each, backup=backup), False)
         for each in backends
     )
     source = plans.MediaSource(room_name="r", ws_url="ws://h", token="t")
@@ -46,19 +47,19 @@ def written(found: list[PathRule]) -> set[str]:
 @pytest.mark.parametrize(
     ("backend", "identity"),
     [
-        (plans.S3Storage("b"), {HOME / ".aws", Path("/run/secrets/aws")}),
-        (plans.S3Storage("b", access_key="a", secret="s"), set()),
-        (plans.GCPStorage("b"), {HOME / ".config" / "gcloud", Path("/run/secrets/gcp.json")}),
-        (plans.GCPStorage("b", credentials="{}"), set()),
-        (plans.AzureStorage("b", "a"), {Path("/run/secrets/azure")}),
-        (plans.AzureStorage("b", "a", account_key="k"), set()),
-        (plans.LocalStorage("/out"), set()),
+        (storages.S3Storage("b"), {HOME / ".aws", Path("/run/secrets/aws")}),
+        (storages.S3Storage("b", access_key="a", secret="s"), set()),
+        (storages.GCPStorage("b"), {HOME / ".config" / "gcloud", Path("/run/secrets/gcp.json")}),
+        (storages.GCPStorage("b", credentials="{}"), set()),
+        (storages.AzureStorage("b", "a"), {Path("/run/secrets/azure")}),
+        (storages.AzureStorage("b", "a", account_key="k"), set()),
+        (storages.LocalStorage("/out"), set()),
     ],
 )
 def test_the_services_identity_is_there_only_where_the_storage_rests_on_it(
     backend: Backend, identity: set[Path]
 ) -> None:
-    for found in (granted(backend), granted(plans.LocalStorage("/out"), backup=backend)):
+    for found in (granted(backend), granted(storages.LocalStorage("/out"), backup=backend)):
         assert {rule.path for rule in found} & IDENTITIES == identity
 
 
@@ -73,8 +74,8 @@ def test_it_reads_the_pictures_that_it_may_draw() -> None:
 def test_it_writes_into_its_folder_and_its_outputs() -> None:
     own = str(SPOOL / "EG_1")
     assert written(granted()) == {own}
-    assert written(granted(plans.S3Storage("b"))) == {own}
-    assert written(granted(plans.LocalStorage("/out"), backup=plans.LocalStorage("/spare"))) == {
+    assert written(granted(storages.S3Storage("b"))) == {own}
+    assert written(granted(storages.LocalStorage("/out"), backup=storages.LocalStorage("/spare"))) == {
         own,
         "/out",
         "/spare",
@@ -94,8 +95,8 @@ def test_it_writes_into_its_folder_and_its_outputs() -> None:
     ],
 )
 def test_of_a_folder_that_all_store_to_it_has_no_more_than_its_paths_need(path: str, folder: str) -> None:
-    backend, spare = plans.LocalStorage("/out"), plans.LocalStorage("/spare")
-    storage = plans.StoragePlan(backend, prefix="", backup=spare, backup_prefix="late")
+    backend, spare = storages.LocalStorage("/out"), storages.LocalStorage("/spare")
+    storage = storages.StoragePlan(backend, prefix="", backup=spare, backup_prefix="late")
     file = plans.FileOutput(path, Container.MP4, storage, False)
     found = rules(Plan("EG_1", plans.WebSource("http://a"), (file,), None, None), SPOOL, NAMED, HOME)
     stored = {str(rule.path): rule.access for rule in found if str(rule.path).startswith(("/out", "/spare"))}
@@ -104,7 +105,7 @@ def test_of_a_folder_that_all_store_to_it_has_no_more_than_its_paths_need(path: 
 
 
 def test_segments_and_images_have_folders_of_their_own() -> None:
-    storage = plans.StoragePlan(plans.LocalStorage("/out"), prefix="p")
+    storage = storages.StoragePlan(storages.LocalStorage("/out"), prefix="p")
     outputs = (
         plans.SegmentOutput("hls/", "s", "list.m3u8", "live/list.m3u8", 6, Container.TS, False, storage),
         plans.ImageOutput("pictures/", "i", 5, 0, 0, "index", storage),
@@ -115,7 +116,7 @@ def test_segments_and_images_have_folders_of_their_own() -> None:
 
 def test_neither_the_working_folder_nor_the_data_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend("/home/egress")
-    paths = {rule.path for rule in granted(plans.LocalStorage("/out"))}
+    paths = {rule.path for rule in granted(storages.LocalStorage("/out"))}
     assert not paths & {Path("/"), Path("/etc"), HOME, SPOOL, SPOOL.parent, Path("/proc"), Path("/tmp")}
 
 

@@ -7,7 +7,8 @@ import msgspec
 from openegress.core.end_rules import EndRules
 from openegress.core.events import EndReason, Paused, Resumed
 from openegress.core.part import Part
-from openegress.core.plan import LocalStorage, Plan, StoragePlan, WebSource
+from openegress.core.plan import Plan, WebSource
+from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.core.units import S
 from openegress.handler.time_limits import TimeLimits
 

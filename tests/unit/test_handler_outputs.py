@@ -6,7 +6,8 @@ from pathlib import Path
 from openegress.core import plan as plan_module
 from openegress.core.codecs import Container
 from openegress.core.events import AnyEvent, ManifestStored, Uploaded
-from openegress.core.plan import ImageOutput, LocalStorage, SegmentOutput, StoragePlan
+from openegress.core.plan import ImageOutput, SegmentOutput
+from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.handler.uploaders import Uploaders
 from openegress.output.manifest import FileRecord, Header, ImageRecord, PlaylistRecord, Records
 from openegress.output.manifest_store import store_manifests

@@ -17,10 +17,8 @@ from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import (
     FileOutput,
     LayoutSource,
-    LocalStorage,
     Plan,
     Split,
-    StoragePlan,
     StreamOutput,
     StreamTarget,
     TracksFile,
@@ -28,6 +26,7 @@ from openegress.core.plan import (
     WebSource,
 )
 from openegress.core.restart import Restart, gaps_before_ns
+from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.core.units import S
 from openegress.handler.past import Past, as_changed, left_of, past_of
 from openegress.handler.recording_journal import RecordingJournal

@@ -12,7 +12,8 @@ from openegress.core.errors import Code, EgressError
 from openegress.core.events import FileUpdate
 from openegress.core.marker import Marker
 from openegress.core.plan import FileOutput as FilePlan
-from openegress.core.plan import LocalStorage, MediaSource, Plan, StoragePlan
+from openegress.core.plan import MediaSource, Plan
+from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.handler import recording_journal
 from openegress.handler.recording_journal import RecordingJournal
 from openegress.output.manifest import Pause

@@ -8,9 +8,10 @@ from livekit.protocol.models import DataPacket, UserPacket
 
 from openegress.core.codecs import Container
 from openegress.core.layout_spec import LayoutSpec
-from openegress.core.plan import FileOutput, LayoutSource, LocalStorage, Plan, StoragePlan, TracksSource
+from openegress.core.plan import FileOutput, LayoutSource, Plan, TracksSource
 from openegress.core.render import Render
 from openegress.core.sidecars import Sidecar
+from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.handler.sidecars import SidecarRecorder
 from openegress.output import Opening
 from openegress.output.sidecar.conversation import Conversation

@@ -11,16 +11,9 @@ from hypothesis import strategies as st
 from openegress.core import plan as plans
 from openegress.core.codecs import Container
 from openegress.core.main_output import with_sidecars
-from openegress.core.plan import (
-    FileOutput,
-    LocalStorage,
-    Plan,
-    SegmentOutput,
-    Split,
-    StoragePlan,
-    TracksSource,
-)
+from openegress.core.plan import FileOutput, Plan, SegmentOutput, Split, TracksSource
 from openegress.core.sidecars import Sidecar
+from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.core.units import MS, S
 from openegress.output.naming import sidecar_name
 from openegress.output.sidecar import entries, log

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openegress.core.codecs import VIDEO_TIME_BASE, Container, MediaKind
-from openegress.core.plan import FileOutput, LocalStorage, Split, StoragePlan
+from openegress.core.plan import FileOutput, Split
+from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.core.units import S
 from openegress.media import Packet
 from openegress.output.file.splitter import Begun, Complete, FileSplitter, Step, Written, moved

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from openegress.core.errors import Code, EgressError, Fault
-from openegress.core.plan import LocalStorage, StoragePlan
+from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.output.uploads import OrderedUploads, Upload
 from openegress.storage.late import LateUploads
 from openegress.storage.uploader import Stored, Uploader

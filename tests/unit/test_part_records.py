@@ -15,17 +15,15 @@ from openegress.core.plan import (
     FileOutput,
     ImageOutput,
     Limits,
-    LocalStorage,
     Plan,
-    S3Storage,
     SegmentOutput,
     Split,
-    StoragePlan,
     StreamOutput,
     TracksFile,
     WebSource,
 )
 from openegress.core.restart import Restart
+from openegress.core.storages import LocalStorage, S3Storage, StoragePlan
 from openegress.core.units import S
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.request.initial_info import initial

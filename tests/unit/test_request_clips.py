@@ -19,18 +19,9 @@ from livekit.protocol.egress import (
 
 from openegress.core.codecs import Container
 from openegress.core.errors import Code, EgressError
-from openegress.core.plan import (
-    FileOutput,
-    LocalStorage,
-    Plan,
-    S3Storage,
-    SegmentOutput,
-    Split,
-    StoragePlan,
-    TracksFile,
-    WebSource,
-)
+from openegress.core.plan import FileOutput, Plan, SegmentOutput, Split, TracksFile, WebSource
 from openegress.core.render import Render
+from openegress.core.storages import LocalStorage, S3Storage, StoragePlan
 from openegress.core.units import S
 from openegress.proto.openegress_control_pb2 import ClipRequest
 from openegress.request import clips

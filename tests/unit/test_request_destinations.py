@@ -6,7 +6,7 @@ import pytest
 from livekit.protocol.egress import EncodedFileOutput, S3Upload
 
 from openegress.core.errors import Code, EgressError
-from openegress.core.plan import Backend, LocalStorage, S3Storage, StoragePlan
+from openegress.core.storages import Backend, LocalStorage, S3Storage, StoragePlan
 from openegress.request import destinations
 from openegress.request.destinations import AssumeRole
 

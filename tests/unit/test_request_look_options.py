@@ -25,7 +25,8 @@ from openegress.core.looks import (
     Zone,
 )
 from openegress.core.passthrough import Passthrough
-from openegress.core.plan import LocalStorage, Plan, StoragePlan
+from openegress.core.plan import Plan
+from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.proto import egress_rpc_pb2 as rpc
 from openegress.request import look_options, options, orders
 from openegress.request.context import Context

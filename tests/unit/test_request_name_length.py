@@ -8,9 +8,10 @@ from msgspec.structs import replace
 
 from openegress.core.codecs import Container
 from openegress.core.errors import Code, EgressError
-from openegress.core.plan import AliOSSStorage, Backend, LocalStorage, S3Storage, Split, StoragePlan
+from openegress.core.plan import Split
 from openegress.core.sidecars import ENDINGS
 from openegress.core.stems import StemFormat, ending
+from openegress.core.storages import AliOSSStorage, Backend, LocalStorage, S3Storage, StoragePlan
 from openegress.output import naming as late
 from openegress.output.part_names import stored_name
 from openegress.request import naming, outputs

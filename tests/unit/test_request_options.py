@@ -17,21 +17,12 @@ from openegress.core.errors import Code, EgressError
 from openegress.core.loudness_target import LoudnessTarget
 from openegress.core.passthrough import Passthrough
 from openegress.core.pause_mode import PauseMode
-from openegress.core.plan import (
-    FileOutput,
-    LayoutSource,
-    LocalStorage,
-    Plan,
-    Split,
-    StoragePlan,
-    TemplateSource,
-    decode,
-    encode,
-)
+from openegress.core.plan import FileOutput, LayoutSource, Plan, Split, TemplateSource, decode, encode
 from openegress.core.render import Render
 from openegress.core.selectors import Selectors
 from openegress.core.sidecars import Sidecar, Sidecars
 from openegress.core.stems import StemFormat, Stems
+from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.core.values import LengthOrSize, Seconds, SizeBytes
 from openegress.proto import egress_rpc_pb2 as rpc
 from openegress.request import options

@@ -8,7 +8,8 @@ import pytest
 from openegress.core.codecs import AskedCodec, AudioCodec, Container, VideoCodec
 from openegress.core.errors import Code, EgressError
 from openegress.core.passthrough import Passthrough
-from openegress.core.plan import FileOutput, LocalStorage, Plan, StoragePlan
+from openegress.core.plan import FileOutput, Plan
+from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.request import options
 from openegress.request.options import OptionDefaults

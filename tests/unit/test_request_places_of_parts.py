@@ -1,8 +1,9 @@
 """Where a recording in parts writes."""
 
 from openegress.core.codecs import Container
-from openegress.core.plan import FileOutput, LocalStorage, Plan, Split, StoragePlan, TracksSource
+from openegress.core.plan import FileOutput, Plan, Split, TracksSource
 from openegress.core.sidecars import Sidecar
+from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.request import places
 
 STORAGE = StoragePlan(LocalStorage("/out"))

@@ -11,7 +11,8 @@ from openegress.core import plan as parts
 from openegress.core.codecs import Container
 from openegress.core.errors import Code, EgressError
 from openegress.core.passthrough import Passthrough
-from openegress.core.plan import LocalStorage, StoragePlan, TracksSource
+from openegress.core.plan import TracksSource
+from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.core.values import LengthOrSize
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.request.naming import Distinct

@@ -4,7 +4,8 @@ import msgspec
 import pytest
 
 from openegress.core.codecs import Container
-from openegress.core.plan import FileOutput, ImageOutput, LocalStorage, Output, SegmentOutput, StoragePlan
+from openegress.core.plan import FileOutput, ImageOutput, Output, SegmentOutput
+from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.request.storyboards import beside
 
 STORAGE = StoragePlan(LocalStorage("/out"))

@@ -19,17 +19,10 @@ from openegress.core.codecs import Container
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import Ending, EndReason
 from openegress.core.passthrough import Passthrough
-from openegress.core.plan import (
-    AudioRoute,
-    FileOutput,
-    LocalStorage,
-    MediaSource,
-    Plan,
-    StoragePlan,
-    TracksSource,
-)
+from openegress.core.plan import AudioRoute, FileOutput, MediaSource, Plan, TracksSource
 from openegress.core.routes import DataRoute, VideoRoute
 from openegress.core.sidecars import Sidecar
+from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.proto import today
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.proto.openegress_control_pb2 import AddMarkerRequest, SetOptionsRequest

@@ -10,9 +10,11 @@ import pytest
 from google.protobuf import json_format
 
 from openegress.core import plan as parts
+from openegress.core import storages
 from openegress.core.codecs import AudioCodec, Container, H264Profile, VideoCodec
 from openegress.core.passthrough import Passthrough
-from openegress.core.plan import AudioRoute, LocalStorage, S3Storage, StoragePlan
+from openegress.core.plan import AudioRoute
+from openegress.core.storages import LocalStorage, S3Storage, StoragePlan
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.request.validate import Context, RequestKind, SessionLimits, plan_of, request_kind
 
@@ -653,7 +655,7 @@ def test_upload_keeps_the_servers_manners() -> None:
             metadata={"k": "v"},
             tagging="a=b",
             content_disposition="inline",
-            proxy=parts.Proxy("http://p", "u", "w"),
+            proxy=storages.Proxy("http://p", "u", "w"),
             deny_networks=context.deny_networks,
         ),
         prefix="p/",
@@ -669,19 +671,19 @@ def test_upload_keeps_the_servers_manners() -> None:
     [
         (
             {"gcp": {"bucket": "b", "credentials": "{}"}},
-            parts.GCPStorage(bucket="b", credentials="{}"),
+            storages.GCPStorage(bucket="b", credentials="{}"),
         ),
         (
             {"azure": {"container_name": "c", "account_name": "name", "account_key": "k"}},
-            parts.AzureStorage(container="c", account_name="name", account_key="k"),
+            storages.AzureStorage(container="c", account_name="name", account_key="k"),
         ),
         (
             {"aliOSS": {"bucket": "b", "access_key": "a", "secret": "s", "region": "r", "endpoint": "e"}},
-            parts.AliOSSStorage(bucket="b", access_key="a", secret="s", region="r", endpoint="e"),
+            storages.AliOSSStorage(bucket="b", access_key="a", secret="s", region="r", endpoint="e"),
         ),
     ],
 )
-def test_other_uploads(upload: dict[str, Any], backend: parts.Backend) -> None:
+def test_other_uploads(upload: dict[str, Any], backend: storages.Backend) -> None:
     backend = msgspec.structs.replace(backend, deny_networks=CONTEXT.deny_networks)
     assert file_of(room(file_outputs=[upload])).storage.backend == backend
 

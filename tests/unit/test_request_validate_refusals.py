@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openegress.core.errors import Code, EgressError
-from openegress.core.plan import LocalStorage, Plan, StoragePlan
+from openegress.core.plan import Plan
+from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.request.validate import Context, plan_of, request_kind
 

@@ -11,17 +11,16 @@ from openegress.core.passthrough import Passthrough
 from openegress.core.plan import (
     FileOutput,
     ImageOutput,
-    LocalStorage,
     MediaSource,
     Output,
     Plan,
     SegmentOutput,
-    StoragePlan,
     StreamOutput,
     StreamTarget,
     VideoEncoding,
     WebsocketOutput,
 )
+from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.room import Participant, Track, TrackSource
 from openegress.source.room.codec import (
     codec_of,

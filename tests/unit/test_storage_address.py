@@ -9,7 +9,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import pytest
 
 from openegress.core.errors import Code, EgressError
-from openegress.core.plan import (
+from openegress.core.shown_url import redact_endpoint
+from openegress.core.storages import (
     AliOSSStorage,
     AzureStorage,
     Backend,
@@ -18,7 +19,6 @@ from openegress.core.plan import (
     Proxy,
     S3Storage,
 )
-from openegress.core.shown_url import redact_endpoint
 from openegress.request import object_headers
 from openegress.storage import alioss, open_storage, s3
 from openegress.storage.assume_role import sts_endpoint

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
-from openegress.core.plan import LocalStorage
+from openegress.core.storages import LocalStorage
 from openegress.storage import open_storage
 from openegress.storage.local import COPIED_BELOW_BYTES, LocalFolder, failure, parts_below
 

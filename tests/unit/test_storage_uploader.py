@@ -9,7 +9,7 @@ import pytest
 
 from openegress.core.backoff import Backoff
 from openegress.core.errors import Code, EgressError, Fault, Phase
-from openegress.core.plan import Backend, LocalStorage, StoragePlan
+from openegress.core.storages import Backend, LocalStorage, StoragePlan
 from openegress.storage import Storage, backed_up
 from openegress.storage.backed_up import NAME, names
 from openegress.storage.journal import Journal

@@ -17,7 +17,8 @@ from openegress.config.destination import LOCKS, local_folders
 from openegress.config.settings import Settings
 from openegress.core.codecs import Container
 from openegress.core.errors import EgressError
-from openegress.core.plan import FileOutput, LocalStorage, Plan, S3Storage, StoragePlan, WebSource
+from openegress.core.plan import FileOutput, Plan, WebSource
+from openegress.core.storages import LocalStorage, S3Storage, StoragePlan
 from openegress.request import places
 from openegress.request.naming import local_path
 from openegress.store import disk_leases

@@ -15,7 +15,8 @@ from openegress.core import ipc
 from openegress.core import plan as plans
 from openegress.core.codecs import Container
 from openegress.core.errors import Code, EgressError
-from openegress.core.plan import FileOutput, Limits, Output, Plan, S3Storage, StoragePlan, WebSource
+from openegress.core.plan import FileOutput, Limits, Output, Plan, WebSource
+from openegress.core.storages import S3Storage, StoragePlan
 from openegress.handler.recording_journal import RecordingJournal
 from openegress.request import naming
 from openegress.storage.journal import LOCK, NAME, STARTED, Journal, mark_ended

@@ -6,8 +6,9 @@ from typing import cast
 import pytest
 
 from openegress.core.codecs import LIVE_SPEEDS, EncoderSpeed
-from openegress.core.plan import LocalStorage, Plan, StoragePlan, VideoEncoding, WebSource
+from openegress.core.plan import Plan, VideoEncoding, WebSource
 from openegress.core.render import Render
+from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.request.context import Context
 from openegress.request.request_kind import RequestKind
 from openegress.worker.admission import Cost, Load

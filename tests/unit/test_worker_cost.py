@@ -6,7 +6,8 @@ import pytest
 
 from openegress.core.codecs import EncoderSpeed, VideoCodec
 from openegress.core.errors import EgressError
-from openegress.core.plan import ImageOutput, LocalStorage, Plan, StoragePlan, VideoEncoding, WebSource
+from openegress.core.plan import ImageOutput, Plan, VideoEncoding, WebSource
+from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.request.validate import Context, plan_of
 from openegress.worker.admission import Cost

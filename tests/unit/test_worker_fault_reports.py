@@ -11,7 +11,7 @@ from livekit.protocol.egress import EgressInfo, EgressStatus
 
 from openegress.core import ipc
 from openegress.core.events import Active, AnyEvent, Ended, EndReason
-from openegress.core.plan import LocalStorage, S3Storage, StoragePlan
+from openegress.core.storages import LocalStorage, S3Storage, StoragePlan
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.request.context import Context
 from openegress.request.initial_info import initial

@@ -23,8 +23,9 @@ from openegress.core.events import (
     Restarted,
     StreamAdded,
 )
-from openegress.core.plan import LocalStorage, Plan, StoragePlan, StreamTarget
+from openegress.core.plan import Plan, StreamTarget
 from openegress.core.room_keys import KeyAnswer, KeyQuestion, RoomKey
+from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.request.context import Context
 from openegress.request.initial_info import initial

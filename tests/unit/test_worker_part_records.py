@@ -12,7 +12,8 @@ from openegress.core import part_records
 from openegress.core.codecs import Container
 from openegress.core.events import FileUpdate
 from openegress.core.part import Part
-from openegress.core.plan import FileOutput, LocalStorage, Plan, StoragePlan, WebSource
+from openegress.core.plan import FileOutput, Plan, WebSource
+from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.core.units import S
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.psrpc.ioinfo_client import IOInfoClient

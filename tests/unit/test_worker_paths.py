@@ -9,22 +9,9 @@ from msgspec.structs import replace
 from openegress.core.codecs import Container
 from openegress.core.errors import Code, EgressError
 from openegress.core.ipc import ClaimNames
-from openegress.core.plan import (
-    AzureStorage,
-    Backend,
-    FileOutput,
-    GCPStorage,
-    ImageOutput,
-    LocalStorage,
-    Output,
-    Plan,
-    S3Storage,
-    SegmentOutput,
-    Split,
-    StoragePlan,
-    WebSource,
-)
+from openegress.core.plan import FileOutput, ImageOutput, Output, Plan, SegmentOutput, Split, WebSource
 from openegress.core.stems import StemFormat
+from openegress.core.storages import AzureStorage, Backend, GCPStorage, LocalStorage, S3Storage, StoragePlan
 from openegress.request import places
 from openegress.store.leases import MemoryLeases
 from openegress.worker import paths as paths_module

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from openegress.core.plan import FileOutput, LocalStorage, MediaSource, Plan, StoragePlan
+from openegress.core.plan import FileOutput, MediaSource, Plan
+from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.worker.preflight import check_storage, checked_path
 
 

@@ -25,16 +25,8 @@ from openegress.core.live_state import LiveState
 from openegress.core.looks import Looks
 from openegress.core.part import Part
 from openegress.core.pause_mode import PauseMode
-from openegress.core.plan import (
-    AudioRoute,
-    FileOutput,
-    LocalStorage,
-    MediaSource,
-    Plan,
-    S3Storage,
-    StoragePlan,
-    WebSource,
-)
+from openegress.core.plan import AudioRoute, FileOutput, MediaSource, Plan, WebSource
+from openegress.core.storages import LocalStorage, S3Storage, StoragePlan
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.psrpc import Subscription
 from openegress.psrpc.client import RPCClient

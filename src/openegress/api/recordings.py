@@ -21,7 +21,7 @@ from openegress.api.auth import Caller, Unauthorized, signer, verify
 from openegress.core.errors import Code, EgressError
 from openegress.core.ids import is_egress_id
 from openegress.core.info import is_terminal
-from openegress.core.plan import LocalStorage
+from openegress.core.storages import LocalStorage
 from openegress.storage.local import LocalFolder
 
 FILES_PATH = "/dashboard/api/egress/{egress_id}/files"

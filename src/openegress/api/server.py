@@ -20,7 +20,7 @@ from openegress.api.room_events import PATH as ROOM_EVENTS_PATH
 from openegress.api.room_events import RoomEvents
 from openegress.api.twirp import TwirpMethod, TwirpService
 from openegress.core.errors import Code, EgressError, Fault
-from openegress.core.plan import LocalStorage
+from openegress.core.storages import LocalStorage
 from openegress.request.unknown import UnknownFields
 
 MAX_BODY_BYTES = 256 * 1024

@@ -13,7 +13,8 @@ from openegress.core import foreign_json
 from openegress.core.codecs import AudioCodec, Container, VideoCodec
 from openegress.core.errors import Code, EgressError, Fault, invalid
 from openegress.core.events import AnyEvent, OutputFailed
-from openegress.core.plan import FileOutput, LocalStorage, StoragePlan, VideoEncoding
+from openegress.core.plan import FileOutput, VideoEncoding
+from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.core.units import S
 from openegress.media.meeting_file import MeetingFile
 from openegress.media.pipeline import EncodePipeline

@@ -23,7 +23,7 @@ from openegress.app.worker_config import (
 from openegress.config.destination import UNREPORTED, report_plan, storage_plan
 from openegress.config.settings import Settings, new_node_id
 from openegress.core.events import EndReason
-from openegress.core.plan import S3Storage
+from openegress.core.storages import S3Storage
 from openegress.psrpc import Bus
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.ioinfo_client import IOInfoClient

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from openegress.config.settings import Settings
 from openegress.config.storages import GCP, S3, AliOSS, Azure, Local, ProxySettings, StorageSettings
-from openegress.core import plan
+from openegress.core import storages
 from openegress.request.destinations import AssumeRole
 
 REPORTS = "reports"
@@ -19,10 +19,10 @@ SEAL = "seal"
 """In the data folder: the key of storage.seal."""
 
 
-def storage_plan(settings: Settings) -> plan.StoragePlan:
+def storage_plan(settings: Settings) -> storages.StoragePlan:
     """Where files go if their request names no storage, and the settings for all: prefix, backup, retries.
     Without a storage that is the local disk; request.destinations decides whether it is allowed."""
-    return plan.StoragePlan(
+    return storages.StoragePlan(
         backend=_closed(backend_of(settings.storage), settings) or _folder(settings.output_path, settings),
         prefix=settings.storage.prefix,
         backup=_closed(backend_of(settings.backup), settings),
@@ -34,23 +34,23 @@ def storage_plan(settings: Settings) -> plan.StoragePlan:
     )
 
 
-def report_plan(settings: Settings) -> plan.StoragePlan:
+def report_plan(settings: Settings) -> storages.StoragePlan:
     """Where reports of failed egresses go; by default, this machine's disk."""
-    return plan.StoragePlan(
-        backend=backend_of(settings.debug) or plan.LocalStorage(root=str(settings.data_path / REPORTS)),
+    return storages.StoragePlan(
+        backend=backend_of(settings.debug) or storages.LocalStorage(root=str(settings.data_path / REPORTS)),
         prefix=settings.debug.prefix,
         retry_for_s=REPORTS_RETRY_S,
         check=False,
     )
 
 
-def local_folders(settings: Settings) -> list[plan.LocalStorage]:
+def local_folders(settings: Settings) -> list[storages.LocalStorage]:
     """Where recordings may be on this machine: the storage and its backup, if they are local."""
     own = storage_plan(settings)
-    return [place for place in (own.backend, own.backup) if isinstance(place, plan.LocalStorage)]
+    return [place for place in (own.backend, own.backup) if isinstance(place, storages.LocalStorage)]
 
 
-def _folder(root: Path, settings: Settings) -> plan.LocalStorage:
+def _folder(root: Path, settings: Settings) -> storages.LocalStorage:
     """Files of the service itself below the root, whatever links lead there; recordings may not overwrite
     them."""
     own = (
@@ -64,11 +64,11 @@ def _folder(root: Path, settings: Settings) -> plan.LocalStorage:
     )
     real = root.resolve()
     private = [root / path.resolve().relative_to(real) for path in own if path.resolve().is_relative_to(real)]
-    return plan.LocalStorage(root=str(root), private=tuple(str(path) for path in private))
+    return storages.LocalStorage(root=str(root), private=tuple(str(path) for path in private))
 
 
-def _closed(backend: plan.Backend | None, settings: Settings) -> plan.Backend | None:
-    return _folder(Path(backend.root), settings) if isinstance(backend, plan.LocalStorage) else backend
+def _closed(backend: storages.Backend | None, settings: Settings) -> storages.Backend | None:
+    return _folder(Path(backend.root), settings) if isinstance(backend, storages.LocalStorage) else backend
 
 
 def assume_role(settings: Settings) -> AssumeRole:
@@ -80,10 +80,10 @@ def assume_role(settings: Settings) -> AssumeRole:
     )
 
 
-def backend_of(storage: StorageSettings) -> plan.Backend | None:
+def backend_of(storage: StorageSettings) -> storages.Backend | None:
     match storage.destination:
         case S3() as s3:
-            return plan.S3Storage(
+            return storages.S3Storage(
                 bucket=s3.bucket,
                 access_key=s3.access_key,
                 secret=s3.secret.reveal(),
@@ -106,7 +106,7 @@ def backend_of(storage: StorageSettings) -> plan.Backend | None:
                 max_retry_delay_s=float(s3.max_retry_delay),
             )
         case Azure() as azure:
-            return plan.AzureStorage(
+            return storages.AzureStorage(
                 container=azure.container_name,
                 account_name=azure.account_name,
                 account_key=azure.account_key.reveal(),
@@ -114,13 +114,13 @@ def backend_of(storage: StorageSettings) -> plan.Backend | None:
                 endpoint=azure.endpoint,
             )
         case GCP() as gcp:
-            return plan.GCPStorage(
+            return storages.GCPStorage(
                 bucket=gcp.bucket,
                 credentials=gcp.credentials_json.reveal(),
                 proxy=_proxy(gcp.proxy_config),
             )
         case AliOSS() as oss:
-            return plan.AliOSSStorage(
+            return storages.AliOSSStorage(
                 bucket=oss.bucket,
                 access_key=oss.access_key,
                 secret=oss.secret.reveal(),
@@ -128,12 +128,12 @@ def backend_of(storage: StorageSettings) -> plan.Backend | None:
                 endpoint=oss.endpoint,
             )
         case Local() as local:
-            return plan.LocalStorage(root=str(Path(local.storage_dir).absolute()))
+            return storages.LocalStorage(root=str(Path(local.storage_dir).absolute()))
         case None:
             return None
 
 
-def _proxy(proxy: ProxySettings | None) -> plan.Proxy | None:
+def _proxy(proxy: ProxySettings | None) -> storages.Proxy | None:
     if proxy is None or not proxy.url:
         return None
-    return plan.Proxy(url=proxy.url, username=proxy.username, password=proxy.password.reveal())
+    return storages.Proxy(url=proxy.url, username=proxy.username, password=proxy.password.reveal())

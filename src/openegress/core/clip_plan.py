@@ -3,7 +3,8 @@
 import msgspec
 
 from openegress.core.looks import PictureFiles
-from openegress.core.plan import FileOutput, SegmentOutput, Struct
+from openegress.core.plan import FileOutput, SegmentOutput
+from openegress.core.plan_struct import Struct
 
 
 class StoredPart(Struct, frozen=True):

@@ -5,8 +5,9 @@ import msgspec
 from openegress.core.codecs import Container
 from openegress.core.looks import Looks, PictureFiles
 from openegress.core.passthrough import Passthrough
-from openegress.core.plan import FileOutput, LayoutSource, LocalStorage, Plan, StoragePlan, TracksSource
+from openegress.core.plan import FileOutput, LayoutSource, Plan, TracksSource
 from openegress.core.sidecars import Sidecar
+from openegress.core.storages import LocalStorage, StoragePlan
 
 FOLDER = "tracks"
 """The folder of the tracks, in the egress' folder in the spool."""

@@ -7,8 +7,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
-from openegress.core.plan import Plan, Proxy, TemplateSource, WebsocketOutput, WebSource
+from openegress.core.plan import Plan, TemplateSource, WebsocketOutput, WebSource
 from openegress.core.shown_url import page_secrets, path_of, redact_endpoint, redact_page
+from openegress.core.storages import Proxy
 
 SECRET_FIELDS = frozenset(
     {

@@ -22,7 +22,7 @@ import openegress
 from openegress.core import plan as plans
 from openegress.core.clip_plan import ClipPlan
 from openegress.core.looks import PictureFiles
-from openegress.core.plan import AzureStorage, Backend, GCPStorage, LocalStorage, S3Storage
+from openegress.core.storages import AzureStorage, Backend, GCPStorage, LocalStorage, S3Storage
 from openegress.handler import landlock, seccomp
 from openegress.handler.landlock import READ, STORE, WRITE, Access, PathRule
 from openegress.handler.own_folders import own_folders

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from openegress.core.errors import EgressError
-from openegress.core.plan import FileOutput, ImageOutput, LocalStorage, Output, SegmentOutput, StoragePlan
+from openegress.core.plan import FileOutput, ImageOutput, Output, SegmentOutput
+from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.request import naming
 from openegress.storage.local import LocalFolder, parts_below
 from openegress.storage.uploader import join

@@ -11,9 +11,10 @@ from openegress.core.events import Paused, Resumed
 from openegress.core.main_output import with_sidecars
 from openegress.core.marker import Marker
 from openegress.core.pause_mode import PauseMode
-from openegress.core.plan import LayoutSource, Plan, StoragePlan
+from openegress.core.plan import LayoutSource, Plan
 from openegress.core.render import Render
 from openegress.core.sidecars import Sidecar
+from openegress.core.storages import StoragePlan
 from openegress.core.units import MS
 from openegress.output import Emit, Opening
 from openegress.output.disk_thread import ANSWER_TIMEOUT_S

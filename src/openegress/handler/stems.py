@@ -11,9 +11,10 @@ from openegress.core.deferred import TRACKS
 from openegress.core.errors import EgressError
 from openegress.core.events import FileUpdate, ImagesUpdate, SegmentsUpdate
 from openegress.core.main_output import first_stored
-from openegress.core.plan import Plan, StoragePlan, TracksSource
+from openegress.core.plan import Plan, TracksSource
 from openegress.core.render import Render
 from openegress.core.stems import CONTENT_TYPE, ending
+from openegress.core.storages import StoragePlan
 from openegress.core.units import S
 from openegress.media import PacketSink
 from openegress.media.meeting_file import MeetingFile

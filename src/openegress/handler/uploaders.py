@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 
 from openegress.core.events import AnyEvent, Uploaded
-from openegress.core.plan import StoragePlan
+from openegress.core.storages import StoragePlan
 from openegress.storage.late import LateUploads
 from openegress.storage.uploader import Failover, Outcome, Stored, Uploader, UploadRetry
 

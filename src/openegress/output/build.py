@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from openegress.core import plan
+from openegress.core import plan, storages
 from openegress.core.codecs import MATROSKA, Container
 from openegress.media import FrameSink, PacketSink
 from openegress.output import Emit, Marked, Output, Patient
@@ -53,7 +53,7 @@ def build_output(
     on_empty: Callable[[], None] | None = None,
     stream_retry_s: float | None = None,
     left: LeftOutput = NOTHING_LEFT,
-    uploader: Callable[[plan.StoragePlan], Uploader] = Uploader,
+    uploader: Callable[[storages.StoragePlan], Uploader] = Uploader,
     ask_key: Callable[[int], None] = lambda at_ns: None,
 ) -> BuiltOutput:
     """The output number `index` of a plan. Call it in the event loop. `size_limit`: for a file, or for all

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from openegress.core import plan
+from openegress.core import plan, storages
 from openegress.core.errors import EgressError
 from openegress.core.events import ManifestStored
 from openegress.core.left_out import LeftOut
@@ -79,7 +79,7 @@ async def store_manifests(
     *,
     beside: Records | None = None,
     emit: Emit,
-    uploader: Callable[[plan.StoragePlan], Uploader] = Uploader,
+    uploader: Callable[[storages.StoragePlan], Uploader] = Uploader,
 ) -> None:
     """Stores <egress_id>.json beside each finished output whose plan wants one: one text, about all outputs.
     `beside`: other stored files to list. Emits ManifestStored for the first. Writes nothing for an egress
@@ -94,7 +94,7 @@ async def store_manifests(
         functools.partial(_write, local, build(header, [*records, beside or Records()])),
     )
     failures: list[EgressError] = []
-    places: list[tuple[plan.StoragePlan, str]] = []
+    places: list[tuple[storages.StoragePlan, str]] = []
     told = False
     for each, _ in outputs:
         place = _place(each, name_of(header), values)
@@ -125,7 +125,7 @@ def _write(local: Path, text: str) -> None:
         raise disk_error(error, local) from error
 
 
-def _place(output: plan.Output, name: str, values: dict[str, str]) -> tuple[plan.StoragePlan, str] | None:
+def _place(output: plan.Output, name: str, values: dict[str, str]) -> tuple[storages.StoragePlan, str] | None:
     """Where an output's manifest goes; None: it has none."""
     match output:
         case plan.FileOutput():

@@ -19,9 +19,10 @@ from openegress.core.clip_plan import ClipPlan, StoredPart
 from openegress.core.codecs import Container
 from openegress.core.decode import Decoder
 from openegress.core.errors import Code, EgressError, missing_or_invalid, unimplemented
-from openegress.core.plan import FileOutput, LocalStorage, Plan, SegmentOutput, StoragePlan, TracksFile
+from openegress.core.plan import FileOutput, Plan, SegmentOutput, TracksFile
 from openegress.core.render import Render
 from openegress.core.span import SpanWish, position_ns
+from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.core.units import S
 from openegress.core.values import Seconds
 from openegress.proto.openegress_control_pb2 import ClipRequest

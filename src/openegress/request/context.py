@@ -6,7 +6,7 @@ from datetime import UTC, tzinfo
 
 from openegress.core.layout_spec import LayoutSpec
 from openegress.core.looks import PictureFiles
-from openegress.core.plan import StoragePlan
+from openegress.core.storages import StoragePlan
 from openegress.request.destinations import AssumeRole
 from openegress.request.naming import Distinct
 from openegress.request.options import OptionDefaults

@@ -9,7 +9,8 @@ from livekit.protocol.egress import AliOSSUpload, AzureBlobUpload, GCPUpload, Pr
 
 from openegress.core.errors import Code, EgressError, Fault, missing_or_invalid
 from openegress.core.http_url import is_http
-from openegress.core.plan import (
+from openegress.core.shown_url import redact_endpoint
+from openegress.core.storages import (
     AliOSSStorage,
     AzureStorage,
     Backend,
@@ -19,7 +20,6 @@ from openegress.core.plan import (
     S3Storage,
     StoragePlan,
 )
-from openegress.core.shown_url import redact_endpoint
 from openegress.core.text import shown
 from openegress.request import naming, object_headers
 from openegress.request.storage_names import check_names, is_aws

@@ -9,14 +9,13 @@ from openegress.core.plan import (
     FileOutput,
     ImageOutput,
     Limits,
-    LocalStorage,
     Output,
     Plan,
     SegmentOutput,
-    StoragePlan,
     TracksFile,
     TracksSource,
 )
+from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.core.units import S
 from openegress.request import naming
 

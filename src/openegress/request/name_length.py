@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from openegress.core.errors import invalid
-from openegress.core.plan import AliOSSStorage, Backend, LocalStorage, StoragePlan
+from openegress.core.storages import AliOSSStorage, Backend, LocalStorage, StoragePlan
 
 T = TypeVar("T")
 

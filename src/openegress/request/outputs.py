@@ -16,8 +16,9 @@ from livekit.protocol.models import ImageCodec
 
 from openegress.core.codecs import DEFAULT_SEGMENT_S, Container
 from openegress.core.errors import Code, EgressError, missing_or_invalid
-from openegress.core.plan import FileOutput, SegmentOutput, StoragePlan
+from openegress.core.plan import FileOutput, SegmentOutput
 from openegress.core.plan import ImageOutput as ImagePlan
+from openegress.core.storages import StoragePlan
 from openegress.request import destinations, name_length, naming
 from openegress.request.destinations import AssumeRole, UploadRequest
 from openegress.request.encoding import side

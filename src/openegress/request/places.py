@@ -11,21 +11,17 @@ from openegress.core.codecs import TRACK_CONTAINER, Container
 from openegress.core.errors import Code, EgressError, invalid
 from openegress.core.ipc import ClaimNames
 from openegress.core.main_output import first_stored
-from openegress.core.plan import (
+from openegress.core.plan import FileOutput, ImageOutput, Output, Plan, SegmentOutput
+from openegress.core.sidecars import ENDINGS
+from openegress.core.storages import (
     AliOSSStorage,
     AzureStorage,
     Backend,
-    FileOutput,
     GCPStorage,
-    ImageOutput,
     LocalStorage,
-    Output,
-    Plan,
     S3Storage,
-    SegmentOutput,
     StoragePlan,
 )
-from openegress.core.sidecars import ENDINGS
 from openegress.request import naming
 from openegress.request.outputs import LONGEST_EXTENSION
 

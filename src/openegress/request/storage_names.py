@@ -4,8 +4,8 @@ send files, and the server's credentials, to another host. Pure."""
 import re
 
 from openegress.core.errors import invalid
-from openegress.core.plan import AliOSSStorage, AzureStorage, GCPStorage, S3Storage
 from openegress.core.shown_url import redact_endpoint
+from openegress.core.storages import AliOSSStorage, AzureStorage, GCPStorage, S3Storage
 from openegress.core.text import shown
 
 _BUCKET = re.compile(r"(?:[A-Za-z0-9_-]+:)?[A-Za-z0-9](?:[A-Za-z0-9._-]{0,253}[A-Za-z0-9])?")

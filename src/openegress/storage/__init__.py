@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Protocol
 
-from openegress.core.plan import Backend
+from openegress.core.storages import Backend
 
 
 class Storage(Protocol):

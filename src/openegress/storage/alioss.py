@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from openegress.core.checksum import Checksum
 from openegress.core.errors import invalid
-from openegress.core.plan import AliOSSStorage
+from openegress.core.storages import AliOSSStorage
 from openegress.storage.failures import FailureKind
 from openegress.storage.s3 import static
 from openegress.storage.s3_address import Address, address, endpoint_url

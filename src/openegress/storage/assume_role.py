@@ -7,7 +7,7 @@ from botocore.config import Config
 from botocore.credentials import DeferredRefreshableCredentials
 from botocore.exceptions import ClientError, NoCredentialsError, ParamValidationError
 
-from openegress.core.plan import S3Storage
+from openegress.core.storages import S3Storage
 from openegress.core.text import shown
 from openegress.storage.failures import CredentialsRefused, CredentialsUnavailable
 from openegress.storage.s3_address import DEFAULT_REGION, endpoint_url, is_aws

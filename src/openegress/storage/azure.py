@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 from obstore.store import AzureStore
 
 from openegress.core.errors import invalid
-from openegress.core.plan import AzureStorage
+from openegress.core.storages import AzureStorage
 from openegress.storage.failures import FailureKind
 from openegress.storage.objects import Bucket, stores
 from openegress.storage.s3_address import endpoint_url

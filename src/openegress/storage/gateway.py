@@ -18,7 +18,7 @@ from urllib.request import getproxies, proxy_bypass
 from openegress.core import reach
 from openegress.core.loopback_server import LoopbackServer
 from openegress.core.networks import Network, networks_of
-from openegress.core.plan import Proxy
+from openegress.core.storages import Proxy
 from openegress.core.tasks import cancelled
 
 HEAD_BYTES = 64 * 1024

@@ -9,7 +9,7 @@ from obstore.store import GCSStore
 
 from openegress.core import foreign_json
 from openegress.core.errors import EgressError, invalid
-from openegress.core.plan import GCPStorage
+from openegress.core.storages import GCPStorage
 from openegress.storage.failures import FailureKind
 from openegress.storage.objects import Bucket, stores
 from openegress.storage.traits import StoreTraits

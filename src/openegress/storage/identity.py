@@ -4,7 +4,7 @@ requests must not reach, but the storage's client has to ask them. Pure."""
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from openegress.core.plan import AliOSSStorage, AzureStorage, GCPStorage, S3Storage
+from openegress.core.storages import AliOSSStorage, AzureStorage, GCPStorage, S3Storage
 
 _HOSTS = frozenset({"169.254.169.254", "fd00:ec2::254", "169.254.170.2", "169.254.170.23", "fd00:ec2::23"})
 """EC2 and Azure, ECS, EKS Pod Identity."""

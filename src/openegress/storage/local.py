@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from openegress.core.errors import Code, EgressError, Fault, Phase, invalid
-from openegress.core.plan import LocalStorage
+from openegress.core.storages import LocalStorage
 from openegress.request.naming import is_private
 from openegress.storage.spool import unreadable
 

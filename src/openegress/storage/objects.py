@@ -10,7 +10,7 @@ import obstore
 from obstore.exceptions import BaseError
 
 from openegress.core.errors import Code, EgressError, Fault, Phase, internal, invalid
-from openegress.core.plan import Proxy
+from openegress.core.storages import Proxy
 from openegress.storage.failures import read
 from openegress.storage.spool import size_of
 from openegress.storage.traits import (

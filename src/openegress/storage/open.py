@@ -5,14 +5,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from openegress.core.plan import (
-    AliOSSStorage,
-    AzureStorage,
-    Backend,
-    GCPStorage,
-    LocalStorage,
-    S3Storage,
-)
+from openegress.core.storages import AliOSSStorage, AzureStorage, Backend, GCPStorage, LocalStorage, S3Storage
 from openegress.storage import Storage
 from openegress.storage.local import LocalFolder
 

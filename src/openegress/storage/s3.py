@@ -5,7 +5,7 @@ from typing import Any
 
 from openegress.core.checksum import Checksum
 from openegress.core.errors import invalid
-from openegress.core.plan import S3Storage
+from openegress.core.storages import S3Storage
 from openegress.core.text import shown
 from openegress.request import object_headers
 from openegress.storage.failures import FailureKind, asks_for_md5, refuses_checksums, region_named

@@ -25,7 +25,7 @@ from botocore.config import Config
 
 from openegress.core import daemon_thread
 from openegress.core.backoff import Backoff
-from openegress.core.plan import Proxy
+from openegress.core.storages import Proxy
 from openegress.core.text import shown
 from openegress.storage.failures import (
     CODE_NAME,

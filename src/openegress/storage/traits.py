@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 from openegress.core.errors import EgressError, Phase, invalid
 from openegress.core.http_url import is_http
-from openegress.core.plan import Proxy
 from openegress.core.shown_url import redact_endpoint
+from openegress.core.storages import Proxy
 from openegress.storage.failures import Answer, FailureKind, explain
 
 MIB = 1024 * 1024

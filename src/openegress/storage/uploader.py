@@ -10,7 +10,7 @@ from pathlib import Path
 
 from openegress.core.backoff import Backoff
 from openegress.core.errors import Code, EgressError, Fault, Phase
-from openegress.core.plan import Backend, StoragePlan
+from openegress.core.storages import Backend, StoragePlan
 from openegress.core.tasks import cancelled
 from openegress.storage import Storage, backed_up, open_storage
 from openegress.storage.failures import StorageError

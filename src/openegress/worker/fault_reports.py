@@ -19,8 +19,8 @@ from livekit.protocol.egress import EgressInfo, EgressStatus
 
 from openegress.core import ipc
 from openegress.core.errors import EgressError
-from openegress.core.plan import StoragePlan
 from openegress.core.public import described, public, public_text, secrets_of
+from openegress.core.storages import StoragePlan
 from openegress.request.redact import redacted, shown
 from openegress.storage.uploader import Uploader, join
 from openegress.worker.job import Job

@@ -8,7 +8,8 @@ import structlog
 
 from openegress.core.errors import Code, EgressError
 from openegress.core.ipc import ClaimNames
-from openegress.core.plan import Plan, StoragePlan
+from openegress.core.plan import Plan
+from openegress.core.storages import StoragePlan
 from openegress.request import naming, places
 from openegress.store.leases import Leases
 

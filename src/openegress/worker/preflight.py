@@ -4,7 +4,8 @@ import asyncio
 
 import structlog
 
-from openegress.core.plan import FileOutput, ImageOutput, Plan, SegmentOutput, StoragePlan
+from openegress.core.plan import FileOutput, ImageOutput, Plan, SegmentOutput
+from openegress.core.storages import StoragePlan
 from openegress.request import naming
 from openegress.storage.uploader import Uploader
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from openegress.core.errors import EgressError
 from openegress.core.main_output import with_sidecars
-from openegress.core.plan import Plan, StoragePlan
+from openegress.core.plan import Plan
 from openegress.core.sidecars import ENDINGS
+from openegress.core.storages import StoragePlan
 from openegress.output import Emit
 from openegress.output.disk_thread import in_time, patience_s
 from openegress.output.extra_files import ExtraFileStore
