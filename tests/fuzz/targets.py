@@ -354,7 +354,7 @@ def browser_message(data: bytes) -> None:
 def storage_answer(data: bytes) -> None:
     text = data.decode(errors="replace")
     answer = failures.read(text)
-    failures.is_passing(answer)
+    failures.is_transient(answer)
     for status in (200, 301, 400, 501):
         answer = failures.answer_of(status, text)
         failures.region_named(answer, text)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from openegress.core.codecs import VIDEO_TIME_BASE, AudioCodec, Container, MediaKind, VideoCodec
-from openegress.core.span import Span, SpanWish
+from openegress.core.span import RequestedSpan, Span
 from openegress.core.units import S
 from openegress.media import Packet, StreamFormat
 from openegress.media.clip.cut import SEEK_BEFORE_NS, CutPictures, cut
@@ -47,7 +47,7 @@ def opened(path: Path) -> LocalBytes:
 
 def growing(path: Path, begin_s: float, end_s: float) -> tuple[ClipPart, Span]:
     window = FragmentWindow(opened(path))
-    span = SpanWish(None, round(begin_s * S), round(end_s * S)).of(window.end_ns)
+    span = RequestedSpan(None, round(begin_s * S), round(end_s * S)).of(window.end_ns)
     file = window.open(max(0, span.begin_ns - SEEK_BEFORE_NS), span.end_ns)
     return ClipPart(Container.MP4, file), span
 

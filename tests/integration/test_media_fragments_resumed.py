@@ -17,8 +17,8 @@ from openegress.media import Packet, StreamFormat
 from openegress.media.fragment_end import FragmentsEnd, end_of
 from openegress.media.fragment_index import read
 from openegress.media.fragments import FragmentWriter, file_header, sample
-from openegress.media.later import Later, LaterPackets
 from openegress.media.plain_mp4 import plain_copy
+from openegress.media.timeline_shift import ShiftedPackets, TimelineShift
 from openegress.output.file.finalise import finalise
 from openegress.output.spool_file import SpoolFile
 from testkit import mp4_reader
@@ -52,10 +52,10 @@ def usual() -> Media:
 
 def life(path: Path, encoded: Media, behind: FragmentsEnd | None) -> list[Packet]:
     """One process: all its packets, as they lie on the timeline."""
-    later = Later(behind.end_ns if behind is not None else 0, 0)
+    later = TimelineShift(behind.end_ns if behind is not None else 0, 0)
     file = SpoolFile(path, keep_bytes=behind.size_bytes if behind is not None else 0)
     kept = Kept()
-    given = LaterPackets(kept, later)
+    given = ShiftedPackets(kept, later)
     try:
         header = file_header(encoded.formats)
         writer = FragmentWriter(file.write, encoded.formats, header=header, behind=behind)

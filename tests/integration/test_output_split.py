@@ -16,7 +16,7 @@ from openegress.core.marker import Marker
 from openegress.core.restart import Restart
 from openegress.core.units import S
 from openegress.media import Packet
-from openegress.media.later import Later, LaterPackets
+from openegress.media.timeline_shift import ShiftedPackets, TimelineShift
 from openegress.output import Opening
 from openegress.output.file.split_recorder import SplitRecorder
 from openegress.storage.uploader import Uploader
@@ -157,7 +157,7 @@ async def test_whoever_goes_on_stores_what_was_left_and_begins_the_next_part(tmp
     markers = [Marker(name, at_ns, STARTED_NS) for name, at_ns in (("Before", 5 * S // 2), ("Behind", 4 * S))]
     opening = Opening(encoded.formats, STARTED_NS, str(rig.spool), {}, restart=gap, markers=markers)
     rig.output.open(opening)
-    later = LaterPackets(rig.output, Later(3 * S, gap.gap_ns))
+    later = ShiftedPackets(rig.output, TimelineShift(3 * S, gap.gap_ns))
     for packet in Encoded(Spec(seconds=3.0)).packets():
         later.write(packet)
     await rig.output.finish(STARTED_NS + 13 * S)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openegress.core.errors import EgressError
-from openegress.core.span import END_SLACK_NS, LONGEST_NS, SHORTEST_NS, SpanWish, position_ns
+from openegress.core.span import END_SLACK_NS, LONGEST_NS, SHORTEST_NS, RequestedSpan, position_ns
 from openegress.core.units import S
 
 NS = st.integers(-10 * S, 2 * LONGEST_NS)
@@ -18,7 +18,7 @@ SAID = st.none() | NS
 def test_a_span_lies_in_the_recording_or_is_refused(
     last: int | None, begin: int | None, end: int | None, length: int
 ) -> None:
-    wish = SpanWish(last, begin, end)
+    wish = RequestedSpan(last, begin, end)
     try:
         span = wish.of(length)
     except EgressError:
@@ -35,34 +35,34 @@ def test_a_span_lies_in_the_recording_or_is_refused(
 
 @given(begin=st.integers(0, 3600 * S), length=st.integers(SHORTEST_NS, LONGEST_NS), rest=st.integers(0, S))
 def test_what_lies_in_the_recording_is_taken(begin: int, length: int, rest: int) -> None:
-    span = SpanWish(begin_ns=begin, end_ns=begin + length).of(begin + length + rest)
+    span = RequestedSpan(begin_ns=begin, end_ns=begin + length).of(begin + length + rest)
     assert (span.begin_ns, span.end_ns) == (begin, begin + length)
 
 
 @pytest.mark.parametrize(
     ("wish", "words"),
     [
-        (SpanWish(), "span: none"),
-        (SpanWish(S, 0), "either last, or from and to"),
-        (SpanWish(None, 5 * S, 5 * S), "is not before to"),
-        (SpanWish(None, 9 * S, 2 * S), "is not before to"),
-        (SpanWish(None, 0, 11 * S), "beyond the end; 10 s are recorded"),
-        (SpanWish(None, 10 * S, None), "beyond the end"),
-        (SpanWish(12 * S), "before the start; 10 s are recorded"),
-        (SpanWish(None, -1, 2 * S), "before the start"),
-        (SpanWish(0), "hold no picture"),
-        (SpanWish(None, 0, S // 1000), "hold no picture"),
-        (SpanWish(LONGEST_NS + 1), "longer than a clip may be, 3600 s"),
+        (RequestedSpan(), "span: none"),
+        (RequestedSpan(S, 0), "either last, or from and to"),
+        (RequestedSpan(None, 5 * S, 5 * S), "is not before to"),
+        (RequestedSpan(None, 9 * S, 2 * S), "is not before to"),
+        (RequestedSpan(None, 0, 11 * S), "beyond the end; 10 s are recorded"),
+        (RequestedSpan(None, 10 * S, None), "beyond the end"),
+        (RequestedSpan(12 * S), "before the start; 10 s are recorded"),
+        (RequestedSpan(None, -1, 2 * S), "before the start"),
+        (RequestedSpan(0), "hold no picture"),
+        (RequestedSpan(None, 0, S // 1000), "hold no picture"),
+        (RequestedSpan(LONGEST_NS + 1), "longer than a clip may be, 3600 s"),
     ],
 )
-def test_refusals(wish: SpanWish, words: str) -> None:
+def test_refusals(wish: RequestedSpan, words: str) -> None:
     with pytest.raises(EgressError) as refused:
         wish.of(10 * S)
     assert words in refused.value.message
 
 
 def test_the_end_as_a_record_tells_it_is_no_overrun() -> None:
-    assert SpanWish(None, S, 10 * S + 50_000_000).of(10 * S).end_ns == 10 * S
+    assert RequestedSpan(None, S, 10 * S + 50_000_000).of(10 * S).end_ns == 10 * S
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_every_packet_is_at_its_time_of_the_room(end_ns: int, gap_ns: int, at_ns
     """Its time on the timeline, and what the recording does not have until then, make the wall clock's."""
     past = Past(BEGAN_NS, end_ns, PauseMode.CUT)
     source_ns = past.lost_at_ns + gap_ns
-    later = past.later(source_ns)
+    later = past.shift(source_ns)
     assert (later.by_ns, later.paused_ns) == (end_ns, gap_ns)
     assert BEGAN_NS + (at_ns + later.by_ns) + later.paused_ns == source_ns + at_ns
     assert past.restarted(source_ns).gap_ns == gap_ns

@@ -33,7 +33,7 @@ MAX_EVENTS_BYTES = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class ComposeWish:
+class ComposeRequest:
     source: Path
     target: Path
     layout: str = "grid"
@@ -42,7 +42,7 @@ class ComposeWish:
     preset: int = 0
 
 
-async def compose(wish: ComposeWish, on_progress: Callable[[int, int], None]) -> float:
+async def compose(wish: ComposeRequest, on_progress: Callable[[int, int], None]) -> float:
     """Returns the film's length in s. `on_progress` gets the seconds that are done and the total, from a
     thread. Raises EgressError."""
     check(wish)
@@ -59,7 +59,7 @@ async def compose(wish: ComposeWish, on_progress: Callable[[int, int], None]) ->
     return (to_ns - wish.from_s * S) / S
 
 
-def check(wish: ComposeWish) -> None:
+def check(wish: ComposeRequest) -> None:
     """Raises EgressError for input that cannot be composed, or output that cannot be written."""
     if wish.target.suffix.lower() != ".mp4":
         raise invalid(f'"{wish.target.name}" is not a film to compose: name it .mp4')
@@ -104,7 +104,7 @@ def _lines(path: Path) -> list[dict[str, object]]:
 
 
 async def _encode(
-    wish: ComposeWish,
+    wish: ComposeRequest,
     composition: Composition,
     video: VideoEncoding,
     to_ns: int,

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from openegress.app.compose import ComposeWish, compose
+from openegress.app.compose import ComposeRequest, compose
 from openegress.cli import core_files, interrupts
 from openegress.cli.errors import Exit
 from openegress.cli.quantities import duration_text
@@ -20,7 +20,7 @@ _MAX_PARTS = 3
 def run(arguments: argparse.Namespace) -> int:
     core_files.forbid()
     interrupts.install()
-    wish = ComposeWish(
+    wish = ComposeRequest(
         source=Path(arguments.recording).absolute(),
         target=Path(arguments.file).absolute(),
         layout=arguments.layout,

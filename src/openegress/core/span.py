@@ -27,7 +27,7 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class SpanWish:
+class RequestedSpan:
     """Either the last part of some length, or a begin and an end. None: not given."""
 
     last_ns: int | None = None

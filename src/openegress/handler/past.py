@@ -32,7 +32,7 @@ from openegress.handler.recording_journal import (
     metadata_of,
 )
 from openegress.media.duration import duration_ns
-from openegress.media.later import Later
+from openegress.media.timeline_shift import TimelineShift
 from openegress.output.file.recorder import left_in
 from openegress.output.file.recover import container_of, local_path
 from openegress.output.hls.recover import find_left
@@ -92,24 +92,24 @@ class Past:
             resumed_at_ns = max(self.lost_at_ns, self.pauses[-1].paused_at_ns)
         return Restart(self.lost_at_ns, resumed_at_ns, self.end_ns)
 
-    async def later_of(self, media_input: MediaInput, source_at_ns: int) -> Later:
+    async def shift_of(self, media_input: MediaInput, source_at_ns: int) -> TimelineShift:
         """Maps the media of an input that began at this unix time. An open pause continues from the input's
         first frame. Raises EgressError."""
         if not self.is_paused:
-            return self.later(source_at_ns)
-        return self.later(source_at_ns, await paused_from_ns(media_input, self.mode, source_at_ns))
+            return self.shift(source_at_ns)
+        return self.shift(source_at_ns, await paused_from_ns(media_input, self.mode, source_at_ns))
 
-    def later(self, source_at_ns: int, from_ns: int = 0) -> Later:
+    def shift(self, source_at_ns: int, from_ns: int = 0) -> TimelineShift:
         """Maps a source whose time zero was at this unix time, and counts from its `from_ns`."""
         by_ns = self.end_ns - from_ns
-        return Later(by_ns, source_at_ns - self.started_at_ns - by_ns, from_ns)
+        return TimelineShift(by_ns, source_at_ns - self.started_at_ns - by_ns, from_ns)
 
 
-async def later_of_part(media_input: MediaInput, mode: PauseMode, source_at_ns: int) -> Later:
+async def shift_of_part(media_input: MediaInput, mode: PauseMode, source_at_ns: int) -> TimelineShift:
     """Maps the media of a part whose egress is paused: its timeline begins with the pause. Raises
     EgressError."""
     from_ns = await paused_from_ns(media_input, mode, source_at_ns)
-    return Later(-from_ns, 0, from_ns)
+    return TimelineShift(-from_ns, 0, from_ns)
 
 
 async def paused_from_ns(media_input: MediaInput, mode: PauseMode, source_at_ns: int) -> int:

@@ -40,12 +40,12 @@ from openegress.handler.media_input import MediaInput
 from openegress.handler.name_claim import NameClaim
 from openegress.handler.open_input import open_input
 from openegress.handler.outputs import Outputs
-from openegress.handler.past import Past, journal_and_past, later_of_part
+from openegress.handler.past import Past, journal_and_past, shift_of_part
 from openegress.handler.progress import report_progress
 from openegress.handler.recording_journal import RecordedSpan, RecordingJournal
 from openegress.handler.thumbnails import Thumbnails
 from openegress.handler.warm import WarmBrowser
-from openegress.media.later import Later, LaterFrames, LaterPackets
+from openegress.media.timeline_shift import ShiftedFrames, ShiftedPackets, TimelineShift
 from openegress.request.orders import Order
 from openegress.source import AwaitsSignal, Closed, Failed, Muted, Notice, Observed, OrderRequested, memory
 
@@ -232,10 +232,10 @@ class Recording:
     async def _capture(
         self, media_input: MediaInput, input_stop: InputStop, journal: RecordingJournal, past: Past | None
     ) -> End:
-        later: Later | None = None
+        shift: TimelineShift | None = None
 
         def ask_key(at_ns: int) -> None:
-            media_input.key_frame_at(at_ns if later is None else at_ns - later.by_ns)
+            media_input.key_frame_at(at_ns if shift is None else at_ns - shift.by_ns)
 
         outputs = Outputs(
             self._work,
@@ -253,13 +253,13 @@ class Recording:
             )
         source_at_ns = started_at_ns = await media_input.start()
         if past is not None:
-            later = await past.later_of(media_input, source_at_ns)
+            shift = await past.shift_of(media_input, source_at_ns)
             started_at_ns = past.started_at_ns
         elif self._plan.part is not None and self._plan.part.pause is not None:
-            later = await later_of_part(media_input, self._plan.part.pause, source_at_ns)
-            started_at_ns = source_at_ns + later.from_ns
+            shift = await shift_of_part(media_input, self._plan.part.pause, source_at_ns)
+            started_at_ns = source_at_ns + shift.from_ns
         self._media_input = media_input
-        resumed_at_ns = source_at_ns + (later.from_ns if later else 0)
+        resumed_at_ns = source_at_ns + (shift.from_ns if shift else 0)
         outputs.open(
             media_input.formats(),
             started_at_ns,
@@ -274,10 +274,10 @@ class Recording:
         try:
             sinks, taps = self._control.listeners(media_input)
             packets, frames, tracks = outputs.sinks, outputs.taps, outputs.tracks
-            if later is not None:
-                packets = [LaterPackets(sink, later) for sink in packets]
-                frames = [LaterFrames(tap, later) for tap in frames]
-                tracks = [LaterPackets(sink, later) for sink in tracks]
+            if shift is not None:
+                packets = [ShiftedPackets(sink, shift) for sink in packets]
+                frames = [ShiftedFrames(tap, shift) for tap in frames]
+                tracks = [ShiftedPackets(sink, shift) for sink in tracks]
             all_taps = [*frames, *taps, Thumbnails(self._send)]
             media_input.connect([*packets, *sinks], all_taps, tracks)
             self._control.record(resumed_at_ns, media_input, outputs, past)

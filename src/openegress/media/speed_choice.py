@@ -11,7 +11,7 @@ PRESSED = 0.1
 """If this share of a window's pictures met a full queue or was dropped, the machine had no time for them."""
 PRESSED_WINDOWS = 3
 """This many in a row are not a hiccup."""
-MUCH = 1.2
+PRESSURE_SUM = 1.2
 """Nor is this sum of their shares: a machine that stalls for a second makes 1. It is reached before
 media.overload drops every other picture."""
 STEP_S = 2.0
@@ -21,7 +21,7 @@ CALM_S = 30.0
 LONGEST_CALM_S = 960.0
 RELAPSE_S = 120.0
 """A speed that does not last this long is tried again only after twice the calm."""
-SPARE = 0.5
+MAX_LOAD_SHARE = 0.5
 """The largest share of the time that a slower speed may take, estimated from the quicker one."""
 
 SPEEDS = LIVE_SPEEDS
@@ -69,7 +69,7 @@ class SpeedChoice:
         self._calm_since_s, self._share = now_s, 0.0
         self._shares.append(share)
         at = SPEEDS.index(self.speed)
-        is_hiccup = len(self._shares) < PRESSED_WINDOWS and sum(self._shares) < MUCH
+        is_hiccup = len(self._shares) < PRESSED_WINDOWS and sum(self._shares) < PRESSURE_SUM
         if is_hiccup or at == 0 or now_s - self._changed_s < STEP_S:
             return False
         if self._slowed_s is not None and now_s - self._slowed_s < RELAPSE_S:
@@ -84,7 +84,7 @@ class SpeedChoice:
         if at + 1 == len(SPEEDS) or now_s - self._calm_since_s < self._calm_s:
             return False
         slower = SPEEDS[at + 1]
-        if self._share * TIMES[slower] / TIMES[self.speed] > SPARE:
+        if self._share * TIMES[slower] / TIMES[self.speed] > MAX_LOAD_SHARE:
             # The hard part may be over: judge the following time by itself.
             self._calm_since_s, self._share = now_s, 0.0
             return False

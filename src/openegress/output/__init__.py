@@ -67,14 +67,14 @@ class Output(Protocol):
         """Whether nothing of the recording waits in the spool, however it ended; call it after finish()."""
 
 
-class Patient(Protocol):
+class Flushable(Protocol):
     """An output that can flush."""
 
     async def written(self) -> None:
         """Returns when everything that it was given until now has reached its file, or it has failed."""
 
 
-class Marked(Protocol):
+class Chaptered(Protocol):
     """An output with chapters."""
 
     def mark(self, marker: Marker) -> None:

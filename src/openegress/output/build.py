@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from openegress.core import plan, storages
 from openegress.core.codecs import MATROSKA, Container
 from openegress.media import FrameSink, PacketSink
-from openegress.output import Emit, Marked, Output, Patient
+from openegress.output import Chaptered, Emit, Flushable, Output
 from openegress.output.file.recorder import FileRecorder
 from openegress.output.file.split_recorder import SplitRecorder
 from openegress.output.hls.recorder import HlsRecorder
@@ -36,9 +36,9 @@ class BuiltOutput:
     """Gets a call when the recorded track is muted."""
     guard: SizeGuard | None = None
     """Keeps what it stores below a size as packets arrive."""
-    patient: Patient | None = None
+    patient: Flushable | None = None
     """Stores what it makes, as fast as the disk takes it."""
-    marked: Marked | None = None
+    marked: Chaptered | None = None
     """Has chapters."""
     is_live: bool = False
     """Sends what it makes at once, and stores nothing."""

@@ -17,7 +17,7 @@ from openegress.psrpc.observer import NOBODY, Observer, Role
 from openegress.psrpc.services import CallRetry, Method, Req, Res
 from openegress.psrpc.wire_errors import NoResponse, from_wire, timed_out, to_wire
 
-STOOD_STILL_S = 0.05
+STALL_S = 0.05
 """A time-out that fires later than this shows that the process was blocked. Claims that arrived meanwhile
 have not been read yet, so the wait is extended by the same time."""
 
@@ -153,7 +153,7 @@ class RPCClient:
                             arrival = await call.arrivals.get()
                     except TimeoutError:
                         late_s = time.monotonic() - started_s - until_s
-                        if late_s > STOOD_STILL_S:
+                        if late_s > STALL_S:
                             started_s += 2 * late_s
                         continue
                     at_s = time.monotonic() - started_s

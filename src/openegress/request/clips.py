@@ -21,7 +21,7 @@ from openegress.core.decode import Decoder
 from openegress.core.errors import Code, EgressError, missing_or_invalid, unimplemented
 from openegress.core.plan import FileOutput, Plan, SegmentOutput, TracksFile
 from openegress.core.render import Render
-from openegress.core.span import SpanWish, position_ns
+from openegress.core.span import RequestedSpan, position_ns
 from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.core.units import S
 from openegress.core.values import Seconds
@@ -37,11 +37,11 @@ class _Last(Block, frozen=True, forbid_unknown_fields=True):
     last: Seconds = Seconds(0)
 
 
-def wish_of(request: ClipRequest) -> SpanWish:
+def wish_of(request: ClipRequest) -> RequestedSpan:
     """Raises EgressError for a span that no recording could have."""
     begin, end = str(getattr(request, "from")), request.to
     last_ns = round(Decoder().struct({"last": request.last}, _Last, "").last * S) if request.last else None
-    wish = SpanWish(
+    wish = RequestedSpan(
         last_ns,
         position_ns(begin, "from") if begin else None,
         position_ns(end, "to") if end else None,

@@ -14,7 +14,7 @@ from openegress.storage.journal import append, sync_folder
 NAME = "backed-up.jsonl"
 
 
-class Note(msgspec.Struct, frozen=True):
+class BackupNote(msgspec.Struct, frozen=True):
     local: str
     """File name in the folder."""
     on_backup: bool
@@ -28,7 +28,7 @@ def note(local: Path, *, on_backup: bool) -> None:
     if is_first and not on_backup:
         return
     # The line break in front keeps this line apart from one that a power cut tore.
-    append(notes, b"\n" + msgspec.json.encode(Note(local.name, on_backup)) + b"\n")
+    append(notes, b"\n" + msgspec.json.encode(BackupNote(local.name, on_backup)) + b"\n")
     if is_first:
         sync_folder(notes.parent)
 
@@ -42,7 +42,7 @@ def names(folder: Path) -> frozenset[str]:
         return frozenset()
     for line in filter(None, lines):
         try:
-            noted = msgspec.json.decode(line, type=Note)
+            noted = msgspec.json.decode(line, type=BackupNote)
         except ValueError:
             continue  # torn: its file was not removed yet
         on_backup[noted.local] = noted.on_backup

@@ -26,10 +26,10 @@ class FailureKind(StrEnum):
     ALIOSS = "AliOSS"
 
 
-PASSING_STATUS = frozenset({408, 409, 425, 429})
+TRANSIENT_STATUS = frozenset({408, 409, 425, 429})
 """4xx that say nothing about the request itself, and may pass. Every 5xx may pass too."""
 
-PASSING_CODES = frozenset(
+TRANSIENT_CODES = frozenset(
     {
         "RequestTimeout",
         "RequestTimeTooSkewed",
@@ -155,8 +155,8 @@ def asks_for_md5(answer: Answer, body: str) -> bool:
     return answer.status == 400 and "content-md5" in body.lower() and "x-amz-checksum" not in body.lower()
 
 
-def is_passing(answer: Answer) -> bool:
-    if answer.code in PASSING_CODES or answer.status in PASSING_STATUS:
+def is_transient(answer: Answer) -> bool:
+    if answer.code in TRANSIENT_CODES or answer.status in TRANSIENT_STATUS:
         return True
     return answer.status == 0 or answer.status >= 500
 
@@ -175,7 +175,7 @@ def explain(
     advice = ADVICE_BY_CODE.get(answer.code, "") or ADVICE.get(answer.status, "")
     message = f"{kind} {task} failed: {answer.words} ({where})" + (f"; {advice}" if advice else "")
     message = scrub(message, secrets)
-    passing = is_passing(answer)
+    passing = is_transient(answer)
     error = StorageError(
         Code.UNAVAILABLE if passing else Code.INVALID_ARGUMENT,
         message,

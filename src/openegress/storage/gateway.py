@@ -106,7 +106,7 @@ class Gateway:
             await writer.drain()
             return
         self.problem, self.is_denied = "", False
-        far = _Far(far_reader, far_writer, self._too_long)
+        far = _NextHop(far_reader, far_writer, self._too_long)
         try:
             if method == "CONNECT":
                 writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
@@ -167,7 +167,7 @@ class Gateway:
         self.problem = f"it answered with more than {ANSWER_BYTES} bytes"
 
 
-class _Far:
+class _NextHop:
     """The connection to the next hop."""
 
     def __init__(

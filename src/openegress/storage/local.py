@@ -21,7 +21,7 @@ NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errn
 COPIED_BELOW_BYTES = 1024 * 1024
 """Playlists, manifests and pictures are copied: some are rewritten in place while the old one is read."""
 
-PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE})
+TRANSIENT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE})
 """Disk errors that may pass: space is freed, a network mount comes back."""
 
 
@@ -60,7 +60,7 @@ def failure(error: OSError, path: str, root: Path, phase: Phase) -> EgressError:
             text = f"cannot write {path!r} below {root}: {reason}; free some space"
         case _:
             text = f"cannot write {path!r} below {root}: {reason}"
-    if error.errno in PASSING:
+    if error.errno in TRANSIENT:
         return EgressError(Code.RESOURCE_EXHAUSTED, text, fault=Fault.DESTINATION, phase=phase)
     return EgressError(Code.INVALID_ARGUMENT, text, fault=Fault.CALLER, phase=phase)
 

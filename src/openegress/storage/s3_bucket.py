@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PATIENT = CallTimeouts(CONNECT_S, CALL_S)
-QUICK = CallTimeouts(PROBE_CONNECT_S, PROBE_S)
+TIMEOUTS = CallTimeouts(CONNECT_S, CALL_S)
+PROBE_TIMEOUTS = CallTimeouts(PROBE_CONNECT_S, PROBE_S)
 MAX_TRIES = 4
 """The first, one in another region, one with another checksum, and one without."""
-ONCE_MORE = Retries(1, max_delay_s=1.0, at_least_s=5.0)
+PROBE_RETRIES = Retries(1, max_delay_s=1.0, at_least_s=5.0)
 """One retry, but none after a time-out."""
 
 
@@ -80,10 +80,10 @@ class S3Bucket:
         key, phase = check_key(path), Phase.STORAGE_CHECK
 
         async def write(access: S3Access) -> None:
-            await self._object(access, key, CHECK_BODY, "text/plain", QUICK, ONCE_MORE)
+            await self._object(access, key, CHECK_BODY, "text/plain", PROBE_TIMEOUTS, PROBE_RETRIES)
 
         async def delete(access: S3Access) -> None:
-            await access.client.ask("delete_object", QUICK, ONCE_MORE, Key=key)
+            await access.client.ask("delete_object", PROBE_TIMEOUTS, PROBE_RETRIES, Key=key)
 
         await self._try(phase, write)
         try:
@@ -102,7 +102,7 @@ class S3Bucket:
                 await self._put_parts(access, local, key, size_bytes, content_type)
             else:
                 body = await in_thread(lambda: _read(local), "read")
-                await self._object(access, key, body, content_type, PATIENT, self._traits.retries)
+                await self._object(access, key, body, content_type, TIMEOUTS, self._traits.retries)
 
         await self._try(Phase.STORAGE_WRITE, send)
 
@@ -119,7 +119,9 @@ class S3Bucket:
         places = f"bytes={offset}-{offset + size - 1}"
 
         async def get(access: S3Access) -> Mapping[str, Any]:
-            return await access.client.ask("get_object", PATIENT, self._traits.retries, Key=key, Range=places)
+            return await access.client.ask(
+                "get_object", TIMEOUTS, self._traits.retries, Key=key, Range=places
+            )
 
         try:
             return bytes((await self._adapted(get))["Body"])
@@ -162,7 +164,7 @@ class S3Bucket:
         """None if this identity may not look. Raises FileNotFoundError, EgressError."""
         try:
             return await self._adapted(
-                lambda access: access.client.ask("head_object", PATIENT, self._traits.retries, Key=key)
+                lambda access: access.client.ask("head_object", TIMEOUTS, self._traits.retries, Key=key)
             )
         except S3Failure as error:
             if error.answer.status == 404:
@@ -193,17 +195,21 @@ class S3Bucket:
             **s3_checksum.announced(access.checksum),
             "ContentType": content_type,
         }
-        begun = await client.ask("create_multipart_upload", PATIENT, retries, Key=key, **parameters)
+        begun = await client.ask("create_multipart_upload", TIMEOUTS, retries, Key=key, **parameters)
         upload = {"Key": key, "UploadId": str(begun.get("UploadId", ""))}
         try:
             parts = await self._parts_sent(access, local, size_bytes, upload)
             await client.ask(
-                "complete_multipart_upload", PATIENT, retries, MultipartUpload={"Parts": parts}, **upload
+                "complete_multipart_upload",
+                TIMEOUTS,
+                retries,
+                MultipartUpload={"Parts": parts},
+                **upload,
             )
         except (S3Failure, EgressError):
             # Stores keep the parts, and charge for them, until the upload is aborted.
             try:
-                await client.ask("abort_multipart_upload", QUICK, ONCE_MORE, **upload)
+                await client.ask("abort_multipart_upload", PROBE_TIMEOUTS, PROBE_RETRIES, **upload)
             except S3Failure:
                 pass
             raise
@@ -225,7 +231,7 @@ class S3Bucket:
                 sums = await in_thread(functools.partial(s3_checksum.of, body, access.checksum), "checksum")
                 number = {"PartNumber": index + 1}
                 answer = await access.client.ask(
-                    "upload_part", PATIENT, self._traits.retries, Body=body, **number, **sums, **upload
+                    "upload_part", TIMEOUTS, self._traits.retries, Body=body, **number, **sums, **upload
                 )
                 if not answer.get("ETag"):
                     raise S3Failure(Answer(0, "", "it gave no ETag to a part"))

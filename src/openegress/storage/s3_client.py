@@ -32,7 +32,7 @@ from openegress.storage.failures import (
     Answer,
     CredentialsRefused,
     CredentialsUnavailable,
-    is_passing,
+    is_transient,
 )
 from openegress.storage.s3_address import Address
 from openegress.storage.traits import Retries, proxy_url
@@ -115,7 +115,7 @@ class S3Client:
             except S3Failure as error:
                 failed = error
             spent_s = time.monotonic() - began_s
-            is_final = not is_passing(failed.answer) or failed.answer.code in NEEDS_NEW_UPLOAD
+            is_final = not is_transient(failed.answer) or failed.answer.code in NEEDS_NEW_UPLOAD
             if is_final or attempt > retries.most or spent_s > retries.within_s:
                 raise failed
             await asyncio.sleep(backoff.delay_s(attempt))
@@ -264,7 +264,7 @@ class _translated:
             case OSError():
                 raise S3Failure(Answer(0, "", "the connection was lost")) from None
             case ValueError() | TypeError():
-                raise S3Failure(_senseless(error)) from None
+                raise S3Failure(_malformed(error)) from None
 
 
 def _refused(error: "botocore.exceptions.ClientError") -> S3Failure:
@@ -305,10 +305,10 @@ def _unanswered(error: "botocore.exceptions.BotoCoreError") -> Answer:
         return Answer(0, "", os.strerror(int(number[1])) if number else "the connection was lost")
     if isinstance(error, botocore.parsers.ResponseParserError):
         return Answer(0, "", "it answered with something other than S3")
-    return _senseless(error)
+    return _malformed(error)
 
 
-def _senseless(error: Exception) -> Answer:
+def _malformed(error: Exception) -> Answer:
     """Requests that botocore refuses to send. The name of its error says what is wrong, and a retry would not
     help."""
     return Answer(400, "", f"botocore refuses it ({shown(type(error).__name__, 64)})")

@@ -27,7 +27,7 @@ from openegress.store.webhooks import HEADERS, sign
 _log = structlog.get_logger(__name__)
 
 MAX_ATTEMPTS = 3
-PAUSES = Backoff(first_s=0.25, ceiling_s=1.0)
+BACKOFF = Backoff(first_s=0.25, ceiling_s=1.0)
 TOTAL_TIMEOUT_S = 6.0
 """A recording waits ten seconds for a track that its request names."""
 CACHE_S = 1.0
@@ -149,7 +149,7 @@ class KeyServices:
             except _NoAnswer as error:
                 if error.is_final or attempt == MAX_ATTEMPTS:
                     raise
-            await asyncio.sleep(PAUSES.delay_s(attempt))
+            await asyncio.sleep(BACKOFF.delay_s(attempt))
         raise AssertionError("the last try returns or raises")
 
     async def _post(self, address: KeyServiceAddress, plan: Plan, question: KeyQuestion) -> KeyAnswer:

@@ -31,7 +31,7 @@ its store twenty times a second."""
 COUNT_AGAIN_S = 300.0
 """After a count that was not accepted: a livekit-server keeps the records, or the store is unreachable. Other
 reports wait for a count in progress, so counts are rarely retried."""
-_NOT_WORTH_RETRYING = frozenset({Code.INVALID_ARGUMENT, Code.UNIMPLEMENTED})
+_PERMANENT_CODES = frozenset({Code.INVALID_ARGUMENT, Code.UNIMPLEMENTED})
 
 Send = Callable[[EgressInfo], Awaitable[object]]
 """Delivers one update to IOInfo; raises EgressError."""
@@ -171,7 +171,7 @@ class Record:
                 await self._send(info)
                 break
             except EgressError as error:
-                if error.code in _NOT_WORTH_RETRYING:
+                if error.code in _PERMANENT_CODES:
                     _log.error("update refused", egress_id=info.egress_id, error=error.text)
                     break
                 if attempt in _WARN_AT:

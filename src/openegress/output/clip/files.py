@@ -11,7 +11,7 @@ from openegress.core.clip_plan import ClipPlan, StoredPart
 from openegress.core.codecs import Container
 from openegress.core.errors import Code, EgressError, unimplemented
 from openegress.core.plan import FileOutput
-from openegress.core.span import SpanWish
+from openegress.core.span import RequestedSpan
 from openegress.media.clip import Bytes
 from openegress.media.clip.clipped_tracks import ClippedTracks
 from openegress.media.clip.cut import SEEK_BEFORE_NS
@@ -41,7 +41,8 @@ class _RecordedFile(Protocol):
 def open_files(plan: ClipPlan, stored: StoredObjects, files: list[int]) -> SpanSource:
     """`files`: owns the descriptors that are opened. Blocking. Raises EgressError."""
     recorded = _growing(plan, stored, files) if plan.left_in else _finished(plan, stored)
-    span = SpanWish(plan.last_ns, plan.begin_ns, plan.end_ns).of(sum(each.length_ns for each in recorded))
+    length_ns = sum(each.length_ns for each in recorded)
+    span = RequestedSpan(plan.last_ns, plan.begin_ns, plan.end_ns).of(length_ns)
     parts: list[ClipPart] = []
     source_bytes = begin_ns = 0
     for each in recorded:

@@ -8,7 +8,7 @@ from openegress.core.clip_plan import ClipPlan
 from openegress.core.codecs import Container, MediaKind
 from openegress.core.errors import Code, EgressError, unimplemented
 from openegress.core.plan import SegmentOutput
-from openegress.core.span import SpanWish, shown_s
+from openegress.core.span import RequestedSpan, shown_s
 from openegress.media import Packet
 from openegress.media.clip.cut import SEEK_BEFORE_NS
 from openegress.media.clip.source import ClipPart, ClipSource
@@ -56,7 +56,7 @@ class _Segments:
             raise EgressError(Code.FAILED_PRECONDITION, "the egress has no complete segment yet")
         starts = _starts(entries)
         length_ns = starts[-1] + entries[-1].duration_ns
-        span = SpanWish(self._plan.last_ns, self._plan.begin_ns, self._plan.end_ns).of(length_ns)
+        span = RequestedSpan(self._plan.last_ns, self._plan.begin_ns, self._plan.end_ns).of(length_ns)
         first = max(0, sum(start <= max(0, span.begin_ns - SEEK_BEFORE_NS) for start in starts) - 1)
         while first and not self._has_key(entries, starts, first, span.begin_ns):
             first -= 1

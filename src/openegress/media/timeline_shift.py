@@ -1,4 +1,4 @@
-"""Moves media that begin at zero again onto the timeline of the recording they continue."""
+"""Shifts media that begin at zero again onto the timeline of the recording that they continue."""
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Later:
-    """How a source's media map onto the timeline."""
+class TimelineShift:
+    """Maps a source's media onto the timeline."""
 
     by_ns: int
     paused_ns: int
@@ -26,37 +26,37 @@ class Later:
         return not self.from_ns or pts_ns >= self.from_ns
 
 
-class LaterPackets:
-    """A PacketSink in front of another."""
+class ShiftedPackets:
+    """Passes packets on to another PacketSink."""
 
-    def __init__(self, sink: PacketSink, later: Later) -> None:
+    def __init__(self, sink: PacketSink, shift: TimelineShift) -> None:
         self._sink = sink
-        self._later = later
+        self._shift = shift
 
     def write(self, packet: Packet) -> None:
-        later = self._later
-        if not later.has(packet.pts_ns):
+        shift = self._shift
+        if not shift.has(packet.pts_ns):
             return
-        ticks = round(Fraction(later.by_ns, S) / packet.time_base)
-        paused_ns = packet.paused_ns + later.paused_ns
+        ticks = round(Fraction(shift.by_ns, S) / packet.time_base)
+        paused_ns = packet.paused_ns + shift.paused_ns
         self._sink.write(replace(packet, pts=packet.pts + ticks, dts=packet.dts + ticks, paused_ns=paused_ns))
 
 
-class LaterFrames:
+class ShiftedFrames:
     """A FrameSink in front of another."""
 
-    def __init__(self, sink: FrameSink, later: Later) -> None:
+    def __init__(self, sink: FrameSink, shift: TimelineShift) -> None:
         self._sink = sink
-        self._later = later
-        sink.resumed(later.from_ns + later.by_ns, later.paused_ns)
+        self._shift = shift
+        sink.resumed(shift.from_ns + shift.by_ns, shift.paused_ns)
 
     def video(self, frame: "av.VideoFrame", pts_ns: int) -> None:
-        if self._later.has(pts_ns):
-            self._sink.video(frame, pts_ns + self._later.by_ns)
+        if self._shift.has(pts_ns):
+            self._sink.video(frame, pts_ns + self._shift.by_ns)
 
     def audio(self, samples: bytes, pts_ns: int, sample_rate: int) -> None:
-        if self._later.has(pts_ns):
-            self._sink.audio(samples, pts_ns + self._later.by_ns, sample_rate)
+        if self._shift.has(pts_ns):
+            self._sink.audio(samples, pts_ns + self._shift.by_ns, sample_rate)
 
     def resumed(self, pts_ns: int, paused_ns: int) -> None:
-        self._sink.resumed(pts_ns + self._later.by_ns, paused_ns + self._later.paused_ns)
+        self._sink.resumed(pts_ns + self._shift.by_ns, paused_ns + self._shift.paused_ns)
