@@ -179,6 +179,28 @@ async def test_strangers_do_not_fill_the_disk(tmp_path: Path, monkeypatch: pytes
     assert written.left_out == 51 - len(list(read(tmp_path)))
 
 
+@pytest.mark.parametrize("event", ["participant_renamed", entries.CHAT], ids=["an event", "a message"])
+async def test_nobody_leaves_the_others_without_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, event: str
+) -> None:
+    """Mallory sends without end, and so does Eve. Ada speaks afterwards, a pause is told, and a track is
+    muted."""
+    monkeypatch.setattr(log, "MOST_BYTES", 30_000)
+
+    def told(who: str, number: int) -> LogEntry:
+        return LogEntry(number, event, {"identity": who, "text": "x" * 100})
+
+    floods = [told(who, n) for who in ("mallory", "eve") for n in range(1000)]
+    late = [told("ada", n) for n in range(20)]
+    paused = LogEntry(7, entries.PAUSED, {entries.IS_CUT: True})
+    written = await kept(tmp_path, *floods, *late, paused)
+    found = list(read(tmp_path))
+    assert [entry for entry in found if entry.fields.get("identity") == "ada"] == late
+    assert paused in found
+    assert (tmp_path / log.NAME).stat().st_size <= 30_000 * 2
+    assert written.left_out == len(floods) + len(late) + 1 - len(found) > 0
+
+
 async def test_a_disk_that_refuses_hurts_nobody(tmp_path: Path) -> None:
     written = await kept(tmp_path / "gone", STARTED, STARTED)
     assert written.left_out == 2

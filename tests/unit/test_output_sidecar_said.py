@@ -19,8 +19,8 @@ from openegress.core.routes import DataRoute
 from openegress.core.sidecars import Sidecar
 from openegress.core.units import S
 from openegress.output.sidecar import entries
-from openegress.output.sidecar.conversation import MOST_STREAMS, MOST_TEXT_CHARS, Conversation
-from openegress.output.sidecar.entries import LogEntry
+from openegress.output.sidecar.conversation import MOST_STREAMS, Conversation
+from openegress.output.sidecar.entries import MOST_TEXT_CHARS, LogEntry
 from openegress.output.sidecar.media_time import MediaTime
 from openegress.output.sidecar.render import render
 from openegress.output.sidecar.transcript import spans_s, transcript
@@ -286,3 +286,11 @@ def test_data_of_certain_people_and_topics() -> None:
 
     assert is_kept("ada", "poll") and is_kept("bob", "slides")
     assert not is_kept("bob", "poll") and not is_kept("ada", "noise")
+
+
+def test_many_streams_of_one_segment_make_no_longer_text() -> None:
+    """Their pieces alternate, as nobody's do who speaks."""
+    headers = [header("lk.transcription", str(n), attributes={"lk.segment_id": "1"}) for n in range(100)]
+    pieces = [chunk("x" * 500, str(n)) for _ in range(10) for n in range(100)]
+    (segment,) = transcript(heard(*headers, *pieces))
+    assert len(segment.text) == MOST_TEXT_CHARS

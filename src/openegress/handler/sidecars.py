@@ -22,6 +22,7 @@ from openegress.output.manifest import ClipRecord, Records
 from openegress.output.sidecar import entries
 from openegress.output.sidecar.conversation import Conversation
 from openegress.output.sidecar.entries import LogEntry, entry_of
+from openegress.output.sidecar.fair_share import FairShare
 from openegress.output.sidecar.log import SidecarLog
 from openegress.output.sidecar.store import store_sidecars
 from openegress.request import layouts, orders
@@ -32,7 +33,7 @@ from openegress.storage.uploader import Uploader
 _log = logging.getLogger(__name__)
 
 _MAX_EARLY = 10_000
-"""Entries before the first frame, which wait in memory."""
+"""Entries before the first frame, which wait in memory. All people share the room."""
 
 
 class SidecarRecorder:
@@ -42,6 +43,7 @@ class SidecarRecorder:
         self._plan = plan
         self._conversation = Conversation(plan.data_topics, plan.data_routes)
         self._early: list[LogEntry] = []
+        self._early_shares = FairShare(_MAX_EARLY)
         self._lost_early = 0
         self._failed = 0
         """Events that could not be logged."""
@@ -153,7 +155,7 @@ class SidecarRecorder:
     def _append(self, entry: LogEntry) -> None:
         if self._log is not None:
             self._log.append(entry)
-        elif len(self._early) < _MAX_EARLY:
+        elif self._early_shares.take(entries.source_of(entry), 1):
             self._early.append(entry)
         else:
             self._lost_early += 1

@@ -123,7 +123,7 @@ class Job:
         self.handlers = HandlerLink(
             plan, self._take, on_log, supplies.claim_names, supplies.turns, supplies.room_keys.ask
         )
-        self._supplies = supplies
+        self._services = supplies
         self._on_observer_event = on_observer_event
         self._stop_reason: EndReason | None = None
         self._ended: Ended | None = None
@@ -247,8 +247,8 @@ class Job:
                 if self.is_left:
                     return
             is_here = resumes and begun is not EarlierStart.ELSEWHERE
-            seal = self._supplies.seal(self.plan)
-            order = self._supplies.room_keys.order(self.plan, seal, resumes=is_here)
+            seal = self._services.seal(self.plan)
+            order = self._services.room_keys.order(self.plan, seal, resumes=is_here)
             outcome = await self._follow(spawns.start, order)
             if self.is_left:
                 return

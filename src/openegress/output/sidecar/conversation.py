@@ -16,13 +16,18 @@ from livekit.protocol.models import DataPacket, DataStream, Transcription
 
 from openegress.core import foreign_json
 from openegress.core.routes import DataRoute, takes_data
-from openegress.output.sidecar.entries import CHAT, DATA, MOST_CHARS, TRANSCRIPT, LogEntry
+from openegress.output.sidecar.entries import (
+    CHAT,
+    DATA,
+    MOST_CHARS,
+    MOST_TEXT_CHARS,
+    TRANSCRIPT,
+    LogEntry,
+)
 from openegress.room.events import DataArrived
 
 CHAT_TOPIC, OLD_CHAT_TOPIC = "lk.chat", "lk-chat-topic"
 TRANSCRIPTION_TOPIC = "lk.transcription"
-MOST_TEXT_CHARS = 16_384
-"""Limit for one message, one transcribed segment or one text of another topic."""
 MOST_STREAMS = 256
 """Limit for open streams: the oldest is dropped."""
 _COMPRESSIONS = (DataStream.CompressionType.NONE, DataStream.CompressionType.DEFLATE_RAW)

@@ -22,6 +22,8 @@ from openegress.room.events import (
 
 MOST_CHARS = 256
 """Limit for a name, and for a reason."""
+MOST_TEXT_CHARS = 16_384
+"""Limit for one message, one transcribed segment or one text of another topic."""
 MOST_SPEAKERS = 50
 """Limit for one entry: more people cannot be told apart when they speak at once."""
 
@@ -51,6 +53,11 @@ class LogEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     """Unix ns."""
     event: str
     fields: dict[str, Any] = {}
+
+
+def source_of(entry: LogEntry) -> str:
+    """Whose entry it is; those that are nobody's are each kind's own."""
+    return entry.fields.get("identity") or entry.event
 
 
 def entry_of(event: RoomEvent, at_ns: int) -> LogEntry | None:

@@ -9,13 +9,14 @@ from pathlib import Path
 import msgspec
 
 from openegress.output.disk_thread import DiskThread
-from openegress.output.sidecar.entries import SAID, LogEntry
+from openegress.output.sidecar.entries import SAID, LogEntry, source_of
+from openegress.output.sidecar.fair_share import FairShare
 
 NAME = "sidecars.log.jsonl"
 
 MOST_BYTES = 64 * 1024 * 1024
 """Limits for a recording, one for each kind of entry: some 400,000 events, and as much of what people send.
-Strangers cause them."""
+Strangers cause them, and share the room."""
 MOST_LINE_BYTES = 128 * 1024
 MOST_PENDING_BYTES = 4 * 1024 * 1024
 """Limit while the disk does not answer."""
@@ -31,8 +32,9 @@ class SidecarLog:
         self._path = folder / NAME
         self._thread = DiskThread("sidecars")
         self._file: FileIO | None = None
-        self._taken_bytes = [0, 0]
-        """Bytes of events, and of what is sent: a flood of messages must not hide who joined and left."""
+        self._shares = (FairShare(MOST_BYTES), FairShare(MOST_BYTES))
+        """Of events, and of what is sent: a flood of messages must not hide who joined and left."""
+        self._taken_bytes = 0
         self._done_bytes = 0
         self._unfit = 0
         self._refused = 0
@@ -46,16 +48,14 @@ class SidecarLog:
         """Never blocks, and never raises."""
         line = msgspec.json.encode(entry) + b"\n"
         size_bytes = len(line)
-        pending_bytes = sum(self._taken_bytes) - self._done_bytes
-        is_said = entry.event in SAID
         if (
             size_bytes > MOST_LINE_BYTES
-            or self._taken_bytes[is_said] + size_bytes > MOST_BYTES
-            or pending_bytes + size_bytes > MOST_PENDING_BYTES
+            or self._taken_bytes - self._done_bytes + size_bytes > MOST_PENDING_BYTES
+            or not self._shares[entry.event in SAID].take(source_of(entry), size_bytes)
         ):
             self._unfit += 1
             return
-        self._taken_bytes[is_said] += size_bytes
+        self._taken_bytes += size_bytes
         self._thread.submit(lambda: self._write(line))
 
     async def finish(self, timeout_s: float) -> None:
