@@ -66,8 +66,8 @@ class World:
 
     async def settle(self) -> None:
         """Until nothing is on its way any more."""
-        while self.auto._errands._running:
-            await asyncio.gather(*self.auto._errands._running)
+        while self.auto._side_tasks._running:
+            await asyncio.gather(*self.auto._side_tasks._running)
 
 
 def event(name: str, track: TrackInfo | None = None, room: Room = ROOM) -> WebhookEvent:

@@ -27,17 +27,17 @@ class LateStops:
     def __init__(self, client: RPCClient, records: IOInfoService) -> None:
         self._client = client
         self._records = records
-        self._errands = SideTasks("a stop could not be passed on")
+        self._side_tasks = SideTasks("a stop could not be passed on")
         self._waiting: set[str] = set()
 
     def keep(self, request: StopEgressRequest) -> None:
         """Keeps a stop that no worker has taken yet."""
         if request.egress_id not in self._waiting:
             self._waiting.add(request.egress_id)
-            self._errands.begin(self._deliver(request))
+            self._side_tasks.begin(self._deliver(request))
 
     async def close(self) -> None:
-        await self._errands.cancel()
+        await self._side_tasks.cancel()
 
     async def _deliver(self, request: StopEgressRequest) -> None:
         try:

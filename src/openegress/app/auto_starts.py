@@ -61,7 +61,7 @@ class AutoStarts:
         self._start = start
         self._records = records
         self._backoff = backoff or Backoff(ceiling_s=15.0)
-        self._errands = SideTasks("an automatic start failed")
+        self._side_tasks = SideTasks("an automatic start failed")
         self._budgets = StartBudgets()
         self._left_over: dict[str, AutoStart] = {}
         """Egresses by id that, according to the records, were running when this process started. Their
@@ -79,7 +79,7 @@ class AutoStarts:
             case _:
                 return
         for each in starts:
-            self._errands.begin(self._once(each))
+            self._side_tasks.begin(self._once(each))
 
     def _may_start(self, event: WebhookEvent) -> bool:
         identity = event.participant.identity
@@ -95,7 +95,7 @@ class AutoStarts:
 
     def scan_rooms(self, lister: RoomLister) -> None:
         """Returns at once; retries until the LiveKit server answers."""
-        self._errands.begin(self._scan_rooms(lister))
+        self._side_tasks.begin(self._scan_rooms(lister))
 
     async def _scan_rooms(self, lister: RoomLister) -> None:
         attempt = 0
@@ -127,10 +127,10 @@ class AutoStarts:
     def on_record(self, info: EgressInfo) -> None:
         """Handles the end of an egress that an earlier process left."""
         if is_terminal(info) and (left := self._left_over.pop(info.egress_id, None)) is not None:
-            self._errands.begin(self._restart_if_needed(left))
+            self._side_tasks.begin(self._restart_if_needed(left))
 
     async def close(self) -> None:
-        await self._errands.cancel()
+        await self._side_tasks.cancel()
 
     async def _once(self, wanted: AutoStart) -> None:
         request = wanted.request()

@@ -25,7 +25,7 @@ class Watchers:
     """Called with each change of a record."""
     on_thumbnail: Callable[[str, str], None] | None = None
     """Gets an egress id and a data: URL."""
-    on_happening: Callable[[str, TimelineEvent], None] | None = None
+    on_timeline_event: Callable[[str, TimelineEvent], None] | None = None
     """Gets an egress id."""
 
 
@@ -62,8 +62,8 @@ class NodeWatch:
         self._watchers.on_progress(job)
 
     def happened(self, job: Job, event: TimelineEvent) -> None:
-        if self._watchers.on_happening is not None:
-            self._watchers.on_happening(job.plan.egress_id, event)
+        if self._watchers.on_timeline_event is not None:
+            self._watchers.on_timeline_event(job.plan.egress_id, event)
 
     def thumbnail(self, job: Job, taken: Thumbnail) -> None:
         if self._watchers.on_thumbnail is not None:

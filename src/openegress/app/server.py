@@ -172,7 +172,7 @@ class Server:
             bus,
             leases,
             watchers=Watchers(
-                self._progress, on_thumbnail=self._board.thumbnail, on_happening=self._board.happened
+                self._progress, on_thumbnail=self._board.thumbnail, on_timeline_event=self._board.happened
             ),
         )
 

@@ -71,7 +71,7 @@ class Supervisor:
     def launch(self, plan: Plan, kind: str, record: Record, claim_names: OnNames | None = None) -> Job:
         """Takes a handler and gives it the plan; returns at once."""
         job = self._job(plan, kind, record, claim_names)
-        self._start(job, job.run(self._spawns(plan)))
+        self._start(job, job.run(self._spawner(plan)))
         return job
 
     def go_on(self, plan: Plan, kind: str, record: Record, claim_names: OnNames, *, has_begun: bool) -> Job:
@@ -79,30 +79,30 @@ class Supervisor:
         has something to continue."""
         job = self._job(plan, kind, record, None if has_begun else claim_names)
         begun = EarlierStart.HERE if has_begun else EarlierStart.ELSEWHERE_LEFT
-        self._start(job, job.run(self._spawns(plan), begun))
+        self._start(job, job.run(self._spawner(plan), begun))
         return job
 
     def take_over(self, plan: Plan, kind: str, record: Record, claim_names: OnNames) -> Job:
         """Like launch(), for another part of a recording that another worker began."""
         job = self._job(plan, kind, record, claim_names)
-        self._start(job, job.run(self._spawns(plan), EarlierStart.ELSEWHERE))
+        self._start(job, job.run(self._spawner(plan), EarlierStart.ELSEWHERE))
         return job
 
     def _job(self, plan: Plan, kind: str, record: Record, claim_names: OnNames | None = None) -> Job:
-        supplies = HandlerServices(claim_names, self._keys_of(plan.room_name), self._turns, self._sealed)
-        return Job(plan, kind, record, self._on_log, self._on_observer_event, supplies)
+        services = HandlerServices(claim_names, self._keys_of(plan.room_name), self._turns, self._sealed)
+        return Job(plan, kind, record, self._on_log, self._on_observer_event, services)
 
     def _sealed(self, plan: Plan) -> str:
         return "" if self._seal is None else self._seal.of(encode(plan))
 
-    def _spawns(self, plan: Plan) -> HandlerSpawner:
+    def _spawner(self, plan: Plan) -> HandlerSpawner:
         return HandlerSpawner(lambda: self._pool.take(plan), self._pool.spawn, self._rooms.is_on)
 
     def recover(self, plan: Plan, kind: str, record: Record, text: str, *, had_ended: bool = False) -> Job:
         """Finishes what an earlier process of this worker left of an egress, which ends as FAILED with
         `text`."""
-        supplies = HandlerServices(turns=self._turns)
-        job = Job(plan, kind, record, self._on_log, self._on_observer_event, supplies, had_ended=had_ended)
+        services = HandlerServices(turns=self._turns)
+        job = Job(plan, kind, record, self._on_log, self._on_observer_event, services, had_ended=had_ended)
         self._start(job, job.finish_left(self._pool.spawn, text))
         return job
 
