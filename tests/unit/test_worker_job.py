@@ -107,7 +107,7 @@ class World:
             record,
             lambda egress_id, record: None,
             on_observer_event=lambda job, event: self.asides.append(event),
-            supplies=HandlerServices(room_keys=room_keys),
+            services=HandlerServices(room_keys=room_keys),
         )
 
     async def take(self, info: EgressInfo) -> None:

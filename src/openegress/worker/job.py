@@ -105,7 +105,7 @@ class Job:
         record: Record,
         on_log: OnLog,
         on_observer_event: OnObserverEvent | None = None,
-        supplies: HandlerServices = HandlerServices(),
+        services: HandlerServices = HandlerServices(),
         *,
         had_ended: bool = False,
     ) -> None:
@@ -121,9 +121,9 @@ class Job:
         self.composing: Composing | None = None
         """None before that."""
         self.handlers = HandlerLink(
-            plan, self._take, on_log, supplies.claim_names, supplies.turns, supplies.room_keys.ask
+            plan, self._take, on_log, services.claim_names, services.turns, services.room_keys.ask
         )
-        self._services = supplies
+        self._services = services
         self._on_observer_event = on_observer_event
         self._stop_reason: EndReason | None = None
         self._ended: Ended | None = None
@@ -208,10 +208,10 @@ class Job:
         if self._stage is _Stage.TAKEN_OVER:
             raise between_two()
 
-    async def run(self, spawns: HandlerSpawner, begun: EarlierStart = EarlierStart.NOWHERE) -> None:
+    async def run(self, spawner: HandlerSpawner, begun: EarlierStart = EarlierStart.NOWHERE) -> None:
         """Returns when the egress has ended and its last state was reported."""
         try:
-            await self._record(spawns, begun)
+            await self._record(spawner, begun)
         except Exception as error:
             # No record may be left that claims to be running.
             _log.exception("egress failed in the worker", egress_id=self.plan.egress_id)
@@ -229,38 +229,38 @@ class Job:
         finally:
             await self.record.close()
 
-    async def _record(self, spawns: HandlerSpawner, begun: EarlierStart) -> None:
+    async def _record(self, spawner: HandlerSpawner, begun: EarlierStart) -> None:
         """Records with one handler, and with the next as long as each dies."""
         died, resumes = "with its worker", begun is not EarlierStart.NOWHERE
         while True:
             if resumes and not self.is_left:
                 self._stage = _Stage.TAKEN_OVER
-                is_on = await spawns.is_room_on(self.plan)
+                is_on = await spawner.is_room_on(self.plan)
                 if self.is_left:
                     return
                 if not is_on:
-                    await self._finish_after(spawns, died, "its room has ended", begun)
+                    await self._finish_after(spawner, died, "its room has ended", begun)
                     return
             if begun is EarlierStart.ELSEWHERE_LEFT:
-                await self._follow(spawns.recover, ipc.Recover(self.plan))
+                await self._follow(spawner.recover, ipc.Recover(self.plan))
                 begun = EarlierStart.ELSEWHERE
                 if self.is_left:
                     return
             is_here = resumes and begun is not EarlierStart.ELSEWHERE
             seal = self._services.seal(self.plan)
             order = self._services.room_keys.order(self.plan, seal, resumes=is_here)
-            outcome = await self._follow(spawns.start, order)
+            outcome = await self._follow(spawner.start, order)
             if self.is_left:
                 return
             if self.active_s is not None:
                 begun = EarlierStart.HERE
             if isinstance(outcome, Ended):
                 if self._stage is _Stage.TAKEN_OVER:
-                    await self._finish_after(spawns, died, outcome.error, begun)
+                    await self._finish_after(spawner, died, outcome.error, begun)
                 return
             died = outcome.how
             if not self._may_resume(resumes):
-                await self._recover(spawns.recover, died)
+                await self._recover(spawner.recover, died)
                 return
             resumes = True
             if begun is EarlierStart.ELSEWHERE:
@@ -273,15 +273,15 @@ class Job:
         is_wanted = self.plan.resumes and has_begun and self._stop_reason is None
         return is_wanted and RestartPolicy().allows(deaths_s, time.monotonic())
 
-    async def _finish_after(self, spawns: HandlerSpawner, died: str, why: str, begun: EarlierStart) -> None:
+    async def _finish_after(self, spawner: HandlerSpawner, died: str, why: str, begun: EarlierStart) -> None:
         """Nobody can continue it; without `why`, it was stopped before anybody did."""
         reason = f" and nobody could continue it: {why}" if why else ""
         if begun is not EarlierStart.HERE:
             # There is nothing to save, but it may have left a folder in the spool.
-            await self._follow(spawns.recover, ipc.Recover(self.plan))
+            await self._follow(spawner.recover, ipc.Recover(self.plan))
             self._end_unbegun(f"the worker that recorded this was lost{reason}")
             return
-        await self._finish_left(spawns.recover, f"the recording process ended ({died}){reason}")
+        await self._finish_left(spawner.recover, f"the recording process ended ({died}){reason}")
 
     def _end_unbegun(self, text: str) -> None:
         """Ends a part of which nothing was recorded."""

@@ -89,8 +89,8 @@ class Supervisor:
         return job
 
     def _job(self, plan: Plan, kind: str, record: Record, claim_names: OnNames | None = None) -> Job:
-        supplies = HandlerServices(claim_names, self._keys_of(plan.room_name), self._turns, self._sealed)
-        return Job(plan, kind, record, self._on_log, self._on_observer_event, supplies)
+        services = HandlerServices(claim_names, self._keys_of(plan.room_name), self._turns, self._sealed)
+        return Job(plan, kind, record, self._on_log, self._on_observer_event, services)
 
     def _sealed(self, plan: Plan) -> str:
         return "" if self._seal is None else self._seal.of(encode(plan))
@@ -101,8 +101,8 @@ class Supervisor:
     def recover(self, plan: Plan, kind: str, record: Record, text: str, *, had_ended: bool = False) -> Job:
         """Finishes what an earlier process of this worker left of an egress, which ends as FAILED with
         `text`."""
-        supplies = HandlerServices(turns=self._turns)
-        job = Job(plan, kind, record, self._on_log, self._on_observer_event, supplies, had_ended=had_ended)
+        services = HandlerServices(turns=self._turns)
+        job = Job(plan, kind, record, self._on_log, self._on_observer_event, services, had_ended=had_ended)
         self._start(job, job.finish_left(self._pool.spawn, text))
         return job
 
