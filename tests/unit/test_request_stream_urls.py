@@ -324,7 +324,7 @@ def test_any_text_is_redacted_once_and_never_crashes(text: str) -> None:
 
 @given(
     scheme=st.sampled_from(["rtmp", "RTMPS", "srt", "ws", "WSS", "https", "rtmpt", "youtube"]),
-    before=st.text("a1:@/?#&=. \\", max_size=6),
+    before=st.text("a1:/?#&=. \\", max_size=6),
     after=st.text("a1:@/?#&=. \\", max_size=6),
     end=st.sampled_from(["@h", "@h:1", "@[::1]:1/"]),
     path=st.sampled_from(["", "/k", "/app/k", "/a/b/k?x=y", "/app/"]),
@@ -332,6 +332,7 @@ def test_any_text_is_redacted_once_and_never_crashes(text: str) -> None:
 def test_no_password_is_shown_however_it_is_written(
     scheme: str, before: str, after: str, end: str, path: str
 ) -> None:
+    """An "@" ends a user name: what is behind it is a host."""
     url = f"{scheme}://ann:{before}SECRET{after}{end}{path}"
     shown = [stream_urls.redact(url)]
     for kind in StreamKind:
