@@ -17,7 +17,7 @@ from openegress.store import redis_leases
 from openegress.store.heartbeat import Heartbeat
 from openegress.store.ioinfo import IOInfoService
 from openegress.store.janitor import Janitor
-from openegress.store.leases import Leases, MemoryLeases
+from openegress.store.leases import Leases, MemoryLeases, share
 from openegress.store.redis_leases import RedisLeases
 from openegress.store.sqlite import SqliteStore
 from testkit.redis_server import RedisServer
@@ -83,6 +83,24 @@ async def test_what_nobody_holds_can_be_taken_once(leases: Leases) -> None:
     assert await leases.take("NE_2", "EG_without_lease")
     await run_out()
     assert {lost.worker_id for lost in await leases.lost()} == {"NE_2"}
+
+
+async def test_what_nobody_has_alone_can_be_shared(leases: Leases) -> None:
+    one, two = share("x", "NE_1"), share("x", "NE_2")
+    assert await leases.take("NE_1", one)
+    assert await leases.take("NE_2", two)
+    assert not await leases.take("NE_3", "x")
+    await run_out()
+    await leases.hold("NE_2", [two, "y"])
+    assert not await leases.take("NE_1", "x")
+    await leases.release([two])
+    assert await leases.take("NE_1", "x")
+    assert not await leases.take("NE_2", two)
+    assert await leases.take("NE_1", one), "it is the same worker's"
+    await run_out()
+    assert await leases.take("NE_2", two)
+    assert not await leases.take("NE_1", "x")
+    assert await leases.take("NE_2", "x"), "it is the same worker's"
 
 
 async def test_an_egress_whose_worker_falls_silent_is_ended_by_another_worker(

@@ -23,7 +23,7 @@ from openegress.request import places
 from openegress.request.naming import local_path
 from openegress.store import disk_leases
 from openegress.store.disk_leases import DiskLeases
-from openegress.store.leases import MemoryLeases
+from openegress.store.leases import MemoryLeases, share
 from openegress.worker.paths import Paths
 
 
@@ -95,6 +95,18 @@ async def test_a_recovery_holds_what_it_could_not_take_once_it_is_free(
     await one.release([place])
     await other.hold("NE_2", [place])
     assert not await one.take("NE_1", place)
+
+
+async def test_services_share_what_none_has_alone(two: tuple[DiskLeases, DiskLeases], tmp_path: Path) -> None:
+    one, other = two
+    place = f"local|m|{tmp_path}/out/x.mp4"
+    assert await one.take("NE_1", share(place, "NE_1"))
+    assert await other.take("NE_2", share(place, "NE_2"))
+    assert not await one.take("NE_1", place)
+    await other.release([share(place, "NE_2")])
+    await one.release([share(place, "NE_1")])
+    assert await one.take("NE_1", place)
+    assert not await other.take("NE_2", share(place, "NE_2"))
 
 
 _HOLDS = """

@@ -1,6 +1,7 @@
 """Paths of recordings: which are the same, and who has them."""
 
 import platform
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -37,7 +38,7 @@ def fmp4(prefix: str) -> SegmentOutput:
     return SegmentOutput("", prefix, f"{prefix}.m3u8", "", 4, Container.FMP4, False, StoragePlan(LOCAL))
 
 
-def images(prefix: str, suffix: Literal["index", "none"] = "index") -> ImageOutput:
+def images(prefix: str, suffix: Literal["index", "timestamp", "none"] = "index") -> ImageOutput:
     return ImageOutput("", prefix, 5, 0, 0, suffix, StoragePlan(LOCAL))
 
 
@@ -102,8 +103,20 @@ def plan_of(*outputs: Output, egress_id: str = "EG_1", room: str = "r", track: s
         (in_parts("x-{part}.mp4"), file("x-1.mp4"), False),
         (in_parts("x-{part}.mp4"), file("x-00001-y.mp4"), False),
         (in_parts("x-{part}.mp4"), file("x-20261130T1015.mp4"), False),
+        (in_parts("x.mp4"), file("x-20261130.mp4"), False),
+        (in_parts("x.mp4"), file("x-20261130101500123.mp4"), False),
+        (in_parts("x.mp4"), file("x-001234.mp4"), False),
+        (in_parts("x1{part}.mp4"), file("x100002.mp4"), True),
+        (in_parts("a*{part}.mp4"), file("a*00002.mp4"), True),
+        (in_parts("a*{part}.mp4"), file("a0000100002.mp4"), False),
+        (fmp4("s"), file("s_init_1.mp4"), True),
+        (fmp4("s"), file("s_init_x.mp4"), False),
+        (segments("d/", "s", "p.m3u8"), replace(fmp4("s"), directory="d/", playlist="q.m3u8"), False),
         (images("i"), images("i_00017", "none"), True),
-        (images("i"), images("i_20261130101500123", "none"), True),
+        (images("i", "timestamp"), images("i_20261130101500123", "none"), True),
+        (images("i"), images("i_20261130101500123", "none"), False),
+        (images("i"), images("i", "timestamp"), False),
+        (images("i"), images("i_20261130", "none"), False),
         (images("i"), images("i_17", "none"), False),
         (images("i.+"), images("i.i_00001", "none"), False),
         (file("a*.mp4"), file("a*.mp4"), True),
@@ -162,6 +175,78 @@ async def test_the_number_of_a_part_is_taken_too() -> None:
     assert await paths.claim(plan_of(file("x-00002.mp4"), egress_id="EG_2")) is None
     assert await paths.claim(plan_of(file("x-00003.mp4"), egress_id="EG_3")) is None
     assert await paths.claim(plan_of(in_parts("x-{part}.mp4"), egress_id="EG_4")) is not None
+
+
+def test_what_is_continued_may_get_a_second_part() -> None:
+    def of(path: str, *, resumes: bool = False) -> frozenset[str]:
+        return places.places_of(replace(plan_of(file(path)), resumes=resumes), "m")
+
+    assert places.shared(of("x.mp4", resumes=True), of("x-00002.mp4"))
+    assert not places.shared(of("x.mp4"), of("x-00002.mp4"))
+
+
+@pytest.mark.parametrize(
+    ("many", "one"),
+    [
+        (in_parts("x-{part}.mp4"), file("x-00002.mp4")),
+        (in_parts("x.mp4"), file("x-00002.mp4")),
+        (in_parts("x/{part}.mp4"), file("x/12345.mp4")),
+        (images("i"), images("i_00017", "none")),
+        (images("i", "timestamp"), images("i_20261130101500123", "none")),
+        (fmp4("s"), file("s_init_1.mp4")),
+    ],
+)
+async def test_a_name_with_a_number_is_told_to_other_workers(
+    monkeypatch: pytest.MonkeyPatch, many: Output, one: Output
+) -> None:
+    monkeypatch.setattr(paths_module, "_PAUSE_S", 0.0)
+    leases = MemoryLeases()
+    here, there = (Paths(leases, worker, lambda _: False) for worker in ("NE_1", "NE_2"))
+    for first, second in ((many, one), (one, many)):
+        assert await here.claim(plan_of(first)) is None
+        taken = await there.claim(plan_of(second, egress_id="EG_2"))
+        assert taken is not None
+        assert "another recording is writing to '/out/" in places.taken(taken).message
+        await here.release("EG_1")
+        assert await there.claim(plan_of(second, egress_id="EG_2")) is None
+        await there.release("EG_2")
+    assert await leases.held() == set()
+
+
+async def test_two_names_with_numbers_are_two() -> None:
+    leases = MemoryLeases()
+    paths = [Paths(leases, f"NE_{number}", lambda _: False) for number in range(2)]
+    for number in range(4):
+        plan = plan_of(file(f"x-0000{number}.mp4"), egress_id=f"EG_{number}")
+        assert await paths[number % 2].claim(plan) is None
+    await paths[0].release("EG_0")
+    await paths[0].release("EG_2")
+    assert await paths[0].claim(plan_of(in_parts("x.mp4"))) is not None, "the other has numbers still"
+
+
+async def test_names_that_differ_in_case_are_one_where_the_disk_says_so(tmp_path: Path) -> None:
+    """As a disk of Windows or macOS: each name is there in either case."""
+    folding, plain = tmp_path / "Folding", tmp_path / "Plain"
+    for folder in (folding, plain):
+        folder.mkdir()
+        (folder / "Probe").touch()
+    (folding / "pROBE").hardlink_to(folding / "Probe")
+    paths = Paths(MemoryLeases(), "NE_1", lambda _: False)
+
+    async def claim(root: Path, path: str, egress_id: str) -> str | None:
+        return await paths.claim(plan_of(file(path, LocalStorage(str(root))), egress_id=egress_id))
+
+    assert await claim(folding, "new/Röom.mp4", "EG_1") is None
+    assert await claim(folding, "NEW/rO\u0308om.mp4", "EG_2") is not None
+    assert await claim(folding, "new/other.mp4", "EG_2") is None
+    assert await claim(plain, "Room.mp4", "EG_3") is None
+    assert await claim(plain, "room.mp4", "EG_4") is None
+    with pytest.raises(EgressError, match="two outputs of the request write to the same path"):
+        await paths.claim(
+            plan_of(
+                *(file(path, LocalStorage(str(folding))) for path in ("a.mp4", "A.mp4")), egress_id="EG_5"
+            )
+        )
 
 
 async def test_workers_do_not_take_each_others_paths(monkeypatch: pytest.MonkeyPatch) -> None:

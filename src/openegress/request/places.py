@@ -2,8 +2,9 @@
 
 import posixpath
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -13,6 +14,7 @@ from openegress.core.ipc import ClaimNames
 from openegress.core.main_output import first_stored
 from openegress.core.plan import FileOutput, ImageOutput, Output, Plan, SegmentOutput
 from openegress.core.sidecars import ENDINGS
+from openegress.core.stems import StemFormat
 from openegress.core.storages import (
     AliOSSStorage,
     AzureStorage,
@@ -25,54 +27,94 @@ from openegress.core.storages import (
 from openegress.request import naming
 from openegress.request.outputs import LONGEST_EXTENSION
 
-_NUMBER = r"(\d{5,8}|\d{17})"
-"""Of a part, segment or picture, or its time, as output.naming has them."""
+_NUMBER, _TIME, _LATER, _VOICE = "\x01", "\x02", "\x03", "\x04"
+"""In a place, for what differs between the many names that it stands for. No name has these characters."""
+_STANDS_FOR = {
+    # The numbers of output.naming and output.part_names, up to those of a recording of months. A date such as
+    # 20261130 is not one of them.
+    _NUMBER: "(?:0[0-9]{4}|[1-9][0-9]{4,5})",
+    _TIME: "[0-9]{17}",
+    _LATER: "[1-9][0-9]?",
+    _VOICE: "[^/]+",
+}
+_FOUND = {
+    _NUMBER: re.compile(f"(?<![0-9]){_STANDS_FOR[_NUMBER]}(?![0-9])"),
+    _TIME: re.compile(rf"(?<=_){_STANDS_FOR[_TIME]}(?=\.jpeg\Z)"),
+    _LATER: re.compile(rf"(?<=_init_){_STANDS_FOR[_LATER]}(?=\.mp4\Z)"),
+    _VOICE: re.compile(rf"(?<=\.){_STANDS_FOR[_VOICE]}(?=\.(?:{'|'.join(StemFormat)})\Z)"),
+}
+"""In a single name."""
+_MANY = re.compile(f"([{''.join(_STANDS_FOR)}])")
 
 
-def places_of(plan: Plan, machine: str) -> frozenset[str]:
+IsFolding = Callable[[str], bool]
+"""Whether names in a local folder that differ in case are one."""
+
+
+def _never(folder: str) -> bool:
+    return False
+
+
+def places_of(plan: Plan, machine: str, is_folding: IsFolding = _never) -> frozenset[str]:
     """A text for each path or prefix that the plan writes; equal texts are the same place. `machine`
     distinguishes local disks. Placeholders that only the room fills stay as they are, together with the track
     that will fill them."""
     whose = _whose(plan)
-    return frozenset(f"{place}|{whose}" if "{" in place else place for place in _all(plan, machine))
+    return frozenset(
+        f"{place}|{whose}" if "{" in place else place for place in _all(plan, machine, is_folding)
+    )
 
 
-def places_of_clip(storage: StoragePlan, path: str, machine: str) -> frozenset[str]:
-    """As places_of(), including those of split files, whose parts may get such a name."""
-    numbers = re.finditer(r"\d{5,}", path)
-    whole = re.sub(r"-\d{5,}(?=\.\w+$)", "", path)
-    paths = [path, whole, *(f"{path[: each.start()]}*{path[each.end() :]}" for each in numbers)]
-    return frozenset(_place(storage, each, machine) for each in paths)
+def place_of_clip(storage: StoragePlan, path: str, machine: str, is_folding: IsFolding = _never) -> str:
+    """As places_of()."""
+    return _place(storage, path, machine, is_folding)
 
 
 def shared(one: Collection[str], other: Collection[str]) -> str | None:
     """A place of both, or of one that has the name of a part, segment, picture or voice of the other; None:
     they are apart."""
-    found = [*set(one).intersection(other), *_numbered(one, other), *_numbered(other, one)]
+    found = [*set(one).intersection(other), *_among(one, other), *_among(other, one)]
     return min(found, default=None)
 
 
-def _numbered(places: Iterable[str], names: Iterable[str]) -> Iterator[str]:
-    """Of `names`, those that one of `places` may stand for."""
+def around(places: Iterable[str]) -> frozenset[str]:
+    """The places that stand for many names, one of these `places` among them: another recording may have
+    them. Of a number, only where no digit is beside it."""
+    return frozenset(around for place in places for around in _around(place))
+
+
+def _around(place: str) -> Iterator[str]:
+    if "{" in place:
+        return
+    path = len("|".join(place.split("|", 2)[:2]))
+    for many, pattern in _FOUND.items():
+        at = path
+        while found := pattern.search(place, at):
+            yield f"{place[: found.start()]}{many}{place[found.end() :]}"
+            at = found.start() + 1  # each dot of a name may be the one before a voice
+
+
+def _among(places: Iterable[str], names: Iterable[str]) -> Iterator[str]:
+    """Of `names`, those that one of `places` stands for."""
     for each in places:
-        head, star, _ = each.partition("*")
-        alike = [name for name in names if name != each and name.startswith(head)] if star else []
+        head, *rest = _MANY.split(each)
+        alike = [name for name in names if name != each and name.startswith(head)] if rest else []
         if alike:  # hardly ever, and each start compares with all that runs: patterns take long to compile
-            whole = re.escape(each).replace(r"\.\*\.", r"\.[^/]+\.").replace(r"\*", _NUMBER)
-            yield from filter(re.compile(whole).fullmatch, alike)
+            pattern = "".join(_STANDS_FOR.get(part) or re.escape(part) for part in (head, *rest))
+            yield from filter(re.compile(pattern).fullmatch, alike)
 
 
-def check_apart(plan: Plan) -> None:
+def check_apart(plan: Plan, is_folding: IsFolding = _never) -> None:
     """Raises EgressError invalid_argument where two outputs of the plan write to the same path."""
-    counted = Counter(_all(plan, ""))
+    counted = Counter(_all(plan, "", is_folding))
     twice = [place for place, count in counted.items() if count > 1]
-    if place := min([*twice, *_numbered(counted, counted)], default=None):
+    if place := min([*twice, *_among(counted, counted)], default=None):
         raise invalid(f"two outputs of the request write to the same path, {_shown(place)}")
 
 
 def has_open_names(plan: Plan) -> bool:
     """Whether only the room knows where the plan writes."""
-    return any("{" in place for place in _all(plan, ""))
+    return any("{" in name for _, name in _names(plan))
 
 
 def filled(plan: Plan, told: ClaimNames, mark: str) -> Plan:
@@ -118,29 +160,34 @@ def filled_images(output: ImageOutput, values: Mapping[str, str], mark: str) -> 
     )
 
 
-def _all(plan: Plan, machine: str) -> Iterator[str]:
+def _all(plan: Plan, machine: str, is_folding: IsFolding) -> Iterator[str]:
+    return (_place(storage, name, machine, is_folding) for storage, name in _names(plan))
+
+
+def _names(plan: Plan) -> Iterator[tuple[StoragePlan, str]]:
     for output in plan.outputs:
         match output:
             case FileOutput():
-                for name in _possible(output):
-                    yield _place(output.storage, name, machine)
+                for name in _possible(output, resumes=plan.resumes):
+                    yield output.storage, name
             case SegmentOutput():
-                for name in (output.playlist, output.live_playlist, f"{output.prefix}_*"):
+                many = f"{output.prefix}_{_NUMBER}.{output.container.value}"
+                for name in (output.playlist, output.live_playlist, many):
                     if name:
-                        yield _place(output.storage, output.directory + name, machine)
+                        yield output.storage, output.directory + name
                 if output.container is Container.FMP4:
-                    name = output.directory + naming.init_file(output.prefix, 0)
-                    yield _place(output.storage, name, machine)
+                    first = output.directory + naming.init_file(output.prefix, 0)
+                    yield output.storage, first
+                    yield output.storage, first.replace("_init", f"_init_{_LATER}")
             case ImageOutput():
-                many = "" if output.suffix == "none" else "_*"
+                many = _SUFFIXES[output.suffix]
                 name = f"{output.directory}{output.prefix}{many}{naming.IMAGE_EXTENSION}"
-                yield _place(output.storage, name, machine)
+                yield output.storage, name
                 if output.sheet is not None:
-                    yield _place(output.storage, f"{output.directory}{output.prefix}.vtt", machine)
+                    yield output.storage, f"{output.directory}{output.prefix}.vtt"
             case _:
                 pass
-    for storage, name in _beside(plan):
-        yield _place(storage, name, machine)
+    yield from _beside(plan)
 
 
 def _beside(plan: Plan) -> Iterator[tuple[StoragePlan, str]]:
@@ -157,23 +204,24 @@ def _beside(plan: Plan) -> Iterator[tuple[StoragePlan, str]]:
     for sidecar in plan.sidecars:
         yield from ((output.storage, stem + ending) for ending in ENDINGS[sidecar])
     if plan.stems is not None:
-        yield output.storage, f"{stem}.*.{plan.stems.value}"
+        yield output.storage, f"{stem}.{_VOICE}.{plan.stems.value}"
 
 
-def _possible(output: FileOutput) -> Iterator[str]:
+def _possible(output: FileOutput, *, resumes: bool) -> Iterator[str]:
     """The names that a file may get: there are several if a track decides the container."""
     containers = (output.container,) if output.container else sorted(set(TRACK_CONTAINER.values()))
     for container in containers:
         extension = f".{container.value}"
         path = naming.with_extension(output.filepath, extension)
         yield _of_parts(output, path)
-        if output.split is not None and "{part}" not in path:
-            yield f"{path.removesuffix(extension)}-*{extension}"
+        is_split = output.split is not None and "{part}" not in path
+        if is_split or (output.split is None and resumes):
+            yield f"{path.removesuffix(extension)}-{_NUMBER}{extension}"
 
 
 def _of_parts(output: FileOutput, path: str) -> str:
     """The place of a split file, whatever the number of a part."""
-    return path if output.split is None else path.replace("{part}", "*")
+    return path if output.split is None else path.replace("{part}", _NUMBER)
 
 
 def taken(place: str) -> EgressError:
@@ -185,14 +233,22 @@ def taken(place: str) -> EgressError:
     )
 
 
-def _place(storage: StoragePlan, path: str, machine: str) -> str:
+def _place(storage: StoragePlan, path: str, machine: str, is_folding: IsFolding) -> str:
     backend = storage.backend
     if isinstance(backend, LocalStorage):
-        full = posixpath.normpath(posixpath.join(backend.root, storage.prefix, path))
+        root = posixpath.normpath(backend.root)
+        full = posixpath.normpath(posixpath.join(root, storage.prefix, path))
+        if is_folding(naming.known_folder(full)):
+            full = root + _folded(full.removeprefix(root))
         return f"local|{machine}|{full}"
     prefix = f"{storage.prefix.strip('/')}/" if storage.prefix else ""
     key = "/".join(part for part in f"{prefix}{path}".split("/") if part not in ("", "."))
     return f"{_bucket(backend)}|{key}"
+
+
+def _folded(text: str) -> str:
+    """Equal for names that a file system without case takes for one."""
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", text).casefold())
 
 
 def local_path(place: str) -> str | None:
@@ -215,6 +271,9 @@ def _bucket(backend: Backend) -> str:
             return "local"
 
 
+_SUFFIXES = {"index": f"_{_NUMBER}", "timestamp": f"_{_TIME}", "none": ""}
+"""Of pictures."""
+
 _CLOUDS = (".amazonaws.com", ".amazonaws.com.cn", ".aliyuncs.com")
 """A bucket's name belongs to one bucket, whatever the endpoint there."""
 
@@ -231,7 +290,7 @@ def _service(endpoint: str, bucket: str = "") -> str:
 
 
 def _shown(place: str) -> str:
-    return repr(place.rsplit("|", 1)[-1])
+    return repr(_MANY.sub("*", place.split("|", 3)[2]))
 
 
 def _whose(plan: Plan) -> str:

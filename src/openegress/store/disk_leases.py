@@ -1,8 +1,8 @@
 """Leases of paths by file locks, for services that share a disk but no Redis.
 
 Two services, in containers or on machines with a common mount, may have the same output root. Each root has
-one lock file, in which each path being written locks one byte (open file description locks, fcntl(2)). The
-kernel releases the locks when the process ends for any reason.
+one lock file, in which each path being written locks one byte (open file description locks, fcntl(2)), and a
+share of it is a lock for reading. The kernel releases the locks when the process ends for any reason.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ import structlog
 
 from openegress.config.destination import LOCKS
 from openegress.request.places import local_path
-from openegress.store.leases import Leases, Lost
+from openegress.store.leases import Leases, Lost, divided
 
 _log = structlog.get_logger(__name__)
 
@@ -78,11 +78,12 @@ class DiskLeases:
     def _lock(self, lease: str) -> bool:
         """False if another service holds the lock. True, with one warning in the log, if the disk has no
         locks or is read-only: other services cannot be noticed then."""
-        root, offset = self._place(lease)
-        if lease in self._locked:
+        whole, sharer = divided(lease)
+        root, offset = self._place(whole)
+        if not self._locked.isdisjoint((lease, whole)):
             return True
         try:
-            _ask(self._file(root), fcntl.F_WRLCK, offset)
+            _ask(self._file(root), fcntl.F_RDLCK if sharer else fcntl.F_WRLCK, offset)
         except BlockingIOError:
             return False
         except OSError as error:
@@ -98,7 +99,7 @@ class DiskLeases:
         return True
 
     def _unlock(self, lease: str) -> None:
-        root, offset = self._place(lease)
+        root, offset = self._place(divided(lease)[0])
         self._locked.discard(lease)
         if root in self._files:
             _ask(self._files[root], fcntl.F_UNLCK, offset)

@@ -1,5 +1,8 @@
 """Leases say which worker runs an egress. The worker renews them; a lease that runs out means that it
-died."""
+died.
+
+A lease belongs to one worker, or is a share: any number of workers may have a share of what nobody has alone.
+"""
 
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -8,6 +11,20 @@ from typing import Protocol
 
 LEASE_S = 30.0
 """Lifetime of a lease: a worker may miss some heartbeats, and its death is noticed within a minute."""
+
+
+_SHARE = "\x1f"
+
+
+def share(lease: str, worker_id: str) -> str:
+    """The lease by which this worker has a share of `lease`."""
+    return f"{lease}{_SHARE}{worker_id}"
+
+
+def divided(lease: str) -> tuple[str, str]:
+    """(what it is a lease of, the worker whose share it is or ""): the other way round."""
+    whole, _, worker_id = lease.partition(_SHARE)
+    return whole, worker_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +47,8 @@ class Leases(Protocol):
         """Ends the leases of these egresses."""
 
     async def take(self, worker_id: str, egress_id: str) -> bool:
-        """Gives the worker the lease if nobody has one that is still valid; else returns False."""
+        """Gives the worker the lease if nobody has one that is still valid; else returns False. A share is
+        given unless another worker has the whole, and the whole unless another one has a share."""
 
     async def lost(self) -> Sequence[Lost]:
         """All leases that ran out."""
@@ -58,9 +76,13 @@ class MemoryLeases:
             self._leases.pop(egress_id, None)
 
     async def take(self, worker_id: str, egress_id: str) -> bool:
-        _, until_s = self._leases.get(egress_id, ("", self._now_s()))
-        if until_s > self._now_s():
-            return False
+        whole, sharer = divided(egress_id)
+        for other, (holder, until_s) in self._leases.items():
+            of, other_sharer = divided(other)
+            is_same = of == whole and not (sharer and other_sharer)
+            is_ours = holder == worker_id and (sharer or other_sharer)
+            if is_same and not is_ours and until_s > self._now_s():
+                return False
         await self.hold(worker_id, [egress_id])
         return True
 

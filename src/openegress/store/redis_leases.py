@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from openegress.config.settings import Redis as RedisSettings
 from openegress.core.ids import is_egress_id
 from openegress.psrpc.connection import RedisLink
-from openegress.store.leases import LEASE_S, Lost
+from openegress.store.leases import LEASE_S, Lost, divided
 from openegress.store.redis_keys import HOLDERS, LEASES, Keys
 
 NOW = "local t = redis.call('TIME') local now = t[1] + t[2] / 1000000 "
@@ -17,6 +17,10 @@ for i = 3, #ARGV do
   redis.call('ZADD', KEYS[1], now + ARGV[1], ARGV[i])
   redis.call('HSET', KEYS[2], ARGV[i], ARGV[2])
 end
+for i = 3, #KEYS do
+  redis.call('ZADD', KEYS[i], now + ARGV[1], ARGV[2])
+  redis.call('EXPIRE', KEYS[i], math.ceil(ARGV[1]))
+end
 """
 )
 
@@ -25,8 +29,22 @@ TAKE = (
     + """
 local ends = redis.call('ZSCORE', KEYS[1], ARGV[3])
 if ends and tonumber(ends) > now then return 0 end
+for _, holder in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '(' .. now, '+inf')) do
+  if holder ~= ARGV[2] then return 0 end
+end
 redis.call('ZADD', KEYS[1], now + ARGV[1], ARGV[3])
 redis.call('HSET', KEYS[2], ARGV[3], ARGV[2])
+return 1
+"""
+)
+
+SHARE = (
+    NOW
+    + """
+local ends = redis.call('ZSCORE', KEYS[1], ARGV[3])
+if ends and tonumber(ends) > now and redis.call('HGET', KEYS[2], ARGV[3]) ~= ARGV[2] then return 0 end
+redis.call('ZADD', KEYS[3], now + ARGV[1], ARGV[2])
+redis.call('EXPIRE', KEYS[3], math.ceil(ARGV[1]))
 return 1
 """
 )
@@ -57,18 +75,33 @@ class RedisLeases:
         self._leases, self._holders = (LEASES, HOLDERS) if not of else (f"{LEASES}:{of}", f"{HOLDERS}:{of}")
 
     async def hold(self, worker_id: str, egress_ids: Collection[str]) -> None:
+        alone, shares = self._sorted(egress_ids)
         if egress_ids:
-            await self._keys.script(HOLD, [self._leases, self._holders], [LEASE_S, worker_id, *egress_ids])
+            keys = [self._leases, self._holders, *shares]
+            await self._keys.script(HOLD, keys, [LEASE_S, worker_id, *alone])
 
     async def release(self, egress_ids: Collection[str]) -> None:
-        if egress_ids:
-            await self._keys.run([self._leases], self._redis.client.zrem, *egress_ids)
-            await self._keys.run([self._holders], self._redis.client.hdel, *egress_ids)
+        alone, shares = self._sorted(egress_ids)
+        if alone:
+            await self._keys.run([self._leases], self._redis.client.zrem, *alone)
+            await self._keys.run([self._holders], self._redis.client.hdel, *alone)
+        for key, worker_id in shares.items():
+            await self._keys.run([key], self._redis.client.zrem, worker_id)
 
     async def take(self, worker_id: str, egress_id: str) -> bool:
-        return bool(
-            await self._keys.script(TAKE, [self._leases, self._holders], [LEASE_S, worker_id, egress_id])
-        )
+        whole, sharer = divided(egress_id)
+        keys = [self._leases, self._holders, self._shares(whole)]
+        return bool(await self._keys.script(SHARE if sharer else TAKE, keys, [LEASE_S, worker_id, whole]))
+
+    def _sorted(self, leases: Collection[str]) -> tuple[list[str], dict[str, str]]:
+        """Those that are no shares; and the worker of each share, by the share's key."""
+        parts = [divided(lease) for lease in leases]
+        alone = [whole for whole, sharer in parts if not sharer]
+        return alone, {self._shares(whole): sharer for whole, sharer in parts if sharer}
+
+    def _shares(self, whole: str) -> str:
+        """The key of a sorted set: workers by the time their share runs out."""
+        return f"{self._leases}:shares:{whole}"
 
     async def lost(self) -> Sequence[Lost]:
         rows = await self._keys.script(LOST, [self._leases, self._holders])

@@ -2,7 +2,7 @@
 
 import asyncio
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import structlog
 
@@ -11,7 +11,8 @@ from openegress.core.ipc import ClaimNames
 from openegress.core.plan import Plan
 from openegress.core.storages import StoragePlan
 from openegress.request import naming, places
-from openegress.store.leases import Leases
+from openegress.storage.name_case import is_folding
+from openegress.store.leases import Leases, divided, share
 
 _log = structlog.get_logger(__name__)
 
@@ -43,12 +44,13 @@ class Paths:
         `names` are the names of its outputs."""
         told = ClaimNames({key: value for key, value in names.items() if key != naming.MARK})
         filled = places.filled(plan, told, names.get(naming.MARK, ""))
-        held = places.places_of(plan, self._machine) | places.places_of(filled, self._machine)
+        held = await self._places_of(plan) | await self._places_of(filled)
+        leases = self._leases_of(held)
         self._held[plan.egress_id] = held
-        self._taken |= held
+        self._taken |= leases
         try:
-            for place in sorted(held):
-                await self._leases.take(self._worker_id, place)
+            for lease in sorted(leases):
+                await self._leases.take(self._worker_id, lease)
         except EgressError as away:
             # The next heartbeat includes them.
             log = _log.bind(egress_id=plan.egress_id)
@@ -57,7 +59,8 @@ class Paths:
     async def claim_clip(self, clip_id: str, storage: StoragePlan, path: str) -> None:
         """The clip has the path from now on until release(). Raises EgressError if a running recording, or
         another clip in progress, writes there, or the leases cannot be reached."""
-        taken = await self._claim(clip_id, places.places_of_clip(storage, path, self._machine))
+        place = await asyncio.to_thread(places.place_of_clip, storage, path, self._machine, is_folding)
+        taken = await self._claim(clip_id, frozenset({place}))
         if taken is not None:
             why = f"filepath: {path!r} is being written by a recording or a clip; give another name"
             raise EgressError(Code.ALREADY_EXISTS, why)
@@ -67,8 +70,16 @@ class Paths:
 
         Raises EgressError if two outputs of the plan have the same path, or the leases cannot be reached.
         """
-        places.check_apart(plan)
-        return await self._claim(plan.egress_id, places.places_of(plan, self._machine))
+        await asyncio.to_thread(places.check_apart, plan, is_folding)
+        return await self._claim(plan.egress_id, await self._places_of(plan))
+
+    async def _places_of(self, plan: Plan) -> frozenset[str]:
+        return await asyncio.to_thread(places.places_of, plan, self._machine, is_folding)
+
+    def _leases_of(self, held: Iterable[str]) -> frozenset[str]:
+        """The places, and shares of those that stand for many names, these among them."""
+        held = frozenset(held)
+        return held | {share(place, self._worker_id) for place in places.around(held)}
 
     async def _claim(self, holder: str, wanted: frozenset[str]) -> str | None:
         """`holder`: an egress or a clip."""
@@ -78,14 +89,14 @@ class Paths:
                 return place
         self._held[holder] = before | wanted
         claimed: set[str] = set()
-        for place in sorted(wanted - self._taken):
-            if not await self._take(place):
+        for lease in sorted(self._leases_of(wanted) - self._taken):
+            if not await self._take(lease):
                 self._held[holder] = before
                 self._taken -= claimed
                 await self._leases.release(claimed)
-                return place
-            claimed.add(place)
-            self._taken.add(place)
+                return divided(lease)[0]
+            claimed.add(lease)
+            self._taken.add(lease)
         return None
 
     async def claim_filled(self, plan: Plan, told: ClaimNames, marks: Sequence[str]) -> str:
@@ -105,8 +116,8 @@ class Paths:
     async def release(self, egress_id: str) -> None:
         """Frees the paths of an egress or a clip, except those that another one of ours has taken over
         meanwhile."""
-        left = self._held.pop(egress_id, frozenset())
-        left -= frozenset[str]().union(*self._held.values())
+        left = self._leases_of(self._held.pop(egress_id, frozenset()))
+        left -= self._leases_of(frozenset[str]().union(*self._held.values()))
         self._taken -= left
         try:
             await self._leases.release(left)
@@ -115,9 +126,9 @@ class Paths:
                 "cannot release leases of paths: they expire later", egress_id=egress_id, error=away.text
             )
 
-    async def _take(self, place: str) -> bool:
+    async def _take(self, lease: str) -> bool:
         for _ in range(_ATTEMPTS - 1):
-            if await self._leases.take(self._worker_id, place):
+            if await self._leases.take(self._worker_id, lease):
                 return True
             await asyncio.sleep(_PAUSE_S)
-        return await self._leases.take(self._worker_id, place)
+        return await self._leases.take(self._worker_id, lease)
