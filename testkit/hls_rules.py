@@ -1,12 +1,13 @@
 """Checks whether playlists follow the rules of HLS: RFC 8216 by hls-parser's strict mode, and what players
 and Apple's validator measure beyond that."""
 
-import fcntl
 import json
 import subprocess
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+from testkit.node_packages import install
 
 HOME = Path(__file__).parents[1] / "tools" / "hls-parser"
 
@@ -37,10 +38,6 @@ def check(path: Path) -> None:
 
 
 def _read(path: Path) -> Any:
-    with (HOME / "package.json").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (HOME / "node_modules" / "hls-parser").is_dir():
-            command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
-            subprocess.run(command, cwd=HOME, check=True, stdout=subprocess.DEVNULL)
-    done = subprocess.run(["node", "read.js", str(path.resolve())], cwd=HOME, check=True, capture_output=True)
+    home = install(HOME, "hls-parser")
+    done = subprocess.run(["node", "read.js", str(path.resolve())], cwd=home, check=True, capture_output=True)
     return json.loads(done.stdout)

@@ -1,10 +1,11 @@
 """Reads MP4 files with a reader that is neither ours nor FFmpeg's: GPAC's mp4box.js."""
 
-import fcntl
 import json
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+
+from testkit.node_packages import install
 
 HOME = Path(__file__).parents[1] / "tools" / "mp4box"
 
@@ -70,7 +71,7 @@ class ReadMp4:
 
 def read(path: Path) -> ReadMp4:
     """Raises CalledProcessError if it cannot be read."""
-    _install()
+    install(HOME, "mp4box")
     done = subprocess.run(["node", "read.js", str(path.resolve())], cwd=HOME, check=True, capture_output=True)
     found = json.loads(done.stdout)
     tracks = [
@@ -90,12 +91,3 @@ def read(path: Path) -> ReadMp4:
 def has_index_in_front(path: Path) -> bool:
     """Whether a player that reads from the start finds the index before the media."""
     return read(path).top == ["ftyp", "moov", "mdat"]
-
-
-def _install() -> None:
-    """Runs `npm ci` once, whichever test comes first."""
-    with (HOME / "package.json").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (HOME / "node_modules" / "mp4box").is_dir():
-            command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
-            subprocess.run(command, cwd=HOME, check=True, stdout=subprocess.DEVNULL)

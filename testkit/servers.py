@@ -2,7 +2,6 @@
 Azure Blob (azurite), an HTTP proxy that wants a password (proxy.py). All are context managers."""
 
 import base64
-import fcntl
 import hashlib
 import hmac
 import os
@@ -21,6 +20,7 @@ from urllib.parse import quote
 from urllib.request import ProxyHandler, Request, build_opener
 
 from testkit.livekit_server import find_binary, free_port
+from testkit.node_packages import install
 
 START_TIMEOUT_S = 60.0
 """moto imports for two seconds on an idle machine, and longer on a busy one."""
@@ -224,15 +224,8 @@ class Azurite(ServerProcess):
 
 
 def install_azurite() -> Path:
-    """node_modules of tools/azurite; runs `npm ci` once, whichever test comes first."""
-    home = ROOT / "tools" / "azurite"
-    modules = home / "node_modules"
-    with (home / "package.json").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (modules / "azurite").is_dir():
-            command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
-            subprocess.run(command, cwd=home, check=True, stdout=subprocess.DEVNULL)
-    return modules
+    """node_modules of tools/azurite."""
+    return install(ROOT / "tools" / "azurite", "azurite") / "node_modules"
 
 
 class Versity(ServerProcess):

@@ -1,8 +1,6 @@
 """hls.js in Chromium plays the playlists while they are recorded."""
 
 import asyncio
-import fcntl
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +17,7 @@ from openegress.storage.uploader import Uploader
 from testkit.browser_tab import Tab, open_tab
 from testkit.encoded import Encoded, PassedThrough, Spec, turning
 from testkit.local_app import serving
+from testkit.node_packages import install
 from testkit.page_server import PageServer
 from testkit.service import Service
 
@@ -27,17 +26,8 @@ PLAYER = Path(__file__).parents[2] / "tools" / "hls-player"
 
 @pytest.fixture(scope="module")
 def player() -> Path:
-    """Its folder, with hls.js in it; `npm ci` once, whoever comes first."""
-    with (PLAYER / "package.json").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (PLAYER / "node_modules" / "hls.js").is_dir():
-            subprocess.run(
-                ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"],
-                cwd=PLAYER,
-                check=True,
-                stdout=subprocess.DEVNULL,
-            )
-    return PLAYER
+    """Its folder, with hls.js in it."""
+    return install(PLAYER, "hls.js")
 
 
 @asynccontextmanager

@@ -1,7 +1,6 @@
 """Webhooks from a record's change to real receivers: order, retries, restarts, official verification."""
 
 import asyncio
-import fcntl
 import json
 import subprocess
 from collections import Counter
@@ -26,6 +25,7 @@ from openegress.store.redis import RedisStore
 from openegress.store.sqlite import SqliteStore
 from openegress.store.webhooks import Webhooks
 from testkit.livekit_server import free_port
+from testkit.node_packages import install
 from testkit.redis_server import RedisServer
 
 KEY, SECRET = "key", "secret-of-key-0123456789-0123456789"
@@ -399,12 +399,7 @@ def test_pauses_double_up_to_five_minutes(failures: int, shortest: float, longes
 
 def receive_with_node(body: str, authorization: str) -> dict[str, object]:
     """What LiveKit's own Node receiver makes of a webhook; installs it on first use."""
-    home = ROOT / "tools" / "webhook-receiver"
-    with (home / "package.json").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (home / "node_modules" / "livekit-server-sdk").is_dir():
-            install = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
-            subprocess.run(install, cwd=home, check=True, stdout=subprocess.DEVNULL)
+    home = install(ROOT / "tools" / "webhook-receiver", "livekit-server-sdk")
     webhook = {"key": KEY, "secret": SECRET, "body": body, "authorization": authorization}
     done = subprocess.run(
         ["node", "receive.js"],

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from google.protobuf import json_format
 from google.protobuf.message import Message
-from livekit.protocol import egress, webhook
+from livekit.protocol import egress, room, webhook
 
 from openegress.api import wire_json
 from openegress.api.auth import verify
@@ -57,6 +57,8 @@ CONTROL_REQUESTS: dict[str, type[Message]] = {
     "AddMarker": AddMarkerRequest,
     "Clip": ClipRequest,
 }
+ROOM_REQUESTS: dict[str, type[Message]] = {"UpdateParticipant": room.UpdateParticipantRequest}
+"""At a LiveKit server."""
 MESSAGES = {"EgressInfo": egress.EgressInfo, "Webhook": webhook.WebhookEvent}
 CONTEXT = Context(
     now_ns=1,
@@ -204,7 +206,7 @@ def check_lk(words: list[str]) -> None:
 def check_curl(words: list[str]) -> None:
     (url,) = (word for word in words if word.startswith("http"))
     service, method = url.split("/twirp/")[1].split("/")
-    assert service in ("livekit.Egress", CONTROL)
+    assert service in ("livekit.Egress", "livekit.RoomService", CONTROL)
     headers = [words[n + 1] for n, word in enumerate(words) if word == "-H"]
     assert "Content-Type: application/json" in headers
     for header in headers:
@@ -214,6 +216,8 @@ def check_curl(words: list[str]) -> None:
     body = words[words.index("-d") + 1]
     if service == CONTROL:
         wire_json.parse(body.encode(), CONTROL_REQUESTS[method])
+    elif service == "livekit.RoomService":
+        json_format.Parse(body, ROOM_REQUESTS[method]())
     else:
         check_request(method, body)
 
@@ -264,6 +268,32 @@ def test_what_is_echoed_into_a_file_is_a_request() -> None:
         check_request("StartRoomCompositeEgress", body)
 
 
+# --- ways to say it
+
+
+def ways(page: str) -> set[str]:
+    found: set[str] = set()
+    for block in BLOCKS:
+        if block.page != page:
+            continue
+        match block.language, block.title:
+            case "python" | "js", _:
+                found.add(block.language)
+            case "yaml", "config.yaml":
+                found.add("configuration")
+            case "sh", _:
+                found |= {command.split()[0] for command in commands(block)} & {"curl", "openegress"}
+    return found
+
+
+@pytest.mark.parametrize("name", ["auto-start", "looks", "markers", "options", "pause", "people", "resume"])
+def test_control_is_shown_in_every_way(name: str) -> None:
+    """Below the question that the page answers."""
+    question = (ROOT / f"docs/{name}.md").read_text().split("\n\n")[1].replace("\n", " ")
+    assert question.startswith("*") and question.endswith("?*")
+    assert ways(f"docs/{name}.md") == {"python", "js", "curl", "openegress", "configuration"}
+
+
 # --- code
 
 
@@ -282,6 +312,8 @@ def test_python_uses_what_the_sdk_has(block: Block) -> None:
                     assert {keyword.arg for keyword in keywords} <= set(fields)
             case ast.Attribute(value=ast.Attribute(attr="egress"), attr=name):
                 assert hasattr(api.egress_service.EgressService, name)
+            case ast.Attribute(value=ast.Attribute(attr="room"), attr=name):
+                assert hasattr(api.room_service.RoomService, name)
 
 
 def test_the_token_of_the_docs_may_record(monkeypatch: pytest.MonkeyPatch) -> None:

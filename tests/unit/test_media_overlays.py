@@ -12,12 +12,12 @@ from av.video.frame import VideoFrame
 from PIL import Image
 
 from openegress.core.looks import Corner, Looks, PictureFiles
+from openegress.core.picture_file import MAX_PIXELS, read_picture
 from openegress.media import fonts
 from openegress.media.canvas import BLACK, Canvas, planes, yuv_of
 from openegress.media.geometry import Rect
 from openegress.media.images import to_rgb
 from openegress.media.overlays import Mark, Overlays, OverlaySink
-from openegress.media.picture_file import MAX_PIXELS, read_picture
 
 DATA = Path(__file__).parent / "data" / "looks"
 SIZE = (320, 180)

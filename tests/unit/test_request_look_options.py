@@ -1,6 +1,7 @@
 """Options of looks: which values there are, what a plan makes of them, and what is refused."""
 
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from livekit.protocol import egress as wire
+from PIL import Image
 
 from openegress.config.load import load
 from openegress.core.errors import Code, EgressError
@@ -25,6 +27,7 @@ from openegress.core.looks import (
     Zone,
 )
 from openegress.core.passthrough import Passthrough
+from openegress.core.picture_file import read_picture
 from openegress.core.plan import Plan
 from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.proto import egress_rpc_pb2 as rpc
@@ -44,6 +47,14 @@ CONTEXT = Context(
     pictures=FILES,
 )
 FILE = [wire.EncodedFileOutput(filepath="x")]
+ORIENTATION, ON_ITS_RIGHT_SIDE = 0x0112, 6
+"""A tag of EXIF, and its value for a picture that is upright once turned clockwise."""
+
+
+def saved(image: Image.Image, kind: str) -> bytes:
+    buffer = BytesIO()
+    image.save(buffer, kind)
+    return buffer.getvalue()
 
 
 def percents(least: int, most: int) -> st.SearchStrategy[float]:
@@ -284,8 +295,41 @@ def test_the_configuration_is_checked(body: str, error: str) -> None:
     assert caught.value.message.startswith(f"--config-body: {error}")
 
 
+@pytest.mark.parametrize(
+    ("name", "data", "error"),
+    [
+        ("empty.png", b"", "is not a PNG, JPEG or WebP picture"),
+        ("text.png", b"hello", "is not a PNG, JPEG or WebP picture"),
+        ("moving.gif", saved(Image.new("P", (4, 4)), "GIF"), "is not a PNG, JPEG or WebP picture"),
+        ("cut.png", saved(Image.effect_noise((64, 64), 50), "PNG")[:1000], "cannot be read: "),
+        ("large.png", saved(Image.new("1", (5000, 4000)), "PNG"), "has more than 16 million pixels"),
+    ],
+)
+def test_a_picture_that_cannot_be_drawn_is_a_fault(
+    tmp_path: Path, name: str, data: bytes, error: str
+) -> None:
+    """Rather than missing from recordings, where only the log would tell."""
+    path = tmp_path / name
+    path.write_bytes(data)
+    for kind in ("logos", "backgrounds"):
+        with pytest.raises(EgressError) as caught:
+            load(body=f"overlays: {{{kind}: {{a: {path}}}}}", environ={})
+        assert caught.value.message.startswith(f"--config-body: overlays.{kind}.a: {path} {error}")
+
+
+def test_a_photograph_is_upright(tmp_path: Path) -> None:
+    """A camera that was held on its side says so in EXIF, as browsers know."""
+    photograph = Image.new("RGB", (40, 20), (255, 0, 0))
+    photograph.putpixel((0, 0), (0, 0, 255))
+    exif = photograph.getexif()
+    exif[ORIENTATION] = ON_ITS_RIGHT_SIDE
+    photograph.save(tmp_path / "a.png", exif=exif)
+    upright = read_picture(str(tmp_path / "a.png"))
+    assert upright.size == (20, 40) and upright.getpixel((19, 0)) == (0, 0, 255, 255)
+
+
 def test_pictures_come_from_the_configuration(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(b"")
+    Image.new("RGB", (2, 2)).save(tmp_path / "a.png")
     settings = load(
         body=f"overlays: {{logos: {{a: {tmp_path}/a.png}}}}\noptions: {{logo: a}}", environ={}
     ).settings

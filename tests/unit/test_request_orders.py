@@ -19,6 +19,7 @@ TWO_HOURS = SetOptions(Options(max_duration=Seconds(7200)))
     [
         ("@pause", LayoutOrder(PauseOrder.PAUSE, None)),
         ("@resume", LayoutOrder(PauseOrder.RESUME, None)),
+        (" @Pause\n", LayoutOrder(PauseOrder.PAUSE, None)),
         ("speaker", LayoutOrder(None, "speaker")),
         ("", LayoutOrder(None, "")),
         ("speaker?max_duration=2h", LayoutOrder(TWO_HOURS, "speaker")),
@@ -65,6 +66,16 @@ def test_wrong_metadata_change_the_layout_alone() -> None:
     found, wrong = orders.in_metadata("speaker?max_duratoin=2h")
     assert found == LayoutOrder(None, "speaker")
     assert wrong is not None and "did you mean max_duration?" in wrong.message
+
+
+@pytest.mark.parametrize("layout", ["@stop", "@", "@marker", "@pause?text=a", "@resume?", "@pause grid"])
+@pytest.mark.parametrize("of_page", [False, True])
+def test_a_misspelt_order_is_no_layout(layout: str, of_page: bool) -> None:
+    """Neither ours, which would be the first one, nor one of a page, which would not know it."""
+    with pytest.raises(EgressError, match="is not an order; write @pause, @resume or @marker=NAME"):
+        orders.in_layout(layout, of_page=of_page)
+    found, wrong = orders.in_metadata(layout, of_page=of_page)
+    assert found == LayoutOrder(None, None) and wrong is not None
 
 
 @given(asked=OPTIONS)

@@ -1,12 +1,12 @@
 """Checks the pictures that options may name."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from openegress.config.finding import Finding, Level
 from openegress.config.settings import Settings
 from openegress.core.errors import EgressError
 from openegress.core.looks import COLOURS, PictureFiles, PictureName
+from openegress.core.picture_file import read_picture
 from openegress.request.look_options import refuse_unknown_pictures
 from openegress.request.options import Options
 
@@ -38,7 +38,7 @@ def _why_not(name: str, path: str) -> str:
     if not path:
         return "needs the path of a picture"
     try:
-        with Path(path).open("rb"):
-            return ""
-    except OSError as error:
-        return f"{path} cannot be read: {error.strerror}"
+        read_picture(path)
+    except ValueError as error:
+        return f"{path} {error}"
+    return ""

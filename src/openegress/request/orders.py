@@ -127,11 +127,14 @@ class _Ago(Block, frozen=True, forbid_unknown_fields=True):
 
 def in_layout(layout: str, *, of_page: bool = False) -> LayoutOrder:
     """The order in an UpdateLayout. `of_page`: a page gets the part of the query that is not ours. Raises
-    EgressError for invalid options, and for those that can no longer change."""
-    if layout in tuple(PauseOrder):
-        return LayoutOrder(PauseOrder(layout), None)
+    EgressError for an unknown order, for invalid options, and for those that can no longer change."""
+    # Behind a livekit-server nobody would hear that "@Pause" was not obeyed.
+    if (spoken := layout.strip().lower()) in tuple(PauseOrder):
+        return LayoutOrder(PauseOrder(spoken), None)
     if layout.startswith(_MARKER):
         return LayoutOrder(_marker_of(layout), None)
+    if layout.startswith("@"):
+        raise invalid(f'layout: "{shown(layout, 64)}" is not an order; write @pause, @resume or @marker=NAME')
     found = options.layout_of_page(layout) if of_page else options.layout_of_ours(layout)
     if not found.query:
         return LayoutOrder(None, found.name)

@@ -87,8 +87,9 @@ class ScenePicture:
     def _picture_of(self, path: str) -> VideoFrame | None:
         if self._background[0] != path:
             # Imported here: most recordings never need it.
+            from openegress.core.picture_file import read_picture
             from openegress.media.images import to_yuv
-            from openegress.media.picture_file import covering, read_picture
+            from openegress.media.picture_file import covering
 
             whole: Rect = self.canvas.whole
             try:
