@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
@@ -148,8 +149,11 @@ def test_rttm_has_ten_fields_a_line(identities: list[str], recording: str) -> No
 
 
 def test_rttm_keeps_apart_whoever_is_apart() -> None:
-    one, two = rttm([SpeechSegment(0, 1, "a b"), SpeechSegment(0, 1, "a%20b")], "x")
-    assert one != two
+    """By percent-encoding, which any reader can undo."""
+    people = ["a b", "a%20b", "<NA>", "%3CNA>", "李雷", "🎙️ 1", "a/b", "a\nb", "a\u3000b", ";;"]
+    lines = list(rttm([SpeechSegment(0, 1, each) for each in people], "<NA>"))
+    assert [unquote(line.split()[7]) for line in lines] == people
+    assert "<NA>" not in {line.split()[column] for line in lines for column in (1, 7)}
 
 
 # --- the log
