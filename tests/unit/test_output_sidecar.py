@@ -156,6 +156,20 @@ def test_rttm_keeps_apart_whoever_is_apart() -> None:
     assert "<NA>" not in {line.split()[column] for line in lines for column in (1, 7)}
 
 
+def test_who_speaks_when_its_process_dies_does_not_speak_on() -> None:
+    """The next one logs who speaks before it tells of the gap, and nothing of those who fell silent."""
+    gap = {entries.IS_CUT: True, entries.IS_RESTART: True}
+    lines = [
+        STARTED,
+        speaking(1, "ada"),
+        speaking(6, "bob"),
+        LogEntry(at(4), entries.PAUSED, gap),
+        LogEntry(at(6), entries.RESUMED, gap),
+        LogEntry(at(9), entries.ENDED),
+    ]
+    assert segments(lines, MediaTime.of(lines, 0)) == [SpeechSegment(1, 4, "ada"), SpeechSegment(4, 7, "bob")]
+
+
 # --- the log
 
 
