@@ -11,7 +11,8 @@ from av.audio.codeccontext import AudioCodecContext
 
 from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
 from openegress.core.units import S
-from openegress.media import Packet, StreamFormat
+from openegress.media import Packet
+from openegress.media.file_track import FileTrack
 from openegress.media.matroska import MatroskaWriter
 from openegress.media.passthrough import audio_format, video_format
 from openegress.output.spool_file import SpoolFile
@@ -39,6 +40,9 @@ class Attendance:
     beeps: bool = True
     key_every_s: float = 0.0
     """0: only the first picture is a key frame."""
+    small: tuple[tuple[float, float], ...] = ()
+    """When its pictures are half as large, in another file track."""
+    cameras: int = 1
 
 
 def make_meeting(path: Path, people: Sequence[Attendance]) -> Path:
@@ -60,29 +64,36 @@ def meeting_packets(people: Sequence[Attendance]) -> list[Packet]:
 
 
 def _packets(of: Attendance, number: int, tracks: FileTracks) -> list[Packet]:
-    return [*_pictures(of, number, tracks), *_sound(of, number, tracks)]
+    cameras = [packet for nth in range(of.cameras) for packet in _pictures(of, number, nth, tracks)]
+    return [*cameras, *_sound(of, number, tracks)]
 
 
-def _track(of: Attendance, number: int, source: TrackSource) -> Track:
+def _track(of: Attendance, number: int, source: TrackSource, nth: int = 0) -> Track:
     kind = MediaKind.VIDEO if source is TrackSource.CAMERA else MediaKind.AUDIO
     who = Participant(of.identity, of.identity, of.identity.title(), "standard")
-    return Track(f"TR_{source}{number}", "", kind, source, "", who, False)
+    return Track(f"TR_{source}{number}-{nth}", "", kind, source, "", who, False)
 
 
-def _pictures(of: Attendance, number: int, tracks: FileTracks) -> list[Packet]:
-    picture = Picture(PictureSpec(WIDTH, HEIGHT, FPS, COLOURS[number]))
-    encoder = LiveEncoder(of.codec, WIDTH, HEIGHT, FPS, 600)
+def _pictures(of: Attendance, number: int, nth: int, tracks: FileTracks) -> list[Packet]:
     first, last = round(of.from_s * FPS), round(of.to_s * FPS)
-    made: list[Packet] = []
-    form: StreamFormat | None = None
-    file_track = None
     group = round(of.key_every_s * FPS) or last
+    made: list[Packet] = []
+    formats: dict[bool, tuple[Picture, LiveEncoder, FileTrack | None]] = {}
+    before: bool | None = None
     for index in range(first, last):
-        is_key = (index - first) % group == 0
+        is_small = any(since <= index / FPS < until for since, until in of.small)
+        width, height = (WIDTH // 2, HEIGHT // 2) if is_small else (WIDTH, HEIGHT)
+        if is_small not in formats:
+            picture = Picture(PictureSpec(width, height, FPS, COLOURS[number + nth]))
+            formats[is_small] = picture, LiveEncoder(of.codec, width, height, FPS, 600), None
+        picture, encoder, file_track = formats[is_small]
+        is_key = (index - first) % group == 0 or is_small is not before
         unit = encoder.encode(picture.draw(index), index - first, force_key=is_key)
-        if form is None:
-            form = video_format(VideoCodec(of.codec), unit.data, WIDTH, HEIGHT)
-            file_track = tracks.make(_track(of, number, TrackSource.CAMERA), form)
+        if file_track is None:
+            form = video_format(VideoCodec(of.codec), unit.data, width, height)
+            file_track = tracks.make(_track(of, number, TrackSource.CAMERA, nth), form)
+            formats[is_small] = picture, encoder, file_track
+        before = is_small
         made.append(
             Packet(MediaKind.VIDEO, unit.data, index, index, 1, Fraction(1, FPS), unit.is_key, file_track)
         )

@@ -33,6 +33,7 @@ from openegress.request.layout_file import LayoutFaults, parse_layout
 from openegress.room.rtp.data_track import DataFrames
 from openegress.room.rtp.data_track import parse as parse_data_track
 from openegress.source.room.meeting_history import MeetingHistory, of_events, of_packets
+from openegress.source.room.meeting_lines import lines_of
 from openegress.storage import backed_up, journal
 from openegress.store import record
 from tests.fuzz.registry import in_file, pieces, recovery_memory, target
@@ -80,7 +81,8 @@ def stored_record(data: bytes) -> None:
 def tracks_file(data: bytes) -> None:
     with in_file(data, "a.mkv") as path, contextlib.suppress(EgressError):
         file = MeetingFile(path)
-        MeetingHistory(file.tracks).moments(of_packets(file.tracks))
+        lines = lines_of(file.tracks)
+        MeetingHistory(lines).moments(of_packets(lines))
         for _ in file.packets():
             pass
 
@@ -93,7 +95,7 @@ TRACK = MeetingTrack(
 @target
 def events_file(data: bytes) -> None:
     with in_file(data, "a.events.jsonl") as path, contextlib.suppress(EgressError):
-        MeetingHistory([TRACK]).moments(of_events(compose._lines(path)))
+        MeetingHistory(lines_of([TRACK])).moments(of_events(compose._lines(path)))
 
 
 @target

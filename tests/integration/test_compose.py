@@ -91,6 +91,35 @@ def test_a_grid_shows_and_sounds_as_people_come_and_go(meeting: Path, tmp_path: 
     )
 
 
+def check_numbers(film: Path, rect: Rect) -> None:
+    """Each picture of a tile is the one that was sent at that time."""
+    seen = counters(film, rect).read
+    numbers = [number for _, number in seen if number is not None]
+    assert len(numbers) > len(seen) - 4
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers))) and numbers[0] < 3
+
+
+@pytest.mark.parametrize("with_events", [False, True])
+def test_a_sender_who_changes_its_format_and_goes_back_is_shown(tmp_path: Path, with_events: bool) -> None:
+    """A phone that is turned twice, or a layer that is lost for a while: two tracks of a file, one camera."""
+    cat = Attendance("cat", 0.0, 4.0, "h264", small=((1.0, 1.5), (2.5, 3.0)))
+    path = make_meeting(tmp_path / "changing.mkv", [cat])
+    assert len(MeetingFile(path).tracks) == 3
+    if with_events:
+        told = {"media_s": 0.0, "identity": "cat", "name": ""}
+        camera = {"kind": "video", "source": "camera", "track_id": "TR_camera0-0"}
+        lines = [told | {"event": "participant_joined"}, told | camera | {"event": "track_published"}]
+        path.with_suffix(".events.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines))
+    check_numbers(composed(path, tmp_path / "film.mp4"), tile(grid_rects(1, CANVAS)[0]))
+
+
+def test_two_cameras_of_one_participant_are_both_shown(tmp_path: Path) -> None:
+    path = make_meeting(tmp_path / "two.mkv", [Attendance("robot", 0.0, 2.0, cameras=2)])
+    film = composed(path, tmp_path / "film.mp4")
+    for rect in grid_rects(2, CANVAS):
+        assert still_pictures(film, tile(rect), 0.2, 1.9) == 0
+
+
 def test_a_span_begins_and_ends_where_it_is_asked_to(meeting: Path, tmp_path: Path) -> None:
     film = composed(meeting, tmp_path / "film.mp4", "--from", "0:03", "--to", "5.5")
     facts = probe(film)

@@ -2,8 +2,9 @@
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from dataclasses import replace as replace_spec
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,11 @@ from msgspec.structs import replace
 
 from openegress.core import plan, storages
 from openegress.core.clip_plan import ClipMade, ClipPlan, StoredPart
-from openegress.core.codecs import Container
+from openegress.core.codecs import Container, MediaKind
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import FileUpdate
 from openegress.core.units import S
+from openegress.media import Packet
 from openegress.output import Opening
 from openegress.output.clip import maker
 from openegress.output.clip.maker import ClipMaker
@@ -142,6 +144,23 @@ async def test_of_a_file_that_is_stored(rig: Rig) -> None:
     with pytest.raises(EgressError) as refused:
         await rig.made(rig.clip(rig.file(), stored=(StoredPart("film.mp4", 12 * S, size - 1),)))
     assert "it has been replaced" in refused.value.message
+
+
+class _LateCamera(PassedThrough):
+    """It begins at 4 s, with a key frame; sound begins at 0."""
+
+    def packets(self) -> Iterator[Packet]:
+        return (each for each in super().packets() if each.kind is MediaKind.AUDIO or each.pts_ns >= 4 * S)
+
+
+async def test_of_a_file_that_begins_with_sound(rig: Rig) -> None:
+    await rig.recorded(rig.file(), _LateCamera(replace_spec(SPEC, steady=True)))
+    stored = (StoredPart("film.mp4", 12 * S, (rig.out / "kept" / "film.mp4").stat().st_size),)
+    made = await rig.made(rig.clip(rig.file(), stored=stored, begin_ns=S, end_ns=7 * S))
+    facts = probe(Path(made.location))
+    assert facts.audio is not None and facts.audio.contiguous and facts.video is not None
+    assert (facts.audio.start_s, facts.audio.duration_s) == pytest.approx((0, 6), abs=0.03)
+    assert facts.video.start_s == pytest.approx(3, abs=0.01)
 
 
 async def test_of_a_file_that_grows(rig: Rig) -> None:

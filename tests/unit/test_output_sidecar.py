@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
@@ -141,8 +142,25 @@ def test_rttm_has_ten_fields_a_line(identities: list[str], recording: str) -> No
 
 
 def test_rttm_keeps_apart_whoever_is_apart() -> None:
-    one, two = rttm([SpeechSegment(0, 1, "a b"), SpeechSegment(0, 1, "a%20b")], "x")
-    assert one != two
+    """By percent-encoding, which any reader can undo."""
+    people = ["a b", "a%20b", "<NA>", "%3CNA>", "李雷", "🎙️ 1", "a/b", "a\nb", "a\u3000b", ";;"]
+    lines = list(rttm([SpeechSegment(0, 1, each) for each in people], "<NA>"))
+    assert [unquote(line.split()[7]) for line in lines] == people
+    assert "<NA>" not in {line.split()[column] for line in lines for column in (1, 7)}
+
+
+def test_who_speaks_when_its_process_dies_does_not_speak_on() -> None:
+    """The next one logs who speaks before it tells of the gap, and nothing of those who fell silent."""
+    gap = {entries.IS_CUT: True, entries.IS_RESTART: True}
+    lines = [
+        STARTED,
+        speaking(1, "ada"),
+        speaking(6, "bob"),
+        LogEntry(at(4), entries.PAUSED, gap),
+        LogEntry(at(6), entries.RESUMED, gap),
+        LogEntry(at(9), entries.ENDED),
+    ]
+    assert segments(lines, MediaTime.of(lines, 0)) == [SpeechSegment(1, 4, "ada"), SpeechSegment(4, 7, "bob")]
 
 
 # --- the log

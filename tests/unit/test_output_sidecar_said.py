@@ -138,6 +138,19 @@ def test_data_of_chosen_topics(topics: tuple[str, ...], expected: list[str]) -> 
         assert [entry.fields["topic"] for entry in found] == expected
 
 
+def test_what_nobody_ended_is_told_at_the_end() -> None:
+    """Its sender has left, or still sends. A transcription has told its pieces already."""
+    conversation = Conversation()
+    packets = [header(CHAT), chunk("I thi"), header("poll", "t"), chunk("y", "t"), header("poll", "u")]
+    packets += [header(CHAT, "x", compression=1), chunk(b"\xff\xff", "x"), piece("v", "A"), chunk("So", "v")]
+    for packet in packets:
+        conversation.entries(DataArrived("ada", DataPacket(**packet), at(1)))
+    chat, data = conversation.rest()
+    assert (chat.at_ns, chat.fields["message"], chat.fields["incomplete"]) == (at(1), "I thi", True)
+    assert (data.fields["topic"], data.fields["text"], data.fields["incomplete"]) == ("poll", "y", True)
+    assert conversation.rest() == []
+
+
 def test_a_file_that_somebody_sends_is_not_kept() -> None:
     sent = DataStream.Header(stream_id="s", topic="files", byte_header=DataStream.ByteHeader(name="f"))
     assert heard({"stream_header": sent}, chunk(b"x" * 1000), trailer()) == []

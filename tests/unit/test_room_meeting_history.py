@@ -18,6 +18,7 @@ from openegress.source.room.meeting_history import (
     of_events,
     of_packets,
 )
+from openegress.source.room.meeting_lines import lines_of
 
 
 def camera(
@@ -41,7 +42,8 @@ Seen = tuple[float, list[str], list[tuple[str, bool]], tuple[str, ...]]
 
 def history(tracks: Sequence[MeetingTrack], lines: Sequence[dict[str, Any]] | None = None) -> list[Seen]:
     """(when, who is there, the SIDs of tracks and whether they are muted, who speaks)."""
-    changes = of_packets(tracks) if lines is None else of_events(lines)
+    of_file = lines_of(tracks)
+    changes = of_packets(of_file) if lines is None else of_events(lines)
     return [
         (
             moment.at_ns / S,
@@ -49,7 +51,7 @@ def history(tracks: Sequence[MeetingTrack], lines: Sequence[dict[str, Any]] | No
             [(each.sid, each.muted) for each in moment.state.tracks],
             tuple(moment.state.speakers),
         )
-        for moment in MeetingHistory(tracks).moments(changes)
+        for moment in MeetingHistory(of_file).moments(changes)
     ]
 
 
@@ -138,10 +140,97 @@ def test_long_identities_that_begin_alike_stay_apart() -> None:
     assert identity_as_stored("x" * 64) == "x" * 64
 
 
+def formats(*formats_at_s: tuple[str, float, float]) -> list[MeetingTrack]:
+    """One camera: (name of the format, from when, until when), each a file track with a size of its own."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for name, since, until in formats_at_s:
+        found.setdefault(name, []).append((since, until))
+    return [
+        replace(
+            camera("ada", *spans, index=index),
+            width=100 + index,
+            keys_ns=tuple(round(since * S) for since, _ in spans),
+            track_id="TR_a",
+        )
+        for index, (name, spans) in enumerate(found.items())
+    ]
+
+
+TURNED = formats(("portrait", 0, 3), ("landscape", 3, 6), ("portrait", 6, 9))
+
+
+@pytest.mark.parametrize("are_told", [False, True])
+def test_a_phone_that_is_turned_and_turned_back_is_one_track(are_told: bool) -> None:
+    """Its file has a track for each format."""
+    told = [line(0, "participant_joined", name="Ada"), line(0, "track_published", **CAMERA, track_id="TR_a")]
+    of_file = lines_of(TURNED)
+    changes = of_events(told) if are_told else of_packets(of_file)
+    moments = [each for each in MeetingHistory(of_file).moments(changes) if each.state.tracks]
+    assert [
+        (each.at_ns / S, *((t.sid, t.width, t.muted) for t in each.state.tracks)) for each in moments
+    ] == [
+        (0, ("0", 100, False)),
+        (3, ("0", 101, False)),
+        (6, ("0", 100, False)),
+    ]
+
+
+def camera_of(identity: str, sid: str, name: str, index: int, *spans: tuple[float, float]) -> MeetingTrack:
+    return replace(camera(identity, *spans, index=index), track_id=sid, track_name=name)
+
+
+@pytest.mark.parametrize("names", [("front", "back"), ("", "")])
+def test_two_cameras_of_one_robot_are_two_tracks(names: tuple[str, str]) -> None:
+    front, back = names
+    tracks = [camera_of("ada", "TR_f", front, 0, (0, 9)), camera_of("ada", "TR_b", back, 1, (1, 9))]
+    told = [
+        line(0, "participant_joined", name=""),
+        line(0, "track_published", **CAMERA, track_id="TR_f", name=front),
+        line(0.5, "track_published", **CAMERA, track_id="TR_b", name=back),
+        line(4, "track_muted", **CAMERA, track_id="TR_f"),
+        line(5, "track_unpublished", **CAMERA, track_id="TR_b"),
+        # It goes on in the same file track.
+        line(6, "track_published", **CAMERA, track_id="TR_b2", name=back),
+    ]
+    assert [(at_s, tracks) for at_s, _, tracks, _ in history(tracks, told)] == [
+        (0, [("0", False)]),
+        (0.5, [("0", False)]),
+        (1, [("0", False), ("1", False)]),
+        (4, [("0", True), ("1", False)]),
+        (5, [("0", True)]),
+        (6, [("0", True), ("1", False)]),
+    ]
+    assert [seen[2] for seen in history(tracks)][:2] == [[("0", False)], [("0", False), ("1", False)]]
+
+
+def test_what_is_published_again_goes_on_where_it_was() -> None:
+    """A file track has the SID of its first publication; another one may begin later."""
+    tracks = [
+        camera_of("ada", "TR_1", "", 0, (0, 2), (4, 6)),
+        camera_of("ada", "TR_3", "", 1, (8, 9)),
+        camera_of("ada", "TR_4", "", 2, (8.5, 9)),
+    ]
+    told = [
+        line(at_s, event, **CAMERA, track_id=sid)
+        for sid, since, until in (("TR_1", 0, 2), ("TR_2", 3, 7), ("TR_3", 8, 9), ("TR_4", 8.2, 9))
+        for at_s, event in ((since, "track_published"), (until, "track_unpublished"))
+    ]
+    seen = history(tracks, [line(0, "participant_joined", name=""), *told])
+    assert [(at_s, [sid for sid, _ in tracks]) for at_s, _, tracks, _ in seen if tracks] == [
+        (0, ["0"]),
+        (3, ["0"]),
+        (8, ["0"]),
+        (8.2, ["0"]),
+        (8.5, ["0", "2"]),
+    ]
+
+
 def test_another_codec_of_the_same_camera_takes_its_place() -> None:
     lines = [line(0, "participant_joined", name=""), line(0, "track_published", **CAMERA)]
     tracks = [camera("ada", (0, 3)), camera("ada", (3, 6), index=1)]
-    assert [seen[2] for seen in history(tracks, lines)] == [[("0", False)], [("1", False)]]
+    (one,) = lines_of(tracks)
+    assert [track.index for track in one.tracks] == [0, 1]
+    assert [seen[2] for seen in history(tracks, lines)] == [[("0", False)], [("0", False)]]
 
 
 @pytest.mark.parametrize(
@@ -159,12 +248,15 @@ def test_what_is_no_place(text: str) -> None:
 
 def test_a_span_is_decoded_from_the_last_key_frames_before_it() -> None:
     pictures = replace(camera("ada", (0, 100)), keys_ns=(0, 20 * S, 39 * S, 60 * S))
-    assert [pictures.begin_for(at_s * S) // S for at_s in (5, 21, 39, 40, 90)] == [0, 20, 20, 39, 60]
-    assert microphone("ada", 0, 100, 1).begin_for(40 * S) == 39 * S
+    (whole,), (sound,) = lines_of([pictures]), lines_of([microphone("ada", 0, 100, 1)])
+    assert [whole.begin_for(at_s * S) // S for at_s in (5, 21, 39, 40, 90)] == [0, 20, 20, 39, 60]
+    assert sound.begin_for(40 * S) == 39 * S
+    (turned,) = lines_of(TURNED)
+    assert [turned.begin_for(at_s * S) // S for at_s in (3, 4, 6, 8)] == [0, 3, 3, 6]
 
 
 def test_an_asked_layout_is_the_metadata_of_the_recorder() -> None:
     tracks = [camera("ada", (0, 9))]
     changes = [RoomChange(3 * S, "layout_asked", {"layout": "speaker?names=true"})]
-    moments = MeetingHistory(tracks).moments(changes)
+    moments = MeetingHistory(lines_of(tracks)).moments(changes)
     assert [each.state.metadata for each in moments] == ["", '{"layout": "speaker?names=true"}']

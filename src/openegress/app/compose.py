@@ -23,6 +23,7 @@ from openegress.output.file.recorder import FileRecorder
 from openegress.request import encoding, layouts
 from openegress.source.room.composition import Composition, View
 from openegress.source.room.meeting_history import MeetingHistory, RoomChange, of_events, of_packets
+from openegress.source.room.meeting_lines import MeetingLine, lines_of
 from openegress.source.room.sound_levels import speaking
 from openegress.storage.uploader import Uploader
 
@@ -51,10 +52,12 @@ async def compose(wish: ComposeRequest, on_progress: Callable[[int, int], None])
     to_ns = min(file.end_ns, wish.to_s * S)
     if to_ns <= wish.from_s * S:
         raise invalid(f"--from {wish.from_s} s is not before the end, which is at {to_ns / S:.1f} s")
-    changes = await asyncio.to_thread(changes_of, wish.source, file)
+    lines = lines_of(file.tracks)
+    changes = await asyncio.to_thread(changes_of, wish.source, file, lines)
     asked = encoding.from_preset(wish.preset)
     video = encoding.video_encoding(asked, VideoCodec.H264, 0, streamed=False)
-    composition = Composition(file, MeetingHistory(file.tracks).moments(changes), View(wish.layout), video)
+    moments = MeetingHistory(lines).moments(changes)
+    composition = Composition(file, lines, moments, View(wish.layout), video)
     await _encode(wish, composition, video, round(to_ns), on_progress)
     return (to_ns - wish.from_s * S) / S
 
@@ -73,7 +76,7 @@ def check(wish: ComposeRequest) -> None:
         raise invalid(f'"{wish.target}" is the recording itself: give another name')
 
 
-def changes_of(source: Path, file: MeetingFile) -> Sequence[RoomChange]:
+def changes_of(source: Path, file: MeetingFile, lines: Sequence[MeetingLine]) -> Sequence[RoomChange]:
     """From the events beside the recording, or else from its packets and its sound."""
     beside = source.with_suffix(".events.jsonl")
     if beside.is_file() and beside.stat().st_size <= MAX_EVENTS_BYTES:
@@ -86,7 +89,7 @@ def changes_of(source: Path, file: MeetingFile) -> Sequence[RoomChange]:
         if any(change.what == "track_published" for change in found):
             return found
         _log.warning("the events beside the recording list no tracks: not used", file=beside.name)
-    return sorted([*of_packets(file.tracks), *speaking(file)], key=lambda each: each.at_ns)
+    return sorted([*of_packets(lines), *speaking(file)], key=lambda each: each.at_ns)
 
 
 def _lines(path: Path) -> list[dict[str, object]]:

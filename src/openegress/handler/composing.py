@@ -33,6 +33,7 @@ from openegress.media.pipeline import EncodePipeline
 from openegress.output.naming import content_type_of, sidecar_name
 from openegress.source.room.composition import Composition, View
 from openegress.source.room.meeting_history import MeetingHistory
+from openegress.source.room.meeting_lines import lines_of
 from openegress.storage.late import LateUploads
 
 _log = logging.getLogger(__name__)
@@ -154,9 +155,10 @@ class Composer:
         path = await asyncio.to_thread(self._tracks.take)
         file = await self._idly(partial(MeetingFile, path)) if path is not None else None
         changes = await self._idly(partial(self._tracks.changes, recorded.started_at_ns))
-        moments = MeetingHistory(file.tracks if file is not None else ()).moments(changes)
+        lines = lines_of(file.tracks) if file is not None else []
+        moments = MeetingHistory(lines).moments(changes)
         view = View.of_plan(plan, source, recorded.started_at_ns)
-        composition = await self._idly(partial(Composition, file, moments, view, video))
+        composition = await self._idly(partial(Composition, file, lines, moments, view, video))
         pipeline = await self._idly(
             partial(
                 EncodePipeline,

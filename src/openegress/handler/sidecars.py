@@ -3,7 +3,7 @@ makes files of it."""
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from openegress.core.errors import EgressError
@@ -72,11 +72,14 @@ class SidecarRecorder:
                 self._append(LogEntry(at_ns, entries.ASKED, {"layout": asked}))
             self._change_layout(asked, at_ns)
         elif isinstance(event, DataArrived):
-            for said in self._conversation.entries(event):
-                if Sidecar(said.event) in self._plan.sidecars:
-                    self._append(said)
+            self._say(self._conversation.entries(event))
         elif (entry := entry_of(event, at_ns)) is not None:
             self._append(entry)
+
+    def _say(self, said: Iterable[LogEntry]) -> None:
+        for each in said:
+            if Sidecar(each.event) in self._plan.sidecars:
+                self._append(each)
 
     def note(self, change: Paused | Resumed) -> None:
         event = entries.PAUSED if isinstance(change, Paused) else entries.RESUMED
@@ -124,6 +127,7 @@ class SidecarRecorder:
         if self._log is None or self._opening is None:
             return Records(), None
         self.is_settled = False
+        self._say(self._conversation.rest())
         if left_out := self._log.left_out + self._lost_early + self._failed:
             _log.warning("sidecars: entries were left out", extra={"count": left_out})
             self._append(LogEntry(ended_at_ns, entries.LEFT_OUT, {"count": left_out}))

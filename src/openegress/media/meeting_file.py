@@ -140,4 +140,5 @@ def _track(stream: Stream, spans: list[tuple[int, int]], keys: list[int]) -> Mee
         height=stream.codec_context.height if isinstance(stream, VideoStream) else 0,
         spans_ns=tuple(spans),
         keys_ns=tuple(keys),
+        track_id=tags.get("TRACK_ID", ""),
     )

@@ -35,13 +35,20 @@ class MeetingTrack:
     """When packets came without a gap of GAP_NS; never empty."""
     keys_ns: tuple[int, ...] = ()
     """Where pictures can be decoded from."""
+    track_id: str = ""
+    """The SID of its first publication."""
 
-    def begin_for(self, at_ns: int) -> int:
-        """Where decoding must begin to know the track at `at_ns`."""
-        if self.kind is MediaKind.AUDIO:
-            return at_ns - PREROLL_NS
-        before = [key_ns for key_ns in self.keys_ns if key_ns <= at_ns - PREROLL_NS]
-        return before[-1] if before else 0
+    def is_same_as(self, other: "MeetingTrack") -> bool:
+        """Whether both are formats of one publication."""
+        return bool(self.track_id) and self.track_id == other.track_id
+
+    def overlaps(self, other: "MeetingTrack") -> bool:
+        """Whether both send at the same time."""
+        return any(
+            begin_ns < other_end_ns and other_begin_ns < end_ns
+            for begin_ns, end_ns in self.spans_ns
+            for other_begin_ns, other_end_ns in other.spans_ns
+        )
 
 
 def identity_as_stored(identity: str) -> str:

@@ -1,6 +1,6 @@
 """Reads an MP4 of all tracks (media.mp4_tracks): whole, or only the fragments that a span needs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import IO, cast
 
@@ -12,6 +12,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from openegress.core.codecs import VideoCodec
+from openegress.core.units import S
 from openegress.media import Packet
 from openegress.media.clip.clipped_tracks import FURTHEST_NS, StoredTrack, TrackPacket
 from openegress.media.clip.source import AUDIO_CODECS, TO_ANNEX_B, VIDEO_CODECS, ClipPart, reading
@@ -28,16 +29,13 @@ class Mp4Tracks:
         self.length_ns = length_ns
         with reading():
             self._container = _opened(part)
+        self._is_read = False
         found = (_track(stream) for stream in self._container.streams)
         self.tracks: Mapping[int, StoredTrack] = {each.number: each for each in found if each is not None}
 
     def packets(self, begin_ns: int, end_ns: int) -> Iterator[TrackPacket]:
         with reading():
-            if self._part.is_indexed:
-                # Each track seeks to its own last key frame before that.
-                self._container.seek(max(0, begin_ns - FURTHEST_NS) // 1000, backward=True)
-            else:
-                self._container.seek(0)
+            self._seek(max(0, begin_ns - FURTHEST_NS))
             convert = {
                 number: BitStreamFilterContext(name, self._container.streams[number])
                 for number, track in self.tracks.items()
@@ -56,6 +54,36 @@ class Mp4Tracks:
 
     def close(self) -> None:
         self._container.close()
+
+    def _seek(self, at_ns: int) -> None:
+        """Each track goes to its own last key frame before that, or to its first."""
+        if self._part.is_indexed:
+            # FFmpeg moves all to where the given one has a sample, which must not be later.
+            stream, at = _leading([self._container.streams[number] for number in self.tracks], at_ns)
+            self._container.seek(at, backward=True, stream=stream)
+        elif self._is_read:
+            self._container.close()
+            self._container = _opened(self._part)
+        self._is_read = True
+
+
+def _leading(streams: Sequence[Stream], at_ns: int) -> tuple[Stream, int]:
+    """A stream that sends at that time, preferably sound, and the time in its time base. If none has begun:
+    the first one, and its start."""
+
+    def start_ns(stream: Stream) -> int:
+        return (stream.start_time or 0) * S * stream.time_base.numerator // stream.time_base.denominator
+
+    def end_ns(stream: Stream) -> int:
+        ticks = (stream.start_time or 0) + (stream.duration or 0)
+        return ticks * S * stream.time_base.numerator // stream.time_base.denominator
+
+    begun = [each for each in streams if start_ns(each) <= at_ns]
+    if not begun:
+        first = min(streams, key=start_ns)
+        return first, first.start_time or 0
+    chosen = max(begun, key=lambda each: (min(end_ns(each), at_ns), not isinstance(each, VideoStream)))
+    return chosen, at_ns * chosen.time_base.denominator // (S * chosen.time_base.numerator)
 
 
 def is_of_tracks(part: ClipPart) -> bool:

@@ -128,9 +128,11 @@ class ClipSource:
     def packets(self, begin_ns: int) -> Iterator[Packet]:
         """Packets from the key frame before `begin_ns` or earlier, in file order. H264 and H265 have start
         codes, and parameter sets before each key frame."""
-        if self._part.is_indexed and begin_ns > 0:
+        at_us = (begin_ns + self._part.late_ns) // 1000
+        # FFmpeg moves sound to where the pictures go: before the first of them it is read from its beginning.
+        if self._part.is_indexed and begin_ns > 0 and at_us > self._first_picture_us:
             with reading():
-                self._container.seek((begin_ns + self._part.late_ns) // 1000, backward=True)
+                self._container.seek(at_us, backward=True)
         streams: list[Stream] = [each for each in (self._video, self._audio) if each is not None]
         convert = self._converter()
         shifts: dict[int, int] = {}
@@ -151,6 +153,12 @@ class ClipSource:
 
     def close(self) -> None:
         self._container.close()
+
+    @property
+    def _first_picture_us(self) -> int:
+        if self._video is None or self._video.start_time is None:
+            return 0
+        return round(self._video.start_time * self._video.time_base * 1_000_000)
 
     def _blocks(self, streams: list[Stream]) -> "Iterator[FileBlock[Stream]]":
         try:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
+import msgspec
 from livekit.protocol.models import DataPacket, DataStream, Transcription
 
 from openegress.core import foreign_json
@@ -36,6 +37,8 @@ MOST_SEGMENTS = 50
 
 _OPERATIONS = {number: name.lower() for name, number in DataStream.OperationType.items()}
 """Newer SDKs may have others."""
+INCOMPLETE = "incomplete"
+"""On chat and data: the end of the text never came."""
 _SEGMENT, _FINAL = "lk.segment_id", "lk.transcription_final"
 _TRACK = "lk.transcribed_track_id"
 _LANGUAGE = "lk.transcription_language"
@@ -105,6 +108,15 @@ class Conversation:
             case _:
                 return []
 
+    def rest(self) -> list[LogEntry]:
+        """Texts that were begun and not ended: their senders have left, or are still sending."""
+        streams, self._streams = [each for each in self._streams.values() if not each.is_broken], {}
+        return [
+            msgspec.structs.replace(said := _text(each), fields=said.fields | {INCOMPLETE: True})
+            for each in streams
+            if each.text and each.header.topic != TRANSCRIPTION_TOPIC
+        ]
+
     def _begin(self, header: DataStream.Header, identity: str, sender: str, at_ns: int) -> list[LogEntry]:
         if header.WhichOneof("content_header") != "text_header" or header.compression not in _COMPRESSIONS:
             return []
@@ -138,17 +150,10 @@ class Conversation:
         stream = self._streams.pop((sender, trailer.stream_id), None)
         if stream is None or stream.is_broken:
             return []
-        header, text, identity = stream.header, stream.text, stream.identity
-        match header.topic:
-            case topic if topic == TRANSCRIPTION_TOPIC:
-                stream.header.attributes.update(trailer.attributes)
-                return [_segment(stream, at_ns, "", continues=True)]
-            case topic if topic == CHAT_TOPIC:
-                operation = _OPERATIONS.get(header.text_header.operation_type, "create")
-                reply = header.text_header.reply_to_stream_id
-                return [_said(stream.at_ns, identity, header.stream_id, text, operation, reply)]
-            case _:
-                return [_data(stream.at_ns, identity, header.topic, {"text": text})]
+        if stream.header.topic == TRANSCRIPTION_TOPIC:
+            stream.header.attributes.update(trailer.attributes)
+            return [_segment(stream, at_ns, "", continues=True)]
+        return [_text(stream)]
 
     def _other(self, packet: DataPacket, identity: str, at_ns: int) -> list[LogEntry]:
         payload, topic = packet.user.payload, packet.user.topic
@@ -166,6 +171,16 @@ class Conversation:
         if self._routes and not takes_data(self._routes, identity, topic):
             return False
         return not self._topics or any(fnmatchcase(topic, each) for each in self._topics)
+
+
+def _text(stream: _TextStream) -> LogEntry:
+    header, text, identity = stream.header, stream.text, stream.identity
+    if header.topic != CHAT_TOPIC:
+        return _data(stream.at_ns, identity, header.topic, {"text": text})
+    operation = _OPERATIONS.get(header.text_header.operation_type, "create")
+    return _said(
+        stream.at_ns, identity, header.stream_id, text, operation, header.text_header.reply_to_stream_id
+    )
 
 
 def _said(

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from openegress.output.sidecar.speech import SpeechSegment
 
 _APART = re.compile(r"[%\s\x00-\x1f\x7f]")
+_NOTHING = "<NA>"
 
 
 def rttm(segments: Iterable[SpeechSegment], recording: str) -> Iterator[str]:
@@ -20,6 +21,9 @@ def rttm(segments: Iterable[SpeechSegment], recording: str) -> Iterator[str]:
 
 
 def _one_word(text: str) -> str:
-    """Spaces separate fields: those within a field are escaped as in a URL."""
+    """Spaces separate fields: those within a field are escaped as in a URL. So is a name that would mean
+    nothing."""
+    if text == _NOTHING:
+        return text.replace("<", "%3C")
     escaped = _APART.sub(lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), text)
-    return escaped or "<NA>"
+    return escaped or _NOTHING

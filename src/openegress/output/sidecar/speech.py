@@ -30,17 +30,22 @@ def segments(log: Iterable[LogEntry], time: MediaTime) -> list[SpeechSegment]:
         for identity in kept:
             speaking.setdefault(identity, at_s)
 
-    for entry in log:
-        if entry.event == entries.SPEAKERS:
-            settle(entry.fields.get("identities", ()), time.s(entry.at_ns))
-        elif entry.event in (entries.LOST, entries.ENDED):
-            settle((), time.s(entry.at_ns))
+    told = (each for each in log if each.event == entries.SPEAKERS or _hides_speakers(each))
+    # A process that continues the recording logs what it finds before the gap.
+    for entry in sorted(told, key=lambda each: each.at_ns):
+        settle(entry.fields.get("identities", ()), time.s(entry.at_ns))
     settle((), time.s(time.end_ns))
     return sorted(
         SpeechSegment(begin_s, end_s, identity)
         for identity, spans in spoken.items()
         for begin_s, end_s in spans
     )
+
+
+def _hides_speakers(entry: LogEntry) -> bool:
+    """Whether nobody knows who speaks from then on."""
+    is_gap = entry.event == entries.PAUSED and entry.fields.get(entries.IS_RESTART, False)
+    return is_gap or entry.event in (entries.LOST, entries.ENDED)
 
 
 def _add(spans: list[tuple[float, float]], begin_s: float, end_s: float) -> None:

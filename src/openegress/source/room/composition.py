@@ -2,7 +2,7 @@
 recordings, as fast as possible, and no picture is dropped."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from openegress.core.layout_spec import LayoutSpec
@@ -23,6 +23,7 @@ from openegress.source.room.composite.layout_policy import LayoutPolicy
 from openegress.source.room.composite.rectangles import Size
 from openegress.source.room.compositor import Compositor
 from openegress.source.room.meeting_history import RoomMoment
+from openegress.source.room.meeting_lines import MeetingLine
 from openegress.source.room.packet_frames import AHEAD_NS, PacketFrames
 from openegress.source.room.selection import NOTHING
 from openegress.source.room.track_policy import RoomState
@@ -53,15 +54,18 @@ class Composition:
     def __init__(
         self,
         file: MeetingFile | None,
+        lines: Sequence[MeetingLine],
         moments: Iterable[RoomMoment],
         view: View,
         video: VideoEncoding,
     ) -> None:
-        """`file`: None if no participant sent anything."""
+        """`file`: None if no participant sent anything. `lines`: of its tracks."""
         self._moments = iter(moments)
         self._moment = next(self._moments, None)
         """The next moment."""
-        self._tracks = {track.index: track for track in file.tracks} if file is not None else {}
+        self._lines = {track.index: line for line in lines for track in line.tracks}
+        """Of each file track."""
+        self._tracks = {track.index: track for line in lines for track in line.tracks}
         self._policy = LayoutPolicy(
             layouts.parse(view.layout, view.specs),
             Size(video.width, video.height),
@@ -122,8 +126,9 @@ class Composition:
 
     def _seek(self, to_ns: int) -> int:
         """Where reading begins, in whole seconds: each picture needs its key frame."""
-        tracks = self._tracks.values()
-        self._begins_ns = {track.index: track.begin_for(to_ns) if to_ns else 0 for track in tracks}
+        self._begins_ns = {
+            index: line.begin_for(to_ns) if to_ns else 0 for index, line in self._lines.items()
+        }
         first_s = max(0, min(self._begins_ns.values(), default=0)) // S
         if self._file is not None:
             self._packets = self._file.packets(first_s * S)
@@ -161,7 +166,8 @@ class Composition:
             self._compositor.select(self._selection, max(0, at_ns))
 
     def _put(self, packet: MeetingPacket) -> None:
-        known = next((each for each in self._state.tracks if each.sid == str(packet.index)), None)
+        sid = self._lines[packet.index].sid
+        known = next((each for each in self._state.tracks if each.sid == sid), None)
         if known is None or packet.at_ns < self._begins_ns[packet.index]:
             return  # the participant is absent according to the events, or the packet is useless
         frame = self._frames.of(self._tracks[packet.index], packet)

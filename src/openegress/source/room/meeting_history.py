@@ -6,20 +6,18 @@ It comes from the events beside the recording, if any, and otherwise from packet
 import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from openegress.core.codecs import MediaKind
 from openegress.core.errors import invalid
 from openegress.core.text import shown
 from openegress.core.units import S
-from openegress.media.meeting_track import MeetingTrack, identity_as_stored
+from openegress.media.meeting_track import GAP_NS, as_stored, identity_as_stored
 from openegress.room import Participant, Track, TrackSource
+from openegress.source.room.meeting_lines import MeetingLine, Published, SourceKey, matched
 from openegress.source.room.track_policy import RoomState
-
-Key = tuple[str, str, str]
-"""Identity, kind and source: they match the tracks of a file with the events of a room."""
-
 
 LATEST_S = 1e9
 """The longest recording: 31 years."""
@@ -59,28 +57,25 @@ def of_events(lines: Iterable[Mapping[str, Any]]) -> list[RoomChange]:
     return changes
 
 
-def of_packets(tracks: Sequence[MeetingTrack]) -> list[RoomChange]:
+def of_packets(lines: Sequence[MeetingLine]) -> list[RoomChange]:
     """Participants are present from their first packet to their last. An unchanging screen sends nothing, so
     a gap does not mean that it was muted."""
     changes: list[RoomChange] = []
-    for identity in dict.fromkeys(track.identity for track in tracks):
-        own = [track for track in tracks if track.identity == identity]
-        first_ns = min(track.spans_ns[0][0] for track in own)
-        last_ns = max(track.spans_ns[-1][1] for track in own) + LINGER_NS
-        who = {"identity": identity, "name": own[0].name}
+    for identity in dict.fromkeys(line.key.identity for line in lines):
+        own = [line for line in lines if line.key.identity == identity]
+        who = {"identity": identity, "name": own[0].tracks[0].name}
         changes += [
-            RoomChange(first_ns, "participant_joined", who),
-            RoomChange(last_ns, "participant_left", who),
+            RoomChange(min(line.begin_ns for line in own), "participant_joined", who),
+            RoomChange(max(line.end_ns for line in own) + LINGER_NS, "participant_left", who),
         ]
-        for track in own:
-            fields = {"identity": identity, "kind": track.kind.value, "source": track.source}
-            first, last = track.spans_ns[0][0], track.spans_ns[-1][1] + LINGER_NS
+        for line in own:
+            fields = {**line.key._asdict(), "track_id": line.sid}
             changes += [
-                RoomChange(first, "track_published", fields),
-                RoomChange(last, "track_unpublished", fields),
+                RoomChange(line.begin_ns, "track_published", fields),
+                RoomChange(line.end_ns + LINGER_NS, "track_unpublished", fields),
             ]
-            if track.kind is MediaKind.VIDEO and track.source != TrackSource.SCREEN_SHARE:
-                for (_, before), (after, _) in zip(track.spans_ns, track.spans_ns[1:], strict=False):
+            if line.key.kind == MediaKind.VIDEO.value and line.key.source != TrackSource.SCREEN_SHARE:
+                for (_, before), (after, _) in pairwise(line.spans_ns(GAP_NS)):
                     muted = RoomChange(before + LINGER_NS, "track_muted", fields)
                     changes += [muted, RoomChange(after, "track_unmuted", fields)]
     # Participants join before they publish, and leave after it ends.
@@ -91,19 +86,21 @@ def of_packets(tracks: Sequence[MeetingTrack]) -> list[RoomChange]:
 class MeetingHistory:
     """Iterates over the changes once."""
 
-    def __init__(self, tracks: Sequence[MeetingTrack]) -> None:
-        self._tracks = tracks
+    def __init__(self, lines: Sequence[MeetingLine]) -> None:
+        self._lines = lines
         self._people: dict[str, Participant] = {}
-        self._published: dict[Key, bool] = {}
-        """Whether each track is muted."""
+        self._published: dict[str, Published] = {}
+        """By SID."""
+        self._matched: dict[str, MeetingLine] | None = None
+        """The line of each; None: unknown since the last change."""
         self._speakers: tuple[str, ...] = ()
         self._metadata = ""
         """Metadata of the recorder's participant."""
 
     def moments(self, changes: Iterable[RoomChange]) -> Iterator[RoomMoment]:
-        """Yields moments in order, each made on demand: hours of a large room have many. A file track begins
-        with its own packets, whatever was published before."""
-        begins = {track.spans_ns[0][0] for track in self._tracks}
+        """Yields moments in order, each made on demand: hours of a large room have many. A line begins with
+        its own packets, whatever was published before."""
+        begins = {at_ns for line in self._lines for at_ns in (line.begin_ns, *line.changes_ns())}
         pending = deque(sorted(changes, key=lambda each: each.at_ns))
         times = sorted({*(each.at_ns for each in pending), *begins})
         for at_ns in times:
@@ -114,7 +111,8 @@ class MeetingHistory:
     def _apply(self, change: RoomChange) -> None:
         fields = change.fields
         identity = identity_as_stored(str(fields.get("identity", "")))
-        key = (identity, str(fields.get("kind", "")), str(fields.get("source", "")))
+        kind, source = str(fields.get("kind", "")), str(fields.get("source", ""))
+        sid = str(fields.get("track_id") or f"{identity}/{kind}/{source}")
         match change.what:
             case "participant_joined" | "participant_renamed":
                 joined_ms = change.at_ns // 1_000_000
@@ -127,11 +125,15 @@ class MeetingHistory:
             case "participant_left":
                 self._people.pop(identity, None)
             case "track_published":
-                self._published[key] = bool(fields.get("muted"))
+                key = SourceKey(identity, kind, source, as_stored(str(fields.get("name", ""))))
+                self._published[sid] = Published(key, change.at_ns, bool(fields.get("muted")))
+                self._matched = None
             case "track_unpublished":
-                self._published.pop(key, None)
-            case "track_muted" | "track_unmuted" if key in self._published:
-                self._published[key] = change.what == "track_muted"
+                self._published.pop(sid, None)
+                self._matched = None
+            case "track_muted" | "track_unmuted" if sid in self._published:
+                muted = change.what == "track_muted"
+                self._published[sid] = replace(self._published[sid], muted=muted)
             case "layout_asked":
                 self._metadata = json.dumps({"layout": fields.get("layout", "")})
             case "active_speakers":
@@ -141,20 +143,24 @@ class MeetingHistory:
                 )
 
     def _state(self, at_ns: int) -> RoomState:
-        tracks: dict[Key, Track] = {}
-        # Another codec of the same camera is a separate file track: the one that began last counts.
-        for each in sorted(self._tracks, key=lambda track: track.spans_ns[0][0]):
-            key = (each.identity, each.kind.value, each.source)
-            if each.spans_ns[0][0] <= at_ns and key in self._published and each.identity in self._people:
-                tracks[key] = _track(each, self._people[each.identity], muted=self._published[key])
+        if self._matched is None:
+            self._matched = matched(self._published, self._lines)
+        tracks = [
+            _track(line, at_ns, self._people[what.key.identity], muted=what.muted)
+            for sid, what in self._published.items()
+            if (line := self._matched.get(sid)) is not None
+            and line.begin_ns <= at_ns
+            and what.key.identity in self._people
+        ]
         people = list(self._people.values())
         speakers = tuple(each for each in self._speakers if each in self._people)
-        return RoomState(list(tracks.values()), people, speakers, self._metadata, now_s=at_ns / S)
+        return RoomState(tracks, people, speakers, self._metadata, now_s=at_ns / S)
 
 
-def _track(each: MeetingTrack, who: Participant, *, muted: bool) -> Track:
+def _track(line: MeetingLine, at_ns: int, who: Participant, *, muted: bool) -> Track:
     try:
-        source = TrackSource(each.source)
+        source = TrackSource(line.key.source)
     except ValueError:
         source = TrackSource.UNKNOWN
-    return Track(str(each.index), each.track_name, each.kind, source, "", who, muted, each.width, each.height)
+    now = line.track_at(at_ns)
+    return Track(line.sid, now.track_name, now.kind, source, "", who, muted, now.width, now.height)
