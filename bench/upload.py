@@ -22,7 +22,7 @@ MIB = 1024 * 1024
 UPLOAD = """
 import asyncio, sys, time
 from pathlib import Path
-from openegress.core.plan import S3Storage, StoragePlan
+from openegress.core.storages import S3Storage, StoragePlan
 from openegress.storage.uploader import Uploader
 
 async def main(url, small, large):

@@ -218,7 +218,7 @@ DISK_FULL = """
 import asyncio, sys
 from pathlib import Path
 from openegress.core.errors import EgressError
-from openegress.core.plan import LocalStorage
+from openegress.core.storages import LocalStorage
 from openegress.storage import open_storage
 
 async def main():

@@ -41,7 +41,7 @@ class ClipPlan(Struct, frozen=True):
 
     @property
     def egress_id(self) -> str:
-        """Of its folder in the spool."""
+        """The clip's own id, which names its folder in the spool."""
         return self.clip_id
 
     @property
@@ -63,7 +63,7 @@ class ClipMade(msgspec.Struct, frozen=True, tag="clip_made"):
     location: str = ""
     presign_error: str = ""
     begin_ns: int = 0
-    """In media time."""
+    """In media time, like `end_ns`."""
     end_ns: int = 0
     size_bytes: int = 0
     backup_used: bool = False

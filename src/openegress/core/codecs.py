@@ -54,7 +54,7 @@ class EncoderSpeed(StrEnum):
     SUPERFAST = "superfast"
     VERYFAST = "veryfast"
     FAST = "fast"
-    """Of what is composed later, where nothing else waits for the machine."""
+    """For recordings that are composed later, where nothing else waits for the machine."""
 
 
 LIVE_SPEEDS = (EncoderSpeed.ULTRAFAST, EncoderSpeed.SUPERFAST, EncoderSpeed.VERYFAST)
@@ -181,4 +181,4 @@ MIME_CODECS: dict[str, AudioCodec | VideoCodec] = {
     "video/vp9": VideoCodec.VP9,
     "video/av1": VideoCodec.AV1,
 }
-"""In lower case, as rooms announce tracks."""
+"""Codecs by MIME type in lower case, as rooms announce tracks."""

@@ -81,7 +81,7 @@ class Environment(msgspec.Struct, frozen=True, tag="environment"):
 
 
 class Warm(msgspec.Struct, frozen=True, tag="warm"):
-    """How to work. With a width: prepare for a request that needs a browser of that size."""
+    """The handler's settings. With a width: prepare for a request that needs a browser of that size."""
 
     settings: HandlerSettings
     width: int = 0
@@ -106,7 +106,7 @@ class Run(msgspec.Struct, frozen=True, tag="run"):
     resumes: bool = False
     """Another handler has begun, and left what it recorded in the spool."""
     seal: str = ""
-    """Of the plan, for the journal: without it no later worker believes that it is its own."""
+    """The seal of the plan, for the journal: without it, no later worker recognises the plan as its own."""
 
 
 class Recover(msgspec.Struct, frozen=True, tag="recover"):
@@ -143,7 +143,7 @@ class NamesClaimed(msgspec.Struct, frozen=True, tag="names_claimed"):
     clip."""
 
     mark: str = ""
-    """What to append to each name, as another recording has the names without it."""
+    """The suffix for each name, if another recording has the names without it."""
     code: str = ""
     error: str = ""
 

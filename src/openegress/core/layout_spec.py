@@ -31,7 +31,7 @@ class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     h: float
     who: Who = Who.ANYONE
     selectors: tuple[Selector, ...] = ()
-    """In place of `who`: everybody who matches one of them."""
+    """Instead of `who`: everybody who matches one of them."""
     nth: int = 0
     """The position among those whom the region may show, in order of arrival and regardless of other regions;
     0: the first ones that no earlier region shows."""
@@ -45,6 +45,6 @@ class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 class LayoutSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     name: str
     regions: tuple[Region, ...]
-    """In the order in which they are filled."""
+    """The regions in the order in which they are filled."""
     background: str = ""
-    """As Looks.background."""
+    """Like Looks.background."""

@@ -1,4 +1,4 @@
-"""How a recording looks beyond its pictures: what is drawn over them, and what they lie on. Pure.
+"""The looks of a recording beyond its pictures: what is drawn over them, and what they lie on. Pure.
 
 Looks is a part of the plan; the kinds of values are those that options are written in.
 """
@@ -53,19 +53,19 @@ class Corner(StrEnum):
 
 
 class Looks(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What is drawn. An empty text draws nothing."""
+    """What is drawn over the picture. An empty text draws nothing."""
 
     logo: str = ""
     """Name of a configured picture."""
     logo_corner: Corner = Corner.TOP_RIGHT
     logo_size: float = 0.12
-    """Of the picture's height."""
+    """Part of the picture's height."""
     logo_opacity: float = 1.0
     text: str = ""
     text_corner: Corner = Corner.TOP_LEFT
     """The fields below are about the names of people."""
     text_size: float = 0.04
-    """As a part of the picture's height, as for every line."""
+    """Part of the picture's height, as for every line."""
     clock: str = ""
     """IANA time zone."""
     recorded_at: str = ""
@@ -77,7 +77,7 @@ class Looks(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     background: str = ""
     """#rrggbb, or the name of a configured picture."""
     safe_margin: float = 0.03
-    """As a part of the picture's shorter side."""
+    """Part of the picture's shorter side."""
 
     @property
     def draws_over(self) -> bool:
@@ -93,7 +93,7 @@ class PictureFiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
 
 
 def rgb_of(colour: str) -> tuple[int, int, int]:
-    """Of #rrggbb."""
+    """Converts #rrggbb."""
     return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
 
 
@@ -179,7 +179,7 @@ class Share(float):
 
 
 class HeightShare(Share):
-    """Of a height."""
+    """Part of a height."""
 
     __slots__ = ()
 

@@ -106,7 +106,7 @@ class MediaSource(Struct, frozen=True, tag="media"):
     insecure: bool = False
     """Any certificate of the LiveKit server is accepted."""
     videos: tuple[VideoRoute, ...] = ()
-    """In place of `video`: each track by itself, in a TracksSource."""
+    """Instead of `video`: each track by itself, in a TracksSource."""
 
 
 class LayoutSource(Struct, frozen=True, tag="layout"):

@@ -56,7 +56,7 @@ class KeyAnswer(msgspec.Struct, frozen=True):
 
 
 class KeyService(Protocol):
-    """Of one room."""
+    """The key service of one room."""
 
     async def ask(self, question: KeyQuestion) -> KeyAnswer:
         """Raises EgressError where there is no answer; its message says why."""
@@ -67,7 +67,7 @@ class KeySupply:
     """All keys that a recording may use."""
 
     keys: tuple[RoomKey, ...] = ()
-    """From the configuration."""
+    """The keys from the configuration."""
     service: KeyService | None = None
     """Asked for missing keys."""
 

@@ -7,7 +7,7 @@ import msgspec
 
 
 class VideoRoute(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """As core.plan.AudioRoute: "all" takes every picture, "any" each track of `track_name`."""
+    """Like core.plan.AudioRoute: "all" takes every picture, "any" each track of `track_name`."""
 
     match: Literal["all", "any", "track", "participant"]
     value: str = ""
@@ -21,7 +21,7 @@ class DataRoute(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     """Data that participants send."""
 
     identity: str = ""
-    """Of the sender; empty: anybody."""
+    """The identity of the sender; empty: anybody."""
     topic: str = ""
     """Empty: any."""
     exclude: bool = False

@@ -14,7 +14,7 @@ SOURCES = tuple(name.lower() for name, _ in SourceNumber.items())
 
 
 class SelectorField(StrEnum):
-    """What is compared of a participant or a track."""
+    """The field of a participant or a track that is compared."""
 
     IDENTITY = "identity"
     NAME = "name"
@@ -22,7 +22,7 @@ class SelectorField(StrEnum):
     TRACK = "track"
     """The name of a track."""
     SOURCE = "source"
-    """Of a track."""
+    """The source of a track."""
 
 
 PARTICIPANT_FIELDS = frozenset({SelectorField.IDENTITY, SelectorField.NAME, SelectorField.KIND})
@@ -34,7 +34,8 @@ _KNOWN_VALUES = {SelectorField.KIND: KINDS, SelectorField.SOURCE: SOURCES}
 class Selector(msgspec.Struct, frozen=True):
     by: SelectorField
     pattern: str
-    """As in fnmatch: *, ?, [...], case-sensitive. For a kind or a source, it is one of the known ones."""
+    """A pattern as in fnmatch (*, ?, [...]), case-sensitive. For a kind or a source: one of the known
+    ones."""
 
     def __str__(self) -> str:
         return f"{self.by.value}:{self.pattern}"
