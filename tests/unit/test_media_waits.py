@@ -24,6 +24,7 @@ from openegress.source.room.paced_output import PacedOutput, TimeSpent, Until
 from openegress.source.room.timeline import RoomTimeline
 
 SOUND_COST_NS = 200 * US
+BLOCK = bytes(4)
 FOR_EVER_NS = 1 << 62
 
 
@@ -55,6 +56,8 @@ class Costs:
 
     drawing: list[int]
     encoding: list[int]
+    sound_ns: int = SOUND_COST_NS
+    """For each call of the encoder, however much sound it gets."""
     stalls: dict[int, int] = field(default_factory=dict)
     """By tick: for how long nothing is drawn then."""
 
@@ -71,6 +74,8 @@ class Machine:
         self.pictures: list[tuple[int, int]] = []
         """(PTS, age) of each picture that was encoded."""
         self.sound_ns: list[int] = []
+        self.sound_ages_ns: list[int] = []
+        self._sound_ns = costs.sound_ns
 
     def draw(self) -> None:
         self.pass_until(self.now_ns + next(self._drawing))
@@ -94,9 +99,11 @@ class Machine:
             case QueuedPicture(_, pts_ns):
                 self.pictures.append((pts_ns, self.now_ns - pts_ns))
                 self._busy_until_ns = self.now_ns + next(self._encoding)
-            case QueuedSound(_, pts_ns, _):
-                self.sound_ns.append(pts_ns)
-                self._busy_until_ns = self.now_ns + SOUND_COST_NS
+            case QueuedSound(samples, pts_ns, _):
+                blocks = len(samples) // len(BLOCK)
+                self.sound_ns += [pts_ns + number * BLOCK_NS for number in range(blocks)]
+                self.sound_ages_ns.append(self.now_ns - pts_ns)
+                self._busy_until_ns = self.now_ns + self._sound_ns
             case _:
                 self.now_ns = max(before_ns, until_ns if until_ns < FOR_EVER_NS else before_ns)
                 return False
@@ -157,7 +164,7 @@ class Room:
 
     def sound(self, block: int) -> bytes:
         self.machine.pass_until(self.machine.now_ns + SOUND_COST_NS)
-        return bytes(4)
+        return BLOCK
 
     def record(self, until_ns: int, known: Callable[[int], int] = lambda now_ns: now_ns) -> None:
         machine, tick = self.machine, 0
@@ -205,7 +212,7 @@ RATES = st.sampled_from([1, 5, 15, 30, 60])
 DRAWING = st.lists(st.integers(1 * MS, 400 * MS), min_size=1, max_size=6)
 ENCODING = st.lists(st.integers(1 * MS, 600 * MS), min_size=1, max_size=6)
 STALLS = st.dictionaries(st.integers(1, 40), st.integers(0, 3000 * MS), max_size=3)
-COSTS = st.builds(Costs, DRAWING, ENCODING, STALLS)
+COSTS = st.builds(Costs, DRAWING, ENCODING, stalls=STALLS)
 SILENCES = st.builds(Silences, st.integers(0, 5 * S), st.integers(0, 5 * S))
 
 
@@ -249,7 +256,10 @@ def test_a_machine_that_has_time_loses_nothing(
     """Whatever is awaited, however long a beginning took, and with a hiccup now and then."""
     silences, stalls = troubles
     room = Room(
-        framerate, Costs([4 * MS], [12 * MS if framerate < 60 else 6 * MS], stalls), silences, waited_ns
+        framerate,
+        Costs([4 * MS], [12 * MS if framerate < 60 else 6 * MS], stalls=stalls),
+        silences,
+        waited_ns,
     )
     room.record(waited_ns + 6 * S)
     end_ns = room.machine.now_ns
@@ -284,3 +294,14 @@ def test_an_encoder_that_is_far_too_slow_gets_a_picture_now_and_then(encoding_ms
     room = Room(30, Costs([5 * MS], [encoding_ms * MS]))
     room.record(30 * S)
     assert len(room.machine.pictures) >= 30_000 // encoding_ms - 2
+
+
+@pytest.mark.parametrize("sound_ms", [5, 15, 40])
+def test_sound_does_not_pile_up_where_each_call_of_its_encoder_takes_long(sound_ms: int) -> None:
+    """A call for a block takes a millisecond of CPU time on a machine that is busy with something else."""
+    room = Room(30, Costs([60 * MS], [300 * MS], sound_ms * MS))
+    room.record(20 * S)
+    end_ns = room.machine.now_ns
+    room.stop()
+    check_sound(room.machine, end_ns)
+    assert max(room.machine.sound_ages_ns) < 1500 * MS

@@ -35,6 +35,13 @@ _MOST_QUEUED_S = 0.4
 would wait behind slow pictures, however few."""
 
 
+_MANY_ITEMS = 16
+"""More wait only where the encoder is behind: then sound is encoded in larger pieces, as each call takes a
+busy machine a millisecond, however short the sound."""
+_JOINED = 25
+"""Pieces of sound at a time: pictures wait for it."""
+
+
 @dataclass(frozen=True, slots=True)
 class QueuedPicture:
     frame: "av.VideoFrame"
@@ -130,18 +137,48 @@ class FrameQueue:
                         return None
                     self._changed.wait()
                 item = self._items.popleft()
+                if isinstance(item, QueuedSound):
+                    return self._with_more(item)
                 if not isinstance(item, QueuedPicture):
                     return item
-                self.pictures -= 1
-                self._changed.notify_all()
-                is_last = item.pts_ns == self._offered_ns
-                is_late = not is_last and self._clock() - item.since_s > self._most_queued_s
-                if self._waits or not (is_late or self._is_too_late(item.pts_ns)):
+                if self._is_taken(item):
                     self._ages.given(item.pts_ns)
                     self._pace.given(self._clock())
                     return item
-                self.pressure.pressed += 1
-                self._leave_out()
+
+    def _with_more(self, sound: QueuedSound) -> QueuedSound:
+        """Joins the sound behind it, up to a picture that there is time for."""
+        if len(self._items) < _MANY_ITEMS:
+            return sound
+        pieces = [sound.samples]
+        while self._items and len(pieces) < _JOINED:
+            match self._items[0]:
+                case QueuedSound(samples, _, rate) if rate == sound.sample_rate:
+                    self._items.popleft()
+                    pieces.append(samples)
+                case QueuedPicture() as picture if self._is_late(picture):
+                    self._items.popleft()
+                    self._is_taken(picture)
+                case _:
+                    break
+        return QueuedSound(b"".join(pieces), sound.pts_ns, sound.sample_rate)
+
+    def _is_taken(self, picture: QueuedPicture) -> bool:
+        """Whether there is time for a picture that leaves the queue; otherwise it is dropped."""
+        self.pictures -= 1
+        self._changed.notify_all()
+        if not self._is_late(picture):
+            return True
+        self.pressure.pressed += 1
+        self._leave_out()
+        return False
+
+    def _is_late(self, picture: QueuedPicture) -> bool:
+        if self._waits:
+            return False
+        is_last = picture.pts_ns == self._offered_ns
+        has_waited = not is_last and self._clock() - picture.since_s > self._most_queued_s
+        return has_waited or self._is_too_late(picture.pts_ns)
 
     def expect_end(self) -> None:
         """Reports that the source has been told to stop: from now on there is little time for pictures.
