@@ -25,10 +25,13 @@ from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.core.units import S
 from openegress.handler.compose_turn import ComposeTurn
 from openegress.handler.composing import Composer
-from openegress.handler.recording_journal import RecordedSpan, RecordingJournal
+from openegress.handler.recorded_span import RecordedSpan
+from openegress.handler.recording_journal import RecordingJournal
 from openegress.media.meeting_file import MeetingFile
-from openegress.output.sidecar.entries import ENDED, STARTED, LogEntry
+from openegress.output.manifest import Pause
+from openegress.output.sidecar.entries import ENDED, IS_CUT, PAUSED, RESUMED, STARTED, LogEntry
 from openegress.output.sidecar.log import SidecarLog
+from openegress.output.spool_file import folder
 from testkit.meeting_maker import Attendance, make_meeting
 from testkit.probe import mean_colour, probe
 
@@ -72,7 +75,7 @@ class Spool:
     def out(self) -> Path:
         return self.folder / "out"
 
-    async def happen(self) -> None:
+    async def happen(self, *more: LogEntry, ended_at_ns: int = HOW.ended_at_ns) -> None:
         log = SidecarLog(self.journal.folder)
         who = {"identity": "ada", "name": "Ada"}
         tracks = [{"kind": "video", "source": "camera"}, {"kind": "audio", "source": "microphone"}]
@@ -80,14 +83,16 @@ class Spool:
         log.append(LogEntry(ZERO_NS, "participant_joined", who))
         for each in tracks:
             log.append(LogEntry(ZERO_NS, "track_published", who | each))
-        log.append(LogEntry(HOW.ended_at_ns, ENDED))
+        for line in more:
+            log.append(line)
+        log.append(LogEntry(ended_at_ns, ENDED))
         await log.finish(10)
 
-    async def compose(self) -> "tuple[Composer, str]":
+    async def compose(self, how: RecordedSpan = HOW) -> "tuple[Composer, str]":
         """With the text of what went wrong."""
         turn = ComposeTurn(lambda asked: turn.give())
         composer = Composer(self.plan, self.events.append, turn)
-        error = await composer.run(self.journal, HOW)
+        error = await composer.run(self.journal, how)
         return composer, "" if error is None else error.text
 
     async def compose_left(self) -> tuple[Ended, bool]:
@@ -112,6 +117,35 @@ async def test_parts_and_markers_of_a_whole_recording(tmp_path: Path) -> None:
     assert spool.journal.is_composed
     said = [each.percent for each in spool.events if isinstance(each, Composing)]
     assert said[:2] == [None, 0]
+
+
+@pytest.mark.parametrize("died", [False, True])
+async def test_a_pause_is_left_out(tmp_path: Path, died: bool) -> None:
+    """Ten seconds after the first one. Ada leaves a second after it, and a second before the end."""
+    spool = Spool(tmp_path)
+    made = make_meeting(spool.tracks, [ADA])
+    pause = Pause(ZERO_NS + S, ZERO_NS + 11 * S)
+    who = {"identity": "ada", "name": "Ada"}
+    ended_at_ns = ZERO_NS + (LENGTH_S + 10) * S
+    await spool.happen(
+        LogEntry(pause.paused_at_ns, PAUSED, {IS_CUT: True}),
+        LogEntry(pause.resumed_at_ns, RESUMED, {IS_CUT: True}),
+        LogEntry(ZERO_NS + 12 * S, "participant_left", who),
+        ended_at_ns=ended_at_ns,
+    )
+    spool.journal.note_pause(0, pause)
+    if died:
+        made.replace(folder(str(spool.journal.folder), "file-0") / "recording.mkv")
+        await spool.compose_left()
+    else:
+        how = RecordedSpan(ZERO_NS, ended_at_ns, EndReason.API, pauses=(pause,))
+        _, error = await spool.compose(how)
+        assert not error
+    film = spool.out / "film.mp4"
+    facts = probe(film)
+    assert facts.duration_s == pytest.approx(LENGTH_S, abs=0.1)
+    assert max(mean_colour(film, 1.8)) > 40 > max(mean_colour(film, 2.2))
+    assert '"pauses": [' in (spool.out / "EG_1.json").read_text()
 
 
 async def test_a_room_in_which_nobody_sent_anything(tmp_path: Path) -> None:

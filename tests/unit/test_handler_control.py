@@ -1,6 +1,7 @@
 """Orders that a recording gets."""
 
 import asyncio
+from pathlib import Path
 from typing import Any, cast
 
 import msgspec
@@ -10,19 +11,25 @@ from openegress.core.end_rules import EndRules
 from openegress.core.errors import EgressError
 from openegress.core.events import AnyEvent, MarkerAdded, Paused, Resumed
 from openegress.core.live_state import LiveState
-from openegress.core.looks import Looks
+from openegress.core.looks import Caption, Looks, PictureName
 from openegress.core.part import Part
 from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import LayoutSource, Plan, WebSource
+from openegress.core.render import Render
 from openegress.core.units import S
 from openegress.core.values import Seconds
 from openegress.handler.control import RecordingControl
 from openegress.handler.pauses import MAX_PAUSES, Pauses
+from openegress.output import Opening
+from openegress.output.sidecar.entries import ASKED
+from openegress.output.sidecar.log import read
 from openegress.request.look_options import LookOptions
 from openegress.request.options import Options
 from openegress.request.orders import AddMarker, Order, PauseOrder, SetOptions
 from openegress.room.events import OwnMetadataChanged
 from openegress.source import Observed
+from openegress.source.room.meeting_history import MeetingHistory, RoomChange
+from openegress.storage.uploader import Uploader
 
 PLAN = Plan("EG_1", WebSource("http://e"), (), None, None)
 BEGAN_NS = 1_700_000_000 * S
@@ -59,6 +66,14 @@ class FakeOutputs:
         pass
 
     def note_pauses(self, pauses: object) -> None:
+        pass
+
+
+class Changeable(FakeOutputs):
+    def note_change(self, change: object) -> None:
+        pass
+
+    def change_size_limit(self, max_bytes: int) -> None:
         pass
 
 
@@ -148,20 +163,13 @@ async def test_of_metadata_only_the_layout_that_they_ask_for_is_noted() -> None:
 
 
 async def test_another_worker_would_know_all_that_was_asked_of_it() -> None:
-    class Outputs(FakeOutputs):
-        def note_change(self, change: object) -> None:
-            pass
-
-        def change_size_limit(self, max_bytes: int) -> None:
-            pass
-
     told: list[AnyEvent | LiveState] = []
     source = FakeInput()
     source.unpaused.set()
     room = LayoutSource("r", "grid", "ws://h", "t")
     plan = msgspec.structs.replace(PLAN, source=room, resumes=True, part=Part(1, 0, recorded_ns=7 * S))
     steered = RecordingControl(plan, told.append, lambda _: None)
-    steered.record(BEGAN_NS, cast("Any", source), cast("Any", Outputs()))
+    steered.record(BEGAN_NS, cast("Any", source), cast("Any", Changeable()))
     await steered.observe(Observed(OwnMetadataChanged('{"layout": "speaker?names=true"}'), BEGAN_NS))
     await steered.apply_order(SetOptions(Options(stop_when_empty=Seconds(9.0))))
     await steered.apply_order(PauseOrder.PAUSE)
@@ -204,6 +212,28 @@ async def test_more_pauses_than_a_recording_may_have() -> None:
     with pytest.raises(EgressError, match="1000 pauses"):
         await paused.apply_order(PauseOrder.PAUSE, cast("Any", source))
     assert not paused.is_paused and len(paused.until(0)) == MAX_PAUSES
+
+
+async def test_looks_of_what_is_composed_later_change_then(tmp_path: Path) -> None:
+    """Its tracks come as they are, and show nothing of them."""
+
+    class Tracks(FakeInput):
+        async def change_looks(self, asked: LookOptions) -> None:
+            raise AssertionError(asked)
+
+    room = LayoutSource("r", "grid", "ws://h", "t")
+    plan = Plan("EG_1", room, (), None, None, render=Render.DEFERRED)
+    steered = RecordingControl(plan, lambda event: None, lambda reason: None)
+    steered.sidecars.open(Opening((), BEGAN_NS, str(tmp_path), {}))
+    steered.record(BEGAN_NS, cast("Any", Tracks()), cast("Any", Changeable()))
+    await steered.apply_order(SetOptions(Options(text=Caption("Part 2"))))
+    with pytest.raises(EgressError, match="logo"):
+        await steered.apply_order(SetOptions(Options(logo=PictureName("unknown"))))
+    await steered.sidecars.finish(BEGAN_NS + S, Uploader, lambda event: None)
+    steered.close()
+    asked = [RoomChange(0, each.event, each.fields) for each in read(tmp_path) if each.event == ASKED]
+    (moment,) = MeetingHistory([]).moments(asked)
+    assert moment.state.metadata == '{"layout": "?text=Part%202"}'
 
 
 async def test_a_layout_of_before_the_first_frame_is_noted_with_it() -> None:

@@ -21,6 +21,7 @@ from openegress.core.codecs import Container
 from openegress.core.errors import Code, EgressError
 from openegress.core.plan import FileOutput, Plan, SegmentOutput, Split, TracksFile, WebSource
 from openegress.core.render import Render
+from openegress.core.restart import Restart
 from openegress.core.storages import LocalStorage, S3Storage, StoragePlan
 from openegress.core.units import S
 from openegress.proto.openegress_control_pb2 import ClipRequest
@@ -140,6 +141,34 @@ def test_of_one_that_went_on_in_another_file() -> None:
     assert clips.started_at_ns(info, 9 * S) == 1000 * S
     assert clips.started_at_ns(info, 12 * S) == 1050 * S
     assert clips.started_at_ns(EgressInfo(), 0) == 0
+
+
+def test_the_wall_clock_of_one_that_runs_knows_of_each_gap_once() -> None:
+    """A part that is stored states when it began; the growing one is not stored, and begins after a gap."""
+    gaps = (Restart(1010 * S, 1060 * S, 10 * S), Restart(1070 * S, 1075 * S, 20 * S))
+    parts = [
+        FileInfo(filename="a.mkv", location="/a.mkv", started_at=1000 * S, duration=10 * S),
+        FileInfo(filename="a-00002.mkv", location="/b", started_at=1060 * S, duration=10 * S),
+        FileInfo(filename="a-00003.mkv", started_at=1075 * S),
+    ]
+    request = RoomCompositeEgressRequest(file_outputs=[EncodedFileOutput(filepath="a.mkv")])
+    info = EgressInfo(room_composite=request, file_results=parts)
+    walls = [at_s + clips.started_at_ns(info, at_s * S, gaps) // S for at_s in (9, 12, 22)]
+    assert walls == [1009, 1062, 1077]
+    whole = EgressInfo(room_composite=request, file_results=parts[:1])
+    assert [at_s + clips.started_at_ns(whole, at_s * S, gaps) // S for at_s in (9, 12)] == [1009, 1062]
+
+
+def test_of_one_that_runs_in_another_file() -> None:
+    files = [
+        FileInfo(filename="a.mkv", location="/out/a.mkv", duration=90, size=7),
+        FileInfo(filename="a-00002.mkv"),
+    ]
+    tracks = FileOutput("a.mkv", Container.MKV, STORAGE)
+    made = clips.of_running(asked(), ended(file_results=files), running(tracks), Path("/spool"), "CL_1")
+    assert [part.path for part in made.stored] == ["a.mkv", "a-00002.mkv"]
+    beside = running(tracks, TracksFile("b.mkv", Container.MKV, STORAGE))
+    assert clips.of_running(asked(), ended(file_results=files), beside, Path("/spool"), "CL_1").stored == ()
 
 
 def test_what_is_composed_later_is_clipped_later() -> None:

@@ -111,7 +111,7 @@ def test_events_say_it_better() -> None:
         {"media_s": "x", "event": "neither"},
     ]
     assert history([camera("ada", (1, 7))], lines) == [
-        (0, ["ada"], [], ()),
+        (0, ["ada"], [("0", False)], ()),
         (1, ["ada"], [("0", False)], ()),
         (2, ["ada"], [("0", True)], ()),
         (3, ["ada"], [("0", True)], ("ada",)),
@@ -194,13 +194,30 @@ def test_two_cameras_of_one_robot_are_two_tracks(names: tuple[str, str]) -> None
     ]
     assert [(at_s, tracks) for at_s, _, tracks, _ in history(tracks, told)] == [
         (0, [("0", False)]),
-        (0.5, [("0", False)]),
+        (0.5, [("0", False), ("1", False)]),
         (1, [("0", False), ("1", False)]),
         (4, [("0", True), ("1", False)]),
         (5, [("0", True)]),
         (6, [("0", True), ("1", False)]),
     ]
     assert [seen[2] for seen in history(tracks)][:2] == [[("0", False)], [("0", False), ("1", False)]]
+
+
+def test_a_new_publication_that_comes_before_the_end_of_the_former_one() -> None:
+    """As servers report it; both were of one line."""
+    tracks = [camera_of("ada", "TR_1", "", 0, (0, 3)), camera_of("ada", "TR_2", "", 1, (4, 6))]
+    told = [
+        line(0, "participant_joined", name=""),
+        line(0, "track_published", **CAMERA, track_id="TR_1"),
+        line(3, "track_published", **CAMERA, track_id="TR_2"),
+        line(3.1, "track_unpublished", **CAMERA, track_id="TR_1"),
+    ]
+    assert [(at_s, [sid for sid, _ in tracks]) for at_s, _, tracks, _ in history(tracks, told)] == [
+        (0, ["0"]),
+        (3, ["silent TR_1", "0"]),
+        (3.1, ["0"]),
+        (4, ["0"]),
+    ]
 
 
 def test_what_is_published_again_goes_on_where_it_was() -> None:
@@ -220,9 +237,21 @@ def test_what_is_published_again_goes_on_where_it_was() -> None:
         (0, ["0"]),
         (3, ["0"]),
         (8, ["0"]),
-        (8.2, ["0"]),
+        (8.2, ["0", "2"]),
         (8.5, ["0", "2"]),
     ]
+
+
+def test_who_never_sends_anything_has_a_tile_as_live() -> None:
+    """Muted from the start; but of an encrypted track without a key nobody has anything."""
+    told = [
+        line(0, "participant_joined", "bob", name="Bob"),
+        line(0, "track_published", "bob", **CAMERA, track_id="TR_b", muted=True),
+        line(0, "participant_joined", "eve", name="Eve"),
+        line(0, "track_published", "eve", **CAMERA, track_id="TR_e", encrypted=True),
+    ]
+    ((_, people, tracks, _),) = history([], told)
+    assert (people, tracks) == (["bob", "eve"], [("silent TR_b", True)])
 
 
 def test_another_codec_of_the_same_camera_takes_its_place() -> None:

@@ -32,8 +32,7 @@ class ClipPlan(Struct, frozen=True):
     left_in: str = ""
     """The folder of this output in the spool, while the egress runs."""
     stored: tuple[StoredPart, ...] = ()
-    """Files in order: all of them once the egress has ended, or the parts of a split file that are stored
-    already."""
+    """Files in order: all of them once the egress has ended, or those that it has so far."""
     playlist: str = ""
     """Path in the storage, of segments."""
     taken: tuple[str, ...] = ()

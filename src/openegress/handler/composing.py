@@ -22,14 +22,17 @@ from openegress.core.events import AnyEvent, Composing, Ended, EndReason, EndRep
 from openegress.core.plan import FileOutput, LayoutSource, Limits, Plan, SegmentOutput
 from openegress.core.tasks import cancelled
 from openegress.core.units import S
+from openegress.handler.after_pauses import AfterPauses
 from openegress.handler.compose_turn import ComposeTurn
 from openegress.handler.outputs import Outputs
-from openegress.handler.recording_journal import RecordedSpan, RecordingJournal
+from openegress.handler.recorded_span import RecordedSpan
+from openegress.handler.recording_journal import RecordingJournal
 from openegress.handler.sidecars import StoredSidecars
 from openegress.handler.spooled_tracks import SpooledTracks
 from openegress.handler.uploaders import Uploaders
 from openegress.media.meeting_file import MeetingFile
 from openegress.media.pipeline import EncodePipeline
+from openegress.output.manifest import paused_ns
 from openegress.output.naming import content_type_of, sidecar_name
 from openegress.source.room.composition import Composition, View
 from openegress.source.room.meeting_history import MeetingHistory
@@ -142,7 +145,9 @@ class Composer:
         """The span recorded by a process that died: up to the last packet of the file."""
         path = self._tracks.take()
         length_ns = MeetingFile(path).end_ns if path is not None else 0
-        return RecordedSpan(self._began_ns, self._began_ns + length_ns, EndReason.FAILURE)
+        ended_at_ns = self._began_ns + length_ns + paused_ns(self._journal.pauses)
+        pauses = tuple(each.until(ended_at_ns) for each in self._journal.pauses)
+        return RecordedSpan(self._began_ns, ended_at_ns, EndReason.FAILURE, pauses=pauses)
 
     async def _compose(self, recorded: RecordedSpan) -> EgressError | None:
         """Returns the error of an output that could not store everything. Raises EgressError if composing
@@ -154,7 +159,9 @@ class Composer:
             video = msgspec.structs.replace(video, speed=self._turn.speed)
         path = await asyncio.to_thread(self._tracks.take)
         file = await self._idly(partial(MeetingFile, path)) if path is not None else None
-        changes = await self._idly(partial(self._tracks.changes, recorded.started_at_ns))
+        changes = await self._idly(
+            partial(self._tracks.changes, recorded.started_at_ns, recorded.ended_at_ns)
+        )
         lines = lines_of(file.tracks) if file is not None else []
         moments = MeetingHistory(lines).moments(changes)
         view = View.of_plan(plan, source, recorded.started_at_ns)
@@ -180,14 +187,14 @@ class Composer:
             composition.stop()
         try:
             await self._idly(pipeline.start)
-            length_ns = recorded.ended_at_ns - recorded.started_at_ns
             pace = partial(self._pace, asyncio.get_running_loop(), outputs, recorded)
-            await self._idly(partial(composition.give, pipeline, 0, length_ns, pace))
+            sink = AfterPauses(pipeline, recorded.pauses, recorded.started_at_ns)
+            await self._idly(partial(composition.give, sink, 0, recorded.length_ns, pace))
         finally:
             composition.stop()
             await pipeline.finish()
         self._refuse_incomplete()
-        error = await outputs.finish(recorded.ended_at_ns, recorded.left_out)
+        error = await outputs.finish(recorded.ended_at_ns, recorded.left_out, recorded.pauses)
         self._refuse_incomplete()
         await asyncio.to_thread(self._journal.note_composed)
         self.is_settled = outputs.is_settled()
@@ -217,8 +224,7 @@ class Composer:
         loop.call_soon_threadsafe(self._report_progress, done_s, recorded)
 
     def _report_progress(self, done_s: int, recorded: RecordedSpan) -> None:
-        length_ns = max(1, recorded.ended_at_ns - recorded.started_at_ns)
-        percent, now_s = min(100, done_s * S * 100 // length_ns), time.monotonic()
+        percent, now_s = min(100, done_s * S * 100 // max(1, recorded.length_ns)), time.monotonic()
         is_first = self._reported_percent < 0
         is_due = percent >= self._reported_percent + _STEP_PERCENT and now_s >= self._reported_at_s + _STEP_S
         if is_first or is_due:

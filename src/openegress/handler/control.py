@@ -18,6 +18,7 @@ from openegress.core.live_state import LiveState
 from openegress.core.marker import Marker
 from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import LayoutSource, Plan
+from openegress.core.render import Render
 from openegress.core.units import S
 from openegress.handler.media_input import MediaInput
 from openegress.handler.outputs import Outputs
@@ -29,7 +30,7 @@ from openegress.handler.time_limits import TimeLimits
 from openegress.media import FrameSink, PacketSink
 from openegress.media.hearing import SoundProbe, SoundTap
 from openegress.output.manifest import ClipRecord, Pause
-from openegress.request import options, orders
+from openegress.request import look_options, options, orders
 from openegress.request.asked_options import changed_rules, refuse_unsuited
 from openegress.request.live_state import as_shown, live_state
 from openegress.request.look_options import LookOptions
@@ -228,8 +229,13 @@ class RecordingControl:
             raise invalid("stop_when_silent: this egress records no sound")
         looks, _ = options.apart(order.options)
         if looks != LookOptions():
-            await media_input.change_looks(looks)
-            await self._note_looks(json.dumps({"layout": f"?{options.text_of(looks)}"}), outputs)
+            text = f"?{options.text_of(looks)}"
+            if self._plan.render is Render.DEFERRED:
+                look_options.refuse_unknown_pictures(looks, self._plan.pictures)
+                self.sidecars.note_looks(text)
+            else:
+                await media_input.change_looks(looks)
+            await self._note_looks(json.dumps({"layout": text}), outputs)
         before, rules = self._asked.end_rules, changed_rules(self._asked.end_rules, order.options)
         self._asked = msgspec.structs.replace(self._asked, end_rules=rules)
         await media_input.change_rules(rules)

@@ -42,7 +42,8 @@ from openegress.handler.open_input import open_input
 from openegress.handler.outputs import Outputs
 from openegress.handler.past import Past, journal_and_past, shift_of_part
 from openegress.handler.progress import report_progress
-from openegress.handler.recording_journal import RecordedSpan, RecordingJournal
+from openegress.handler.recorded_span import RecordedSpan
+from openegress.handler.recording_journal import RecordingJournal
 from openegress.handler.thumbnails import Thumbnails
 from openegress.handler.warm import WarmBrowser
 from openegress.media.timeline_shift import ShiftedFrames, ShiftedPackets, TimelineShift
@@ -302,7 +303,8 @@ class Recording:
         """Composes the recording for the requested outputs."""
         error = None if _is_empty(end, media_input) else end.error
         text, code = (error.text, error.code.value) if error is not None else ("", "")
-        recorded = RecordedSpan(*end.span_ns, end.reason, text, code, end.left_out)
+        pauses = self._control.pauses_until(end.span_ns[1])
+        recorded = RecordedSpan(*end.span_ns, end.reason, text, code, end.left_out, pauses)
         await asyncio.to_thread(journal.note_recorded, recorded)
         if self._orphaned:
             return replace(end, is_settled=False)  # the next worker composes it, and reports it

@@ -20,18 +20,17 @@ from openegress.core.end_rules import EndRules
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.events import (
     AnyEvent,
-    EndReason,
     FileUpdate,
     ImagesUpdate,
     SegmentsUpdate,
     StreamUpdate,
 )
 from openegress.core.file_lock import lock
-from openegress.core.left_out import LeftOut
 from openegress.core.marker import Marker
 from openegress.core.plan import Plan, StreamOutput, StreamTarget
 from openegress.core.restart import Restart
 from openegress.core.tasks import cancelled
+from openegress.handler.recorded_span import RecordedSpan
 from openegress.output.left import LeftStream
 from openegress.output.manifest import ClipRecord, Pause
 from openegress.storage.journal import LOCK, RESTART, STARTED, Journal, has_journal, is_held
@@ -55,17 +54,6 @@ MAX_ASKED_BYTES = 16 * 2**20
 """From this size on, a journal refuses further requests of users, however many come: the recording's own
 notes still fit, and a process that continues it can read all of it (journal.MAX_BYTES)."""
 _UPDATE: msgspec.json.Decoder[OutputUpdate] = msgspec.json.Decoder(OutputUpdate)
-
-
-class RecordedSpan(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How a recording ended whose picture is composed afterwards. Times are unix ns."""
-
-    started_at_ns: int
-    ended_at_ns: int
-    reason: EndReason
-    error: str = ""
-    code: str = ""
-    left_out: LeftOut = LeftOut()
 
 
 class RecordingJournal:

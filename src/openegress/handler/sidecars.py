@@ -86,6 +86,10 @@ class SidecarRecorder:
         is_cut = self._plan.on_pause is PauseMode.CUT
         self._append(LogEntry(change.at_ns, event, {entries.IS_CUT: is_cut}))
 
+    def note_looks(self, text: str) -> None:
+        """A change of the looks of what is composed later, as the query of a layout."""
+        self._append(LogEntry(time.time_ns(), entries.ASKED, {"layout": text}))
+
     def note_gap(self, lost_at_ns: int, resumed_at_ns: int | None) -> None:
         """Nothing was recorded in between, because there was no handler. None: a pause is open, and counts
         from the end of the recorded media."""

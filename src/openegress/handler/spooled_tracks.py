@@ -1,12 +1,15 @@
 """The spooled tracks of a recording that is composed afterwards. Blocking."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from openegress.core.codecs import Container
 from openegress.core.deferred import FOLDER, TRACKS
+from openegress.core.units import S
 from openegress.output.file.finalise import finalise
 from openegress.output.sidecar.log import read
+from openegress.output.sidecar.media_time import MediaTime
 from openegress.output.spool_file import disk_error
 from openegress.source.room.meeting_history import RoomChange
 
@@ -45,11 +48,13 @@ class SpooledTracks:
             raise disk_error(error, self._folder) from error
         return self._whole if _has_bytes(self._whole) else None
 
-    def changes(self, zero_ns: int) -> list[RoomChange]:
-        """The changes in the room; `zero_ns` is media time zero in unix ns."""
+    def changes(self, started_at_ns: int, ended_at_ns: int) -> list[RoomChange]:
+        """The changes in the room, in media time, of a recording that began and ended at these times (unix
+        ns)."""
         try:
+            media_time = replace(MediaTime.of(read(self._folder), ended_at_ns), zero_ns=started_at_ns)
             return [
-                RoomChange(max(0, entry.at_ns - zero_ns), entry.event, entry.fields)
+                RoomChange(round(media_time.s(entry.at_ns) * S), entry.event, entry.fields)
                 for entry in read(self._folder)
             ]
         except OSError as error:

@@ -76,6 +76,11 @@ class Pause:
         return self if self.resumed_at_ns else Pause(self.paused_at_ns, max(self.paused_at_ns, ended_at_ns))
 
 
+def paused_ns(pauses: Iterable[Pause]) -> int:
+    """What pauses with an end leave out."""
+    return sum(max(0, each.resumed_at_ns - each.paused_at_ns) for each in pauses)
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
     """About the egress as a whole; empty fields are left out."""

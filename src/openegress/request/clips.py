@@ -21,7 +21,8 @@ from openegress.core.decode import Decoder
 from openegress.core.errors import Code, EgressError, missing_or_invalid, unimplemented
 from openegress.core.plan import FileOutput, Plan, SegmentOutput, TracksFile
 from openegress.core.render import Render
-from openegress.core.span import RequestedSpan, position_ns
+from openegress.core.restart import Restart, gaps_before_ns
+from openegress.core.span import END_SLACK_NS, RequestedSpan, position_ns
 from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.core.units import S
 from openegress.core.values import Seconds
@@ -59,7 +60,9 @@ def of_running(request: ClipRequest, info: EgressInfo, plan: Plan, spool: Path, 
         why = "the egress is composed after it was recorded: ask when it is complete"
         raise EgressError(Code.FAILED_PRECONDITION, why)
     index, output = _clipped(plan)
-    parts = info.file_results if isinstance(output, FileOutput) and output.split is not None else ()
+    # Beside a file of tracks, a recording has one file.
+    has_tracks_beside = any(isinstance(each, TracksFile) for each in plan.outputs)
+    parts = info.file_results if isinstance(output, FileOutput) and not has_tracks_beside else ()
     recorded = _stored_name(output, info)
     if not recorded:
         raise EgressError(Code.FAILED_PRECONDITION, "the egress is not recording yet")
@@ -74,7 +77,7 @@ def of_running(request: ClipRequest, info: EgressInfo, plan: Plan, spool: Path, 
         left_in=str(spool / plan.egress_id / f"{kind}-{index}"),
         stored=tuple(_part(each, on_backup=info.backup_storage_used) for each in parts),
         playlist=recorded if isinstance(output, SegmentOutput) else "",
-        taken=(recorded, *(each.filename for each in parts)),
+        taken=tuple(dict.fromkeys((recorded, *(each.filename for each in parts)))),
     )
 
 
@@ -148,16 +151,19 @@ def is_within_reach(info: EgressInfo, context: Context) -> bool:
     return not names or any(Path(each).is_file() for each in names)
 
 
-def started_at_ns(info: EgressInfo, at_ns: int) -> int:
-    """The unix time of media time zero for a position at `at_ns`; 0: unknown. Ignores time that is left out
-    within a file."""
+def started_at_ns(info: EgressInfo, at_ns: int, restarts: tuple[Restart, ...] = ()) -> int:
+    """The unix time of media time zero for a position at `at_ns`; 0: unknown. `restarts` of a running
+    recording are time that is left out within a file; a part states itself when it began."""
     begin_ns = 0
     files = _files_of_recording(info) or info.file_results[:1]
     for each in files:
         if at_ns < begin_ns + each.duration or each is files[-1]:
-            return max(0, each.started_at - begin_ns)
+            within = tuple(one for one in restarts if one.at_ns > begin_ns + END_SLACK_NS)
+            zero_ns = max(0, each.started_at - begin_ns)
+            return zero_ns and zero_ns + gaps_before_ns(within, at_ns)
         begin_ns += each.duration
-    return info.segment_results[0].started_at if info.segment_results else 0
+    zero_ns = info.segment_results[0].started_at if info.segment_results else 0
+    return zero_ns and zero_ns + gaps_before_ns(restarts, at_ns)
 
 
 def _clipped(plan: Plan) -> tuple[int, FileOutput | SegmentOutput]:

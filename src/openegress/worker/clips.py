@@ -16,7 +16,7 @@ from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.events import ExtraFileStored
 from openegress.core.ids import new_id
 from openegress.core.info import is_terminal
-from openegress.core.restart import Restart, gaps_before_ns
+from openegress.core.restart import Restart
 from openegress.core.span import shown_s
 from openegress.core.tasks import cancelled, non_fatal
 from openegress.proto.openegress_control_pb2 import ClipInfo, CutRequest
@@ -248,9 +248,7 @@ def _tell(job: Job, made: ClipMade) -> None:
 
 
 def _answer(info: EgressInfo, made: ClipMade, restarts: tuple[Restart, ...] = ()) -> ClipInfo:
-    started_at = clips.started_at_ns(info, made.begin_ns)
-    if started_at:
-        started_at += gaps_before_ns(restarts, made.begin_ns)
+    started_at = clips.started_at_ns(info, made.begin_ns, restarts)
     file = FileInfo(
         filename=made.filename,
         started_at=started_at + made.begin_ns if started_at else 0,

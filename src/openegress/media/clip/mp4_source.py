@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from typing import IO, cast
 
 import av
@@ -15,7 +16,7 @@ from openegress.core.codecs import VideoCodec
 from openegress.core.units import S
 from openegress.media import Packet
 from openegress.media.clip.clipped_tracks import FURTHEST_NS, StoredTrack, TrackPacket
-from openegress.media.clip.source import AUDIO_CODECS, TO_ANNEX_B, VIDEO_CODECS, ClipPart, reading
+from openegress.media.clip.source import AUDIO_CODECS, TO_ANNEX_B, VIDEO_CODECS, ClipPart, reading, starts_ns
 
 
 class Mp4Tracks:
@@ -70,20 +71,17 @@ class Mp4Tracks:
 def _leading(streams: Sequence[Stream], at_ns: int) -> tuple[Stream, int]:
     """A stream that sends at that time, preferably sound, and the time in its time base. If none has begun:
     the first one, and its start."""
-
-    def start_ns(stream: Stream) -> int:
-        return (stream.start_time or 0) * S * stream.time_base.numerator // stream.time_base.denominator
-
-    def end_ns(stream: Stream) -> int:
-        ticks = (stream.start_time or 0) + (stream.duration or 0)
-        return ticks * S * stream.time_base.numerator // stream.time_base.denominator
-
-    begun = [each for each in streams if start_ns(each) <= at_ns]
+    begun = [each for each in streams if starts_ns(each) <= at_ns]
     if not begun:
-        first = min(streams, key=start_ns)
+        first = min(streams, key=starts_ns)
         return first, first.start_time or 0
-    chosen = max(begun, key=lambda each: (min(end_ns(each), at_ns), not isinstance(each, VideoStream)))
-    return chosen, at_ns * chosen.time_base.denominator // (S * chosen.time_base.numerator)
+
+    def reaches(stream: Stream) -> tuple[int, bool]:
+        end_ns = starts_ns(stream) + round((stream.duration or 0) * Fraction(stream.time_base or 0) * S)
+        return min(end_ns, at_ns), not isinstance(stream, VideoStream)
+
+    chosen = max(begun, key=reaches)
+    return chosen, round(Fraction(at_ns, S) / Fraction(chosen.time_base or 1))
 
 
 def is_of_tracks(part: ClipPart) -> bool:

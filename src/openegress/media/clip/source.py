@@ -156,9 +156,7 @@ class ClipSource:
 
     @property
     def _first_picture_us(self) -> int:
-        if self._video is None or self._video.start_time is None:
-            return 0
-        return round(self._video.start_time * self._video.time_base * 1_000_000)
+        return starts_ns(self._video) // 1000 if self._video is not None else 0
 
     def _blocks(self, streams: list[Stream]) -> "Iterator[FileBlock[Stream]]":
         try:
@@ -222,6 +220,11 @@ def _codec(stream: Stream | None, known: dict[str, VideoCodec] | dict[str, Audio
     if codec is None:
         raise invalid(f'a clip cannot be cut from a recording in "{name or "an unknown codec"}"')
     return codec
+
+
+def starts_ns(stream: Stream) -> int:
+    """Where its first packet lies in its file."""
+    return round((stream.start_time or 0) * Fraction(stream.time_base or 0) * S)
 
 
 def _in_ticks(ns: int, time_base: Fraction) -> int:

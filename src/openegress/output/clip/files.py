@@ -2,7 +2,7 @@
 grows, in the storage once it is complete."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -59,19 +59,13 @@ def open_files(plan: ClipPlan, stored: StoredObjects, files: list[int]) -> SpanS
 
 
 def _growing(plan: ClipPlan, stored: StoredObjects, files: list[int]) -> list[_RecordedFile]:
-    if not isinstance(plan.recorded, FileOutput) or plan.recorded.split is None:
-        if any(Path(plan.left_in).glob("recording-*")):
-            raise unimplemented("a clip of a running recording that continued in another file")
-        found = sorted(Path(plan.left_in).glob("recording.*"))
-        # Next to it may lie the draft of its final form.
-        path = next((each for each in found if each.name.count(".") == 1), None)
-        if path is None:
-            raise EgressError(Code.FAILED_PRECONDITION, "nothing is recorded yet")
-        return [GrowingFile(path, files)]
-    recorded: list[_RecordedFile] = []
-    while True:
+    """Its parts, of which the last grows."""
+    assert isinstance(plan.recorded, FileOutput)
+    folder, recorded = Path(plan.left_in), list[_RecordedFile]()
+    container = _container_in(folder, plan.stored)
+    while container is not None:
         number = len(recorded)
-        path = Path(plan.left_in) / spool_name(plan.recorded, number, Container.MP4)
+        path = folder / spool_name(plan.recorded, number, container)
         if path.exists():
             try:
                 recorded.append(GrowingFile(path, files))
@@ -86,6 +80,13 @@ def _growing(plan: ClipPlan, stored: StoredObjects, files: list[int]) -> list[_R
     if not recorded:
         raise EgressError(Code.FAILED_PRECONDITION, "nothing is recorded yet")
     return recorded
+
+
+def _container_in(folder: Path, stored: Sequence[StoredPart]) -> Container | None:
+    """Of the files of an output that records. Next to one may lie the draft of its final form."""
+    names = [each.name for each in sorted(folder.glob("recording*.*")) if each.name.count(".") == 1]
+    names += [each.path for each in stored if each.size_bytes]
+    return clipped(Path(names[0]).suffix) if names else None
 
 
 def _finished(plan: ClipPlan, stored: StoredObjects) -> list[_RecordedFile]:

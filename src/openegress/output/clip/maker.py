@@ -11,9 +11,10 @@ from av.error import FFmpegError
 
 from openegress.core.clip_plan import ClipMade, ClipPlan
 from openegress.core.codecs import Container
-from openegress.core.errors import Code, EgressError, Fault, Phase, internal, unimplemented
+from openegress.core.errors import Code, EgressError, Fault, Phase, internal
 from openegress.core.span import Span
 from openegress.core.units import MS
+from openegress.media.clip.chained_tracks import ChainedTracks
 from openegress.media.clip.cut import CLIP_CONTAINER, CutPictures, cut
 from openegress.media.clip.tracks import cut_tracks
 from openegress.media.duration import has_video
@@ -149,13 +150,11 @@ def _cut(
     recorded: SpanSource, container: Container, sink: _LargeFile, is_stopped: Callable[[], bool]
 ) -> CutPictures:
     """Raises EgressError, FFmpegError and OSError."""
-    tracks, first_ns = recorded.parts[0].tracks, -recorded.parts[0].late_ns
-    if tracks is None:
+    files = [(part.tracks, -part.late_ns) for part in recorded.parts if part.tracks is not None]
+    if not files:
         return cut(recorded.parts, recorded.span, sink, is_stopped)
-    if len(recorded.parts) > 1:
-        raise unimplemented("a clip of all tracks out of several files")
-    span = Span(recorded.span.begin_ns - first_ns, recorded.span.end_ns - first_ns)
-    return cut_tracks(tracks, container, span, sink, is_stopped)
+    source = ChainedTracks(files, recorded.span.begin_ns)
+    return cut_tracks(source, container, recorded.span, sink, is_stopped)
 
 
 def place(ns: int) -> str:

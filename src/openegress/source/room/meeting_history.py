@@ -98,9 +98,8 @@ class MeetingHistory:
         """Metadata of the recorder's participant."""
 
     def moments(self, changes: Iterable[RoomChange]) -> Iterator[RoomMoment]:
-        """Yields moments in order, each made on demand: hours of a large room have many. A line begins with
-        its own packets, whatever was published before."""
-        begins = {at_ns for line in self._lines for at_ns in (line.begin_ns, *line.changes_ns())}
+        """Yields moments in order, each made on demand: hours of a large room have many."""
+        begins = {at_ns for line in self._lines for at_ns in line.changes_ns()}
         pending = deque(sorted(changes, key=lambda each: each.at_ns))
         times = sorted({*(each.at_ns for each in pending), *begins})
         for at_ns in times:
@@ -126,7 +125,9 @@ class MeetingHistory:
                 self._people.pop(identity, None)
             case "track_published":
                 key = SourceKey(identity, kind, source, as_stored(str(fields.get("name", ""))))
-                self._published[sid] = Published(key, change.at_ns, bool(fields.get("muted")))
+                self._published[sid] = Published(
+                    key, change.at_ns, bool(fields.get("muted")), bool(fields.get("encrypted"))
+                )
                 self._matched = None
             case "track_unpublished":
                 self._published.pop(sid, None)
@@ -146,21 +147,23 @@ class MeetingHistory:
         if self._matched is None:
             self._matched = matched(self._published, self._lines)
         tracks = [
-            _track(line, at_ns, self._people[what.key.identity], muted=what.muted)
+            _track(sid, what, self._matched.get(sid), self._people[what.key.identity], at_ns)
             for sid, what in self._published.items()
-            if (line := self._matched.get(sid)) is not None
-            and line.begin_ns <= at_ns
-            and what.key.identity in self._people
+            if what.key.identity in self._people and (sid in self._matched or not what.encrypted)
         ]
         people = list(self._people.values())
         speakers = tuple(each for each in self._speakers if each in self._people)
         return RoomState(tracks, people, speakers, self._metadata, now_s=at_ns / S)
 
 
-def _track(line: MeetingLine, at_ns: int, who: Participant, *, muted: bool) -> Track:
+def _track(sid: str, what: Published, line: MeetingLine | None, who: Participant, at_ns: int) -> Track:
+    """A track that never sent anything has no line."""
     try:
-        source = TrackSource(line.key.source)
+        source = TrackSource(what.key.source)
     except ValueError:
         source = TrackSource.UNKNOWN
+    kind = MediaKind.VIDEO if what.key.kind == MediaKind.VIDEO.value else MediaKind.AUDIO
+    if line is None:
+        return Track(f"silent {sid}", what.key.name, kind, source, "", who, what.muted)
     now = line.track_at(at_ns)
-    return Track(line.sid, now.track_name, now.kind, source, "", who, muted, now.width, now.height)
+    return Track(line.sid, what.key.name, kind, source, "", who, what.muted, now.width, now.height)

@@ -6,7 +6,7 @@ is turned twice, a layer is lost for a while. Whoever publishes a source again c
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -31,6 +31,8 @@ class Published:
     at_ns: int
     """Since when."""
     muted: bool
+    encrypted: bool
+    """If there was no key, nobody has recorded it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,16 +109,21 @@ def lines_of(tracks: Sequence[MeetingTrack]) -> list[MeetingLine]:
     return sorted(made, key=lambda each: each.begin_ns)
 
 
-def matched(published: Mapping[str, Published], lines: Sequence[MeetingLine]) -> dict[str, MeetingLine]:
+def matched(published: dict[str, Published], lines: Sequence[MeetingLine]) -> dict[str, MeetingLine]:
     """The line of each track that is published, by its SID. A file has the SID of a first publication:
     whoever publishes the source again continues a line that none else has."""
     named = {track_id: line for line in lines for track_id in line.track_ids}
-    found = {sid: named[sid] for sid in published if sid in named}
-    taken = {line.sid for line in found.values()}
+    found: dict[str, MeetingLine] = {}
+    taken: set[str] = set()
+    for sid in reversed(published):  # a new publication may come before the end of the former one
+        if sid in named and named[sid].sid not in taken:
+            found[sid] = named[sid]
+            taken.add(named[sid].sid)
     for sid, what in published.items():
         if sid in found:
             continue
-        free = [each for each in lines if each.key == what.key and each.sid not in taken]
+        free = [each for each in lines if each.key[:3] == what.key[:3] and each.sid not in taken]
+        free = [each for each in free if each.key.name == what.key.name] or free
         begun = [each for each in free if each.begin_ns <= what.at_ns]
         if free:
             found[sid] = begun[-1] if begun else free[0]
