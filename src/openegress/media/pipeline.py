@@ -151,7 +151,7 @@ class EncodePipeline:
                 for tap in self._taps:
                     tap.video(frame, pts_ns)
                 if self._video is not None:
-                    if self._keys.due(pts_ns + S // 1000):
+                    if self._keys.due(pts_ns + S // 1000) is not None:
                         self._video.begin_anew()
                     self.encoded_frames += 1
                     self._deliver(self._video.encode(frame, pts_ns))
