@@ -20,6 +20,9 @@ STATUSES = "exit status: 0 done, 1 failed (standard error says why), 2 wrong use
 
 
 def report(error: EgressError) -> Exit:
-    text = "; ".join(line.strip() for line in error.text.splitlines() if line.strip())
-    print(f"openegress: {text}", file=sys.stderr)
+    say("; ".join(line.strip() for line in error.text.splitlines() if line.strip()))
     return Exit.FAILED
+
+
+def say(text: str) -> None:
+    print(f"openegress: {text}", file=sys.stderr)
