@@ -232,7 +232,7 @@ class Outputs:
         """Changes the recording's own limit; 0: none. Media already written counts."""
         for output, built in zip(self._plan.outputs, self._outputs, strict=True):
             if built.guard is not None:
-                built.guard.limit = _size_limit(self._plan, output, max_bytes, self._on_end)
+                built.guard.change(_size_limit(self._plan, output, max_bytes, self._on_end))
 
     def mark(self, marker: Marker) -> None:
         """Adds a chapter marker. Blocking. Raises EgressError if the disk refuses it, or there are too
