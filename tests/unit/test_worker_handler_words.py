@@ -21,7 +21,9 @@ from openegress.core.events import (
     Thumbnail,
 )
 from openegress.core.live_state import LiveState
+from openegress.core.live_streams import AddedTarget
 from openegress.core.looks import Looks
+from openegress.core.plan import StreamTarget
 from openegress.worker.handler_words import HandlerWords
 
 LONG = "x" * 2_000_000
@@ -49,6 +51,8 @@ def said(messages: Iterable[AnyEvent | ipc.ToWorker]) -> None:
         ipc.Log("info", "said", {"text": LONG}),
         ipc.ClaimNames({"room_name": LONG}),
         LiveState(1, 1, True, EndRules(), Looks(text=LONG)),
+        AddedTarget(0, 1, StreamTarget(LONG, "rtmp://h")),
+        AddedTarget(0, 2**31, StreamTarget("rtmp://h/key", "rtmp://h")),
     ],
     ids=lambda message: type(message).__name__,
 )

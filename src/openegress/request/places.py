@@ -171,13 +171,13 @@ def _possible(output: FileOutput) -> Iterator[str]:
         extension = f".{container.value}"
         path = naming.with_extension(output.filepath, extension)
         yield _of_parts(output, path)
-        if output.split is not None and "{part}" not in path:
+        if output.split is not None and naming.PART not in path:
             yield f"{path.removesuffix(extension)}-*{extension}"
 
 
 def _of_parts(output: FileOutput, path: str) -> str:
     """The place of a split file, whatever the number of a part."""
-    return path if output.split is None else path.replace("{part}", "*")
+    return path if output.split is None else path.replace(naming.PART, "*")
 
 
 def taken(place: str) -> EgressError:

@@ -11,6 +11,7 @@ import msgspec
 
 from openegress.core import ipc
 from openegress.core.events import FileUpdate, Noticed, OutputFailed, StreamAdded, Thumbnail
+from openegress.core.live_streams import AddedTarget
 
 MOST_TEXT_CHARS = 64 * 1024
 """Characters of one text in a record; errors and names have some hundreds."""
@@ -52,7 +53,7 @@ class HandlerWords:
                 self._notice_chars += chars
             case FileUpdate(part=part):
                 self._take_part(part, chars)
-            case StreamAdded():
+            case StreamAdded() | AddedTarget():
                 self._name_chars += chars
         if self._notice_chars > MOST_NOTICE_CHARS or self._name_chars > MOST_NAME_CHARS:
             raise ValueError("more reports than any recording has")
