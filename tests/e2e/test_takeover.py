@@ -17,6 +17,8 @@ from testkit.participants import AudioSpec, Publisher, VideoSpec
 from testkit.probe import Rect, counters, has_tone, mean_colour, probe, tones
 from testkit.redis_server import RedisServer
 from testkit.service import EgressClient, Info, Refused, Service
+from testkit.stream_servers import RtmpServer
+from testkit.websocket_receiver import WebsocketReceiver
 
 FPS = 30
 KEPT_S = 3.0
@@ -24,6 +26,8 @@ TAKEN_OVER_S = 15.0
 """After the death of a worker another one records."""
 HEARD_S = 8.0
 """A worker that was just started waits as long as others may be silent."""
+RECOVERED_S = 60.0
+"""For a worker that returns to store its parts, two at a time, beside those that record."""
 MAY_BE_LOST_S = 2.0
 OVERLAP_S = 0.5
 STEADY = AudioSpec(tone_hz=440, level=0.3)
@@ -31,6 +35,7 @@ CAMERA = VideoSpec(width=640, height=360, encoded=True)
 CORNER = Rect(960, 600, 240, 80)
 """Of the picture, where a text is."""
 LONGEST_S = 8
+SMALL = {"width": 320, "height": 180, "framerate": FPS, "video_bitrate": 400, "key_frame_interval": 1}
 
 
 @dataclass
@@ -80,14 +85,18 @@ async def taken_over(client: EgressClient, egress_id: str) -> Info:
 
 
 async def with_first_part(client: EgressClient, egress_id: str, status: str) -> Info:
-    """The record once it says where that is; the status stays what it is."""
-    async with asyncio.timeout(20):
-        while True:
-            info = await client.info(egress_id)
-            assert info["status"] == status, info
-            if info["file_results"][0]["location"]:
-                return info
-            await asyncio.sleep(0.1)
+    """The record once it says where all but the last file is; the status stays what it is."""
+    info: Info = {}
+    try:
+        async with asyncio.timeout(RECOVERED_S):
+            while True:
+                info = await client.info(egress_id)
+                assert info["status"] == status, info
+                if all(each["location"] for each in info["file_results"][:-1]):
+                    return info
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        raise AssertionError(info["file_results"]) from None
 
 
 def manifest_of(info: Info) -> dict[str, Any]:
@@ -211,3 +220,141 @@ async def test_what_was_asked_of_it_goes_over_and_a_pause_goes_on(tmp_path: Path
     assert jump_s == pytest.approx(paused_s, abs=1.0)
     before, after = (mean_colour(each, 0.2, CORNER) for each in (one, two))
     assert after[0] > before[0] + 30, (before, after)
+
+
+async def streams_are(client: EgressClient, egress_id: str, *statuses: str) -> list[Info]:
+    """The results once each is so, and what is active has begun."""
+    async with asyncio.timeout(20):
+        while True:
+            found: list[Info] = (await client.info(egress_id))["stream_results"]
+            begun = all(each["status"] != "ACTIVE" or int(each["started_at"]) for each in found)
+            if begun and [each["status"] for each in found] == list(statuses):
+                return found
+            await asyncio.sleep(0.05)
+
+
+async def test_streams_are_dialled_by_the_worker_that_takes_over(cluster: Cluster) -> None:
+    """The URL of the request and the one that was added; what had failed stays so, and what was removed. A
+    listener on a websocket hears of the gap."""
+    livekit, resumes = cluster.livekit, {"options": {"resume": "true"}}
+    first = await cluster.worker("first", **resumes)
+    with RtmpServer() as server:
+        urls = [server.rtmp_url(path) for path in ("denied/1", "live/2", "live/3", "live/4")]
+        async with (
+            EgressClient(livekit.http_url, livekit.api_key, livekit.api_secret) as client,
+            WebsocketReceiver() as receiver,
+            Publisher(livekit, "live", "ann", CAMERA, STEADY) as ann,
+        ):
+            started = await client.call(
+                "StartRoomCompositeEgress",
+                room_name="live",
+                advanced=SMALL,
+                stream_outputs=[{"protocol": "RTMP", "urls": urls[:2]}],
+            )
+            heard = await client.call(
+                "StartTrackEgress",
+                room_name="live",
+                track_id=ann.sid("microphone"),
+                websocket_url=f"ws://127.0.0.1:{receiver.port}/in?rate=16000&channels=1",
+            )
+            live_id, heard_id = started["egress_id"], heard["egress_id"]
+            for egress_id in (live_id, heard_id):
+                await client.active(egress_id)
+            await client.call("UpdateStream", egress_id=live_id, add_output_urls=urls[2:])
+            await streams_are(client, live_id, "FAILED", "ACTIVE", "ACTIVE", "ACTIVE")
+            await client.call("UpdateStream", egress_id=live_id, remove_output_urls=urls[3:])
+            before = await streams_are(client, live_id, "FAILED", "ACTIVE", "ACTIVE", "FINISHED")
+            await cluster.worker("second", **resumes)
+            await asyncio.sleep(HEARD_S)
+            sent = len(server.recordings())
+            await first.kill_all()
+            for egress_id in (live_id, heard_id):
+                await taken_over(client, egress_id)
+            async with asyncio.timeout(20):
+                while len(server.recordings()) < sent + 2:  # noqa: ASYNC110 - a folder tells nobody
+                    await asyncio.sleep(0.05)
+            after = await streams_are(client, live_id, "FAILED", "ACTIVE", "ACTIVE", "FINISHED")
+            await receiver.has(sound_bytes=len(receiver.sound) + 64_000, texts=1)
+            streamed, told = [await client.finish(egress_id) for egress_id in (live_id, heard_id)]
+        assert [(each["url"], each["started_at"]) for each in before] == [
+            (each["url"], each["started_at"]) for each in after
+        ]
+        *_, one, two = server.recordings()
+        for path in (one, two):
+            assert counters(path).in_order and has_tone(tones(path, start_s=0.5, end_s=1.5), 440)
+    for info in (streamed, told):
+        assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+    statuses = [each["status"] for each in streamed["stream_results"]]
+    assert statuses == ["FAILED", "FINISHED", "FINISHED", "FINISHED"]
+    assert after[0]["error"] == before[0]["error"]
+    ((_, text),) = receiver.texts
+    assert isinstance(text, dict)
+    assert f"({text['gap_ms'] / 1000:.1f} s are missing)" in told["details"]
+
+
+async def test_files_of_every_kind_are_taken_over(cluster: Cluster) -> None:
+    """Those that hold several tracks, that cannot be joined and that are split. The first worker is back
+    before the end with its parts, and no name meets another."""
+    livekit, resumes = cluster.livekit, {"options": {"resume": "true"}}
+    first = await cluster.worker("first", **resumes)
+    async with (
+        EgressClient(livekit.http_url, livekit.api_key, livekit.api_secret) as client,
+        Publisher(livekit, "kinds", "ann", CAMERA, STEADY) as ann,
+    ):
+
+        async def started(method: str, **request: Any) -> str:
+            info = await client.call(method, room_name="kinds", **request)
+            return str(info["egress_id"])
+
+        def file(path: str, file_type: str = "DEFAULT_FILETYPE") -> list[Info]:
+            return [{"filepath": path, "file_type": file_type}]
+
+        composite, track = "StartRoomCompositeEgress", "StartTrackEgress"
+        split = {"layout": "grid?split_every=10s", "advanced": SMALL, "file_outputs": file("split.mp4")}
+        names = {
+            await started(composite, **split): [
+                "split-00001.mp4",
+                "split-00002.mp4",
+                "split-00002-00001.mp4",
+            ],
+            await started(composite, audio_only=True, file_outputs=file("sound.ogg", "OGG")): [
+                "sound.ogg",
+                "sound-00002-00001.ogg",
+            ],
+            await started(composite, layout="tracks", file_outputs=file("all.mkv")): [
+                "all.mkv",
+                "all-00002-00001.mkv",
+            ],
+            await started(track, track_id=ann.sid("camera"), file={"filepath": "camera.webm"}): [
+                "camera.webm",
+                "camera-00002-00001.webm",
+            ],
+        }
+        for egress_id in names:
+            await client.active(egress_id)
+        await cluster.worker("second", **resumes)
+        await asyncio.sleep(HEARD_S + KEPT_S)  # and the split file is in its second part
+        await first.kill_all()
+        for egress_id in names:
+            await taken_over(client, egress_id)
+        await first.start()
+        for egress_id in names:
+            await with_first_part(client, egress_id, "EGRESS_ACTIVE")
+        infos = [await client.finish(egress_id) for egress_id in names]
+    for info, expected in zip(infos, names.values(), strict=True):
+        assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+        results = info["file_results"]
+        assert [each["filename"] for each in results[: len(expected)]] == expected
+        paths = [Path(each["location"]) for each in results]
+        assert paths[0].parent == first.out != paths[-1].parent
+        if expected[0] != "camera.webm":
+            for path in paths[: len(expected)]:
+                assert has_tone(tones(path, start_s=0.2, end_s=1.2), 440), path
+        if expected[0] != "sound.ogg":
+            found = [counters(path) for path in paths]
+            assert all(each.in_order for each in found)
+            (gap,) = manifest_of(info)["restarts"]
+            gap_s = (gap["resumed_at"] - gap["lost_at"]) / 1e9
+            second = len(expected) - 1
+            jump_s = (found[second].values[0] - found[second - 1].values[-1]) / FPS
+            assert gap_s - MAY_BE_LOST_S < jump_s < gap_s + MAY_BE_LOST_S, (jump_s, gap_s)

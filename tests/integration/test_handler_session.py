@@ -23,6 +23,7 @@ from openegress.core.errors import Code, EgressError, Phase
 from openegress.core.events import Active, AnyEvent, BackupUsed, Ended, EndReason, FileUpdate
 from openegress.core.ipc import HandlerSettings, NamesClaimed
 from openegress.core.live_state import LiveState
+from openegress.core.live_streams import AddedTarget
 from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import Plan
 from openegress.core.units import S
@@ -232,8 +233,8 @@ class Rig:
         names = NameClaim(self.plan, lambda message: names.answer(NamesClaimed()))
         self.session = Recording(self.plan, settings, self._take, None, Unconfined(), names)
 
-    def _take(self, event: AnyEvent | LiveState) -> None:
-        assert not isinstance(event, LiveState), "nobody goes on with it"
+    def _take(self, event: AnyEvent | LiveState | AddedTarget) -> None:
+        assert not isinstance(event, LiveState | AddedTarget), "nobody goes on with it"
         self.events.append(event)
         if isinstance(event, Active):
             self.active.set()

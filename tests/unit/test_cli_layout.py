@@ -36,6 +36,14 @@ def test_a_file_with_people(tmp_path: Path) -> None:
     assert not near(seen[200, 60], (0x10, 0x18, 0x20)) and not near(seen[500, 300], (0x10, 0x18, 0x20))
 
 
+def test_a_background_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It may be in another configuration: the rest is drawn."""
+    (tmp_path / "lesson.json").write_text(json.dumps({**LAYOUT, "background": "blu"}))
+    assert preview(tmp_path / "lesson.json", tmp_path / "out.png", "--size", "320x180") == 0
+    assert '"blu" is neither a colour nor one of overlays.backgrounds' in capsys.readouterr().err
+    assert near(read(tmp_path / "out.png").getpixel((1, 1)), (0x11, 0x11, 0x11))
+
+
 def read(path: Path) -> Image.Image:
     with Image.open(path) as opened:
         return opened.convert("RGB")

@@ -3,6 +3,7 @@
 import asyncio
 
 import msgspec
+import pytest
 
 from openegress.core.end_rules import EndRules
 from openegress.core.events import EndReason, Paused, Resumed
@@ -69,6 +70,17 @@ async def test_a_longer_one_counts_what_is_recorded_already() -> None:
     assert clock.due is None  # nothing is recorded meanwhile
     times.note(Resumed(2))
     assert clock.due == (1110.0, EndReason.MAX_DURATION)
+
+
+@pytest.mark.parametrize("longest_s", [20.0, 50.0])
+async def test_one_that_is_over_already_ends_a_pause_too(longest_s: float) -> None:
+    times, clock = await limits()
+    clock.now_s = 1050.0
+    times.note(Paused(1))
+    clock.now_s = 1100.0
+    times.change(EndRules(max_duration_s=longest_s))
+    assert clock.due is not None and 1100.0 < clock.due[0] < 1100.01
+    assert clock.due[1] is EndReason.MAX_DURATION
 
 
 async def test_what_other_workers_have_recorded_counts_too() -> None:

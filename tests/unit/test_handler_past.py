@@ -13,6 +13,7 @@ from openegress.core.end_rules import EndRules
 from openegress.core.errors import EgressError
 from openegress.core.events import FileUpdate, StreamStatus, StreamUpdate
 from openegress.core.marker import Marker
+from openegress.core.part import Part
 from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import (
     FileOutput,
@@ -191,6 +192,17 @@ def test_streams_go_on_with_their_numbers(tmp_path: Path) -> None:
         journal.note_stream(update)
     left = left_of(STREAM, 0, taken_over(journal))
     assert left.streams == (LeftStream(RTMP, failed), LeftStream(added, sent))
+
+
+def test_streams_of_another_worker_go_on_until_this_one_has_told_of_them(tmp_path: Path) -> None:
+    """They are in the plan of its part, also when its own handler dies."""
+    sent = StreamUpdate(0, RTMP.redacted, StreamStatus.ACTIVE, started_at_ns=3)
+    plan = msgspec.structs.replace(STREAM, part=Part(1, BEGAN_NS, streams=(sent,)))
+    journal = RecordingJournal.create(tmp_path, plan)
+    assert left_of(plan, 0, journal).streams == (LeftStream(RTMP, sent),)
+    gone = msgspec.structs.replace(sent, status=StreamStatus.FAILED)
+    journal.note_stream(gone)
+    assert left_of(plan, 0, taken_over(journal)).streams == (LeftStream(RTMP, gone),)
 
 
 SPLIT = msgspec.structs.replace(

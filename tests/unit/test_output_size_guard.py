@@ -57,6 +57,19 @@ def test_it_never_gets_larger(max_bytes: int, sizes: list[tuple[int, int]], lag_
         assert HEADER_BYTES + everything <= max_bytes or lag_ms > 0
 
 
+def test_a_smaller_limit_counts_what_is_written() -> None:
+    """Even if nothing follows, because the recording is paused."""
+    taken = Taken()
+    guard = taken.guard(10**9)
+    for n in range(10):
+        guard.write(packet(VIDEO, n * 100, 10_000))
+    told: list[int] = []
+    for most_bytes in (200_000, 100_000, 50_000):
+        guard.change(SizeLimit(most_bytes, lambda most=most_bytes: told.append(most)))  # type: ignore[misc]
+    guard.change(None)
+    assert told == [100_000, 50_000] and taken.reached_at == []
+
+
 def test_a_stream_that_lags_comes_to_the_same_end() -> None:
     """Of pictures that are encoded a second later than sound nothing is missing but the very end."""
     taken = Taken()

@@ -7,8 +7,11 @@ from hypothesis import strategies as st
 from livekit.protocol.egress import EgressInfo, EgressStatus, FileInfo
 
 from openegress.core import part_records
+from openegress.core import plan as plans
 from openegress.core.codecs import Container
 from openegress.core.end_rules import EndRules
+from openegress.core.events import StreamStatus, StreamUpdate
+from openegress.core.live_streams import AddedTarget, LiveStreams
 from openegress.core.part import Part
 from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import (
@@ -19,15 +22,18 @@ from openegress.core.plan import (
     SegmentOutput,
     Split,
     StreamOutput,
+    StreamTarget,
     TracksFile,
     WebSource,
 )
 from openegress.core.restart import Restart
 from openegress.core.storages import LocalStorage, S3Storage, StoragePlan
 from openegress.core.units import S
+from openegress.output.part_names import stored_name
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.request.initial_info import initial
-from openegress.request.later_part import later_part, may_have_parts
+from openegress.request.later_part import later_part
+from openegress.store.handovers import HandoverOffer
 
 HERE, THERE = StoragePlan(LocalStorage("/here")), StoragePlan(LocalStorage("/there"))
 BUCKET = StoragePlan(S3Storage("bucket"))
@@ -54,12 +60,13 @@ def begin(info: EgressInfo, at_ns: int) -> None:
 @given(st.integers(1, 5))
 def test_parts_are_joined_as_they_were_taken_apart(count: int) -> None:
     own = results(plan_with())
-    info = results(plan_with())
+    info, lost_at_ns = results(plan_with()), 0
     for number in range(1, count):
-        begin(info, 2 * number - 1)
-        info = part_records.extended(info, own, 2 * number)
+        begin(info, 10 * number * S)
+        lost_at_ns = (10 * number + 2) * S
+        info = part_records.extended(info, own, lost_at_ns)
         info.file_results[number].filename = f"{number}.mp4"
-    earlier, last = part_records.split(info, own)
+    earlier, last = part_records.split(info, lost_at_ns)
     assert len(earlier.file_results) == count - 1
     assert (len(last.file_results), len(last.segment_results), len(last.image_results)) == (1, 1, 1)
     assert part_records.joined(earlier, last) == info
@@ -77,12 +84,31 @@ def test_whether_a_record_has_been_told_of_a_part() -> None:
     """Its worker is started again before, or after, it has told of it, or recorded something."""
     own, info = results(plan_with()), results(plan_with())
     begin(info, 1 * S)
-    assert not part_records.has_part(info, own, 8 * S)
+    assert not part_records.has_part(info, 8 * S)
     known = part_records.extended(info, own, 8 * S)
-    assert part_records.has_part(known, own, 8 * S)
-    begin(known, 9 * S)
-    assert part_records.has_part(known, own, 8 * S)
-    assert not part_records.has_part(known, own, 16 * S)
+    assert part_records.has_part(known, 8 * S)
+    begin(known, 15 * S)
+    assert part_records.has_part(known, 8 * S)
+    assert not part_records.has_part(known, 22 * S)
+
+
+@given(st.integers(1, 4), st.integers(0, 4))
+def test_any_number_of_files_belongs_to_the_part_that_began_them(before: int, after: int) -> None:
+    """Each part is split, and the lost worker began and reported another file after its last beat."""
+    own = EgressInfo(file_results=[FileInfo(filename="film-00002-00001.mp4")])
+    info = EgressInfo(
+        file_results=[FileInfo(filename=f"{n}.mp4", started_at=(n + 1) * S) for n in range(before)]
+    )
+    lost_at_ns = before * S - S // 2
+    known = part_records.extended(info, own, lost_at_ns)
+    begun_ns = lost_at_ns + 7 * S
+    for number in range(after):
+        if number:
+            known.file_results.add(filename=f"film-00002-{number}.mp4")
+        known.file_results[-1].started_at = begun_ns + number * S
+    earlier, last = part_records.split(known, lost_at_ns)
+    assert len(earlier.file_results) == before and len(last.file_results) == max(1, after)
+    assert part_records.joined(earlier, last) == known
 
 
 def test_a_part_of_which_nothing_was_recorded_has_no_results() -> None:
@@ -128,17 +154,66 @@ def test_a_later_part_has_names_of_its_own() -> None:
     assert file.storage == segments.storage == images.storage == HERE
 
 
-def test_what_has_a_stream_or_parts_of_its_own_stays_with_its_worker() -> None:
-    plan = msgspec.structs.replace(plan_with(), resumes=True)
-    assert may_have_parts(plan) and not may_have_parts(plan_with())
+@pytest.mark.parametrize(
+    ("output", "name"),
+    [
+        (FileOutput("a.mp4", Container.MP4, HERE, split=Split(60.0)), "a-00002.mp4"),
+        (FileOutput("{part}/a.mp4", Container.MP4, HERE, split=Split(60.0)), "00002-{part}/a.mp4"),
+        (FileOutput("a.webm", Container.WEBM, HERE), "a-00002-00001.webm"),
+        (FileOutput("track", None, HERE), "track-00002-00001"),
+        (TracksFile("a.mp4", Container.MP4, HERE), "a-00002-00001.mp4"),
+    ],
+)
+def test_files_with_numbers_of_their_own_have_both(output: FileOutput, name: str) -> None:
+    """The second file of the first worker is a-00002.webm, and that of the second one a-00002-00002.mp4."""
+    plan = later_part(msgspec.structs.replace(plan_with(), outputs=(output,)), Part(1, 0), 0, 0, HERE)
+    assert plan is not None
+    (named,) = plan.outputs
+    assert isinstance(named, FileOutput) and named.filepath == name
+
+
+def test_names_of_two_workers_never_meet() -> None:
+    """Whatever number of files each makes."""
     for output in (
         FileOutput("a.mp4", Container.MP4, HERE, split=Split(60.0)),
+        FileOutput("{part}.mp4", Container.MP4, HERE, split=Split(60.0)),
         FileOutput("a.webm", Container.WEBM, HERE),
-        FileOutput("track", None, HERE),
-        TracksFile("a.mp4", Container.MP4, HERE),
-        StreamOutput("rtmp", ()),
     ):
-        assert not may_have_parts(msgspec.structs.replace(plan, outputs=(*plan.outputs, output)))
+        whole = msgspec.structs.replace(plan_with(), outputs=(output,))
+        names = []
+        for worker in range(1, 4):
+            plan = later_part(whole, Part(worker, 0), 0, 0, HERE)
+            assert plan is not None
+            (later,) = plan.outputs
+            assert isinstance(later, FileOutput)
+            names += [stored_name(later, number, later.filepath) for number in range(5)]
+        names += [stored_name(output, number, output.filepath) for number in range(5)]
+        assert len(names) == len(set(names)) == 20
+
+
+def test_a_later_part_sends_to_every_url_with_its_number() -> None:
+    first, added, again = (StreamTarget(f"rtmp://{n}/key", f"rtmp://{n}/***") for n in "abc")
+    output = StreamOutput("rtmp", (first,))
+    told = StreamUpdate(0, first.redacted, StreamStatus.FAILED, error="gone")
+    streams = LiveStreams().with_target(AddedTarget(0, 1, added)).with_update(told)
+    plan = later_part(
+        msgspec.structs.replace(plan_with(), outputs=(output,)), Part(1, 0), 0, 0, HERE, streams
+    )
+    assert plan is not None and plan.part is not None
+    assert plan.outputs == (StreamOutput("rtmp", (first, added)),)
+    assert plan.part.stream(0, 0) == told and plan.part.stream(0, 1) is None
+    live = StreamUpdate(0, first.redacted, StreamStatus.ACTIVE)
+    later = streams.changed(LiveStreams().with_update(live).with_target(AddedTarget(0, 2, again)))
+    assert later.told == (live,) and later.targets(0, (first,)) == (first, added, again)
+
+
+def test_a_live_streams_offer_reads_back() -> None:
+    streams = LiveStreams().with_target(AddedTarget(0, 1, StreamTarget("rtmp://b/key", "rtmp://b/***")))
+    streams = streams.with_update(StreamUpdate(0, "rtmp://b/***", StreamStatus.ACTIVE, stream=1))
+    offer = HandoverOffer(plan_with(), streams=streams)
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(offer), type=HandoverOffer) == offer
+    plan = msgspec.structs.replace(plan_with(), part=Part(1, 0, streams=streams.told))
+    assert plans.decode(plans.encode(plan)) == plan
 
 
 @pytest.mark.parametrize(

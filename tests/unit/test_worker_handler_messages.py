@@ -25,7 +25,9 @@ from openegress.core.events import (
 )
 from openegress.core.left_out import LeftOut, TrackLosses
 from openegress.core.live_state import LiveState
+from openegress.core.live_streams import AddedTarget
 from openegress.core.looks import Looks
+from openegress.core.plan import StreamTarget
 from openegress.core.room_keys import KeyQuestion
 from openegress.worker.handler_messages import HandlerMessageCheck
 
@@ -59,6 +61,8 @@ def said(messages: Iterable[AnyEvent | ipc.ToWorker]) -> None:
         Uploaded("video/mp4", math.inf),
         Rejoined(1, -math.inf),
         Ended(1, EndReason.API, left_out=LeftOut((TrackLosses("TR_1", LONG),))),
+        AddedTarget(0, 1, StreamTarget(LONG, "rtmp://h")),
+        AddedTarget(0, 2**31, StreamTarget("rtmp://h/key", "rtmp://h")),
     ],
     ids=lambda message: type(message).__name__,
 )

@@ -22,7 +22,10 @@ from openegress.core.events import (
     Rejoined,
     Restarted,
     StreamAdded,
+    StreamStatus,
+    StreamUpdate,
 )
+from openegress.core.live_streams import AddedTarget, LiveStreams
 from openegress.core.plan import Plan, StreamTarget
 from openegress.core.room_keys import KeyAnswer, KeyQuestion, RoomKey
 from openegress.core.storages import LocalStorage, StoragePlan
@@ -224,9 +227,13 @@ async def test_only_streams_that_the_handler_took_are_on_record(tmp_path: Path) 
     update = await handler.heard.get()
     assert update.add == add
     handler.said.put_nowait(StreamAdded(0, 1, add[0].redacted, add[0].id))
+    handler.said.put_nowait(AddedTarget(0, 1, add[0]))
+    live = StreamUpdate(0, add[0].redacted, StreamStatus.ACTIVE, stream=1)
+    handler.said.put_nowait(live)
     handler.said.put_nowait(ipc.Reply(update.call, "invalid_argument", "not this one"))
     with pytest.raises(Exception, match="not this one"):
         await updating
+    assert world.job.streams == LiveStreams((live,), (AddedTarget(0, 1, add[0]),))
     shown = [(stream.url, stream.id) for stream in world.job.record.info.stream_results]
     assert shown == [("rtmp://h/app/{012...789}", ""), ("rtmp://h/app/{1}", "id1")]
     handler.said.put_nowait(Ended(9, EndReason.API))

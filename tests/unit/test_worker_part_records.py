@@ -65,7 +65,7 @@ async def test_what_a_part_becomes_is_never_that_of_the_one_before(
         info = part_records.extended(info, told_of(PART), LOST_NS)
     make = partial(records.of_recovery, is_reported=True) if recovers else records.of_start
     record = make(PART, info)
-    record.apply(FileUpdate(0, filename="a-00002.mp4", location="/out/a-00002.mp4", started_at_ns=9 * S))
+    record.apply(FileUpdate(0, filename="a-00002.mp4", location="/out/a-00002.mp4", started_at_ns=15 * S))
     first, second = record.info.file_results
     assert (first.filename, first.location, first.ended_at) == ("a.mp4", "", LOST_NS)
     assert (second.filename, second.location) == ("a-00002.mp4", "/out/a-00002.mp4")

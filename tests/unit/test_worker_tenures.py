@@ -9,10 +9,12 @@ from livekit.protocol.egress import EgressInfo, EgressStatus
 
 from openegress.core.end_rules import EndRules
 from openegress.core.errors import Code, EgressError
+from openegress.core.events import StreamStatus, StreamUpdate
 from openegress.core.live_state import LiveState
+from openegress.core.live_streams import NO_STREAMS, AddedTarget, LiveStreams
 from openegress.core.looks import Looks
 from openegress.core.part import Part
-from openegress.core.plan import Plan, WebSource
+from openegress.core.plan import Plan, StreamTarget, WebSource
 from openegress.core.restart import Restart
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.ioinfo_client import IOInfoClient
@@ -36,6 +38,7 @@ class Job:
         self.active_s: float | None = time.monotonic()
         self.is_lost = False
         self.live: LiveState | None = None
+        self.streams = NO_STREAMS
 
     def lose(self) -> None:
         self.is_lost, self.goes_on = True, False
@@ -141,6 +144,25 @@ async def test_what_was_asked_of_it_since_is_offered_too() -> None:
     again.jobs.append(Job(job.plan))
     await again.tenures.beat()
     assert [offer.live for offer, _ in again.offered] == [state, state]
+
+
+async def test_what_it_sends_to_is_offered_with_what_others_have_sent_to() -> None:
+    """A worker that has taken it over knows the URLs that were added before from the offer alone."""
+    added, told = (
+        AddedTarget(0, 1, StreamTarget("rtmp://b/key", "")),
+        StreamUpdate(0, "", StreamStatus.ACTIVE),
+    )
+    world, job = World(), Job(plan_of(part=Part(1, 0)))
+    world.stored, before = HandoverOffer(plan_of(), streams=LiveStreams(added=(added,))), world.offered
+    world.jobs.append(job)
+    await world.tenures.beat()
+    job.streams = job.streams.with_update(told)
+    await world.tenures.beat()
+    await world.tenures.beat()
+    assert [offer.streams for offer, _ in before] == [
+        LiveStreams(added=(added,)),
+        LiveStreams((told,), (added,)),
+    ]
 
 
 @pytest.mark.parametrize("ends", [False, True])

@@ -15,6 +15,7 @@ from openegress.api.egress import ApiPolicy, EgressService
 from openegress.api.health import Check, Health
 from openegress.api.room_events import RoomEvents
 from openegress.api.server import ApiServer, Listen, Parts
+from openegress.app.auto_start_faults import auto_start_faults
 from openegress.app.auto_starts import AutoStarts
 from openegress.app.folders import make_folders
 from openegress.app.liveness import EventLoop, answers
@@ -23,8 +24,9 @@ from openegress.app.node_watch import Watchers
 from openegress.app.ports import Ports
 from openegress.app.worker_config import path_leases, pictures_of, room_service
 from openegress.config.destination import local_folders
+from openegress.config.finding import Level
 from openegress.config.settings import Settings
-from openegress.core.errors import Code
+from openegress.core.errors import Code, invalid
 from openegress.core.shown_url import redact_endpoint
 from openegress.psrpc import Bus
 from openegress.psrpc.client import RPCClient
@@ -111,6 +113,7 @@ class Server:
             alive["bus"] = bus.stopped
             ready["redis"] = answers(bus)
         health = Health(alive, ready)
+        self._check_rules()
         egress = EgressService(client, records, rooms, policy(settings))
         parts.push_async_callback(egress.close)
         auto_starts = AutoStarts(
@@ -165,6 +168,13 @@ class Server:
 
     async def _not_ready(self) -> str | None:
         return await self._node.not_ready() if self._node is not None else "starting"
+
+    def _check_rules(self) -> None:
+        """Raises EgressError for a rule of auto_start that would record nothing."""
+        for fault in auto_start_faults(self._settings):
+            if fault.level is Level.ERROR:
+                raise invalid(f"{fault.path}: {fault.text}")
+            _log.warning("a rule of auto_start may record nothing", rule=fault.path, why=fault.text)
 
     def _own_node(self, bus: Bus, leases: WorkerLeases) -> Node:
         return Node(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import resources
 
+from openegress.app.auto_start_faults import auto_start_faults
 from openegress.cli import terminal
 from openegress.cli.errors import Exit
 from openegress.cli.flags import settings_of
@@ -17,7 +18,7 @@ from openegress.config.finding import Finding, Level
 
 def check(arguments: argparse.Namespace) -> int:
     settings, warnings = settings_of(arguments)
-    findings = findings_of(settings, warnings)
+    findings = [*findings_of(settings, warnings), *auto_start_faults(settings)]
     if arguments.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:

@@ -25,6 +25,10 @@ MOST_CHARS = 4000
 
 
 def report(error: EgressError) -> Exit:
-    text = "; ".join(line.strip() for line in error.text.splitlines() if line.strip())
-    print(f"openegress: {shown(text, MOST_CHARS)}", file=sys.stderr)
+    say("; ".join(line.strip() for line in error.text.splitlines() if line.strip()))
     return Exit.FAILED
+
+
+def say(text: str) -> None:
+    """Prints `text` without characters that a terminal would obey."""
+    print(f"openegress: {shown(text, MOST_CHARS)}", file=sys.stderr)

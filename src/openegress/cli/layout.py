@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 from PIL import Image, ImageDraw
 
+from openegress.cli.errors import say
 from openegress.cli.flags import settings_of
 from openegress.config.layouts import layouts_of, read_layout_file
 from openegress.config.settings import Settings
@@ -89,6 +90,7 @@ def _layout(settings: Settings, name: str) -> Layout:
         raise invalid("\n".join(f"{name}: {fault}" for fault in error.faults)) from None
     background = spec.background
     if background and not background.startswith("#") and background not in settings.overlays.backgrounds:
+        say(f'{name}: "{background}" is neither a colour nor one of overlays.backgrounds, and is not drawn')
         spec = msgspec.structs.replace(spec, background="")
     return Layout(spec=spec)
 

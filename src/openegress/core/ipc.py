@@ -13,6 +13,7 @@ from openegress.core.clip_plan import ClipMade, ClipPlan, ClipStored
 from openegress.core.codecs import Container
 from openegress.core.events import AnyEvent
 from openegress.core.live_state import LiveState
+from openegress.core.live_streams import AddedTarget
 from openegress.core.plan import Plan, StreamTarget
 from openegress.core.room_keys import KeyAnswer, KeyQuestion, RoomKey
 
@@ -226,7 +227,19 @@ class AskKeys(msgspec.Struct, frozen=True, tag="ask_keys"):
     question: KeyQuestion
 
 
-ToWorker = Ready | Reply | Log | ClaimNames | ClaimClip | AskTurn | AskKeys | ClipMade | LiveState | AnyEvent
+ToWorker = (
+    Ready
+    | Reply
+    | Log
+    | ClaimNames
+    | ClaimClip
+    | AskTurn
+    | AskKeys
+    | ClipMade
+    | LiveState
+    | AddedTarget
+    | AnyEvent
+)
 
 
 # --- the process that forks handlers -> worker, each a datagram

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from openegress.core.events import Restarted
+from openegress.core.events import Restarted, StreamUpdate
 from openegress.core.pause_mode import PauseMode
 from openegress.core.restart import Restart, missing_ns
 
@@ -21,11 +21,18 @@ class Part(msgspec.Struct, frozen=True):
     """Before this part, as max_duration counts."""
     pause: PauseMode | None = None
     """The egress was paused, and stays so."""
+    streams: tuple[StreamUpdate, ...] = ()
+    """The last update of each URL that the previous workers have sent to."""
 
     @property
     def mark(self) -> str:
         """The suffix for the names of its outputs."""
         return f"{self.number + 1:05d}"
+
+    def stream(self, output: int, number: int = 0) -> StreamUpdate | None:
+        """None: the previous workers have not reported it."""
+        found = (each for each in self.streams if (each.output, each.stream) == (output, number))
+        return next(found, None)
 
     def restarts_until(self, started_at_ns: int) -> tuple[Restart, ...]:
         """The restarts including the one that began this part at that unix time. If the egress is paused and

@@ -7,21 +7,24 @@ from typing import Any
 from livekit.protocol.egress import EgressInfo, FileInfo, ImagesInfo, SegmentsInfo
 
 from openegress.core.results import mirror
+from openegress.core.units import S
 
+_TOLD_AFTER_NS = round(5.5 * S)
+"""A worker that is not heard of any more reports results for at most 4 s, and the next one begins after 7 s.
+Their clocks may differ by as much as this is from both."""
 _RESULTS = ("file_results", "segment_results", "image_results")
 _Result = FileInfo | SegmentsInfo | ImagesInfo
 
 
-def split(info: EgressInfo, own: EgressInfo) -> tuple[EgressInfo, EgressInfo]:
-    """Splits a record of all parts into (what earlier parts have, the record of the last one alone). `own`
-    has a result for each output of a part."""
+def split(info: EgressInfo, lost_at_ns: int) -> tuple[EgressInfo, EgressInfo]:
+    """Splits a record of all parts into (what earlier parts have, the record of the last one alone). The last
+    one began when nothing had been heard of the others since `lost_at_ns`."""
     earlier, last = EgressInfo(), EgressInfo()
     last.CopyFrom(info)
     for name in _RESULTS:
-        every, of_last = list(getattr(info, name)), _last(info, own, name)
-        getattr(earlier, name).extend(every[: len(every) - len(of_last)])
         last.ClearField(name)
-        getattr(last, name).extend(of_last)
+        for result in getattr(info, name):
+            getattr(last if _is_of_last(result, lost_at_ns) else earlier, name).append(result)
     return earlier, last
 
 
@@ -42,16 +45,13 @@ def extended(info: EgressInfo, own: EgressInfo, lost_at_ns: int) -> EgressInfo:
     return kept
 
 
-def has_part(info: EgressInfo, own: EgressInfo, lost_at_ns: int) -> bool:
+def has_part(info: EgressInfo, lost_at_ns: int) -> bool:
     """Whether a record that was reported a while ago has the results of the part that extended() adds."""
-    last = [each for name in _RESULTS for each in _last(info, own, name)]
-    count = sum(len(getattr(own, name)) for name in _RESULTS)
-    return len(last) == count and all(not each.started_at or each.started_at > lost_at_ns for each in last)
+    return any(_is_of_last(each, lost_at_ns) for name in _RESULTS for each in getattr(info, name))
 
 
-def _last(info: EgressInfo, own: EgressInfo, name: str) -> list[_Result]:
-    results: list[_Result] = list(getattr(info, name))
-    return results[max(0, len(results) - len(getattr(own, name))) :]
+def _is_of_last(result: _Result, lost_at_ns: int) -> bool:
+    return not result.started_at or result.started_at > lost_at_ns + _TOLD_AFTER_NS
 
 
 def started_at_ns(info: EgressInfo) -> int:

@@ -14,9 +14,8 @@ from openegress.core.errors import EgressError
 from openegress.core.left_out import QuickerEncoding, TrackLosses
 from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import LayoutSource, Plan, StreamOutput
-from openegress.core.units import S
 from openegress.media import FrameSink, Packet, PacketSink, StreamFormat
-from openegress.media.due_key_frames import DueKeyFrames
+from openegress.media.due_key_frames import PublishersKeyFrames
 from openegress.media.held_packets import HeldPackets
 from openegress.media.overlays import Overlays, OverlaySink
 from openegress.media.pipeline import EncodePipeline
@@ -307,16 +306,14 @@ class _HoldBuffer:
 
     def __init__(self, request_key_frames: Callable[[], None]) -> None:
         self._request_key_frames = request_key_frames
-        self._keys = DueKeyFrames()
+        self._keys = PublishersKeyFrames()
         self._packets = HeldPackets()
         self.last_pts_ns = 0
 
     def write(self, packet: Packet) -> None:
         self.last_pts_ns = max(self.last_pts_ns, packet.pts_ns)
         is_key = packet.kind is MediaKind.VIDEO and packet.is_key
-        if self._keys.due(packet.pts_ns) and not is_key:
-            # Repeated after a while: the request, or its answer, may be lost.
-            self._keys.ask(packet.pts_ns + S)
+        if self._keys.asks(packet.pts_ns, is_key=is_key):
             self._request_key_frames()
         self._packets.write(packet)
 

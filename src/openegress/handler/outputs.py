@@ -10,6 +10,7 @@ from openegress.core.end_rules import EndRules
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.events import AnyEvent, EndReason, OutputFailed, StreamUpdate
 from openegress.core.left_out import LeftOut
+from openegress.core.live_streams import AddedTarget
 from openegress.core.marker import Marker
 from openegress.core.plan import FileOutput, Output, Plan, StreamTarget
 from openegress.core.restart import Restart
@@ -141,11 +142,15 @@ class Outputs:
         if self._plan.resumes:
             self._journal.note_started(started_at_ns)
         spool = str(self._journal.folder)
-        self._opening = Opening(formats, started_at_ns, spool, values)
+        part = self._plan.part
+        gap_ns = part.restarts_until(started_at_ns)[-1].gap_ns if part is not None else 0
+        self._opening = Opening(formats, started_at_ns, spool, values, gap_ns=gap_ns)
         if past is not None:
             restart = past.restarted(resumed_at_ns)
             late = self._journal.late_since(past.stopped_s)
-            self._opening = replace(self._opening, restart=restart, late=late, markers=past.markers)
+            self._opening = replace(
+                self._opening, restart=restart, gap_ns=restart.gap_ns, late=late, markers=past.markers
+            )
             self._restarts = past.restarts
         errors = []
         for index, built in enumerate(self._outputs):
@@ -205,9 +210,15 @@ class Outputs:
         except EgressError as error:
             _log.error("the journal is behind", extra={"error": error.text})
 
-    async def update_streams(self, add: tuple[StreamTarget, ...], remove: tuple[str, ...]) -> None:
+    async def update_streams(
+        self,
+        add: tuple[StreamTarget, ...],
+        remove: tuple[str, ...],
+        on_added: Callable[[AddedTarget], None],
+    ) -> None:
         """Raises EgressError with every failure; changes that worked stay in force. Streams that are slow to
-        end do so while others continue."""
+        end do so while others continue. `on_added` is called only if another process may continue the
+        recording."""
         streams = next((b.streams for b in self._opened.values() if b.streams is not None), None)
         if streams is None:
             raise EgressError(Code.INVALID_ARGUMENT, "UpdateStream called on non-streaming egress")
@@ -216,7 +227,9 @@ class Outputs:
             try:
                 streams.add(target)
                 if self._plan.resumes:
-                    self._journal.note_target(streams.index, streams.number_of(target), target)
+                    number = streams.number_of(target)
+                    self._journal.note_target(streams.index, number, target)
+                    on_added(AddedTarget(streams.index, number, target))
             except EgressError as error:
                 errors.append(error)
         removals = await asyncio.gather(*(streams.remove(url) for url in remove), return_exceptions=True)
@@ -232,7 +245,7 @@ class Outputs:
         """Changes the recording's own limit; 0: none. Media already written counts."""
         for output, built in zip(self._plan.outputs, self._outputs, strict=True):
             if built.guard is not None:
-                built.guard.limit = _size_limit(self._plan, output, max_bytes, self._on_end)
+                built.guard.change(_size_limit(self._plan, output, max_bytes, self._on_end))
 
     def mark(self, marker: Marker) -> None:
         """Adds a chapter marker. Blocking. Raises EgressError if the disk refuses it, or there are too

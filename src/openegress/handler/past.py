@@ -10,7 +10,7 @@ import msgspec
 
 from openegress.core.codecs import Container
 from openegress.core.errors import Code, EgressError, Fault, Phase
-from openegress.core.events import FileUpdate, ImagesUpdate, SegmentsUpdate
+from openegress.core.events import FileUpdate, ImagesUpdate, SegmentsUpdate, StreamUpdate
 from openegress.core.marker import Marker
 from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import (
@@ -37,7 +37,7 @@ from openegress.output.file.recorder import left_in
 from openegress.output.file.recover import container_of, local_path
 from openegress.output.hls.recover import find_left
 from openegress.output.images.recover import last_taken_ns
-from openegress.output.left import NOTHING_LEFT, LeftOutput
+from openegress.output.left import NOTHING_LEFT, LeftOutput, LeftStream
 from openegress.output.manifest import ClipRecord, Pause
 from openegress.output.size_guard import HEADER_BYTES
 from openegress.request.live_state import as_shown
@@ -199,11 +199,20 @@ def left_of(plan: Plan, index: int, journal: RecordingJournal) -> LeftOutput:
             is_joined = len(parts) == 1 and _is_joined(plan, output, parts[0])
             return NOTHING_LEFT if is_joined else LeftOutput(parts)
         case StreamOutput() as output:
-            return LeftOutput(streams=journal.streams(output, index))
+            streams = (
+                LeftStream(target, journal.stream(index, number) or _told_before(plan, index, number))
+                for number, target in enumerate(journal.targets(output, index))
+            )
+            return LeftOutput(streams=tuple(streams))
         case WebsocketOutput():
-            return LeftOutput(websocket=journal.stream(index))
+            return LeftOutput(websocket=journal.stream(index) or _told_before(plan, index))
         case _:
             return NOTHING_LEFT
+
+
+def _told_before(plan: Plan, index: int, number: int = 0) -> StreamUpdate | None:
+    """What another worker has reported."""
+    return plan.part.stream(index, number) if plan.part is not None else None
 
 
 def _is_joined(plan: Plan, output: FileOutput, told: FileUpdate) -> bool:

@@ -28,6 +28,7 @@ from openegress.core.events import (
 from openegress.core.ipc import HandlerSettings
 from openegress.core.left_out import LeftOut
 from openegress.core.live_state import LiveState
+from openegress.core.live_streams import AddedTarget
 from openegress.core.plan import Plan, StreamTarget
 from openegress.core.restart import missing_ns
 from openegress.core.room_keys import NO_KEYS, KeySupply
@@ -56,7 +57,7 @@ _UNDER_WAY_S = 3.0
 """After the start of a recording: memory used for the start is freed."""
 
 T = TypeVar("T")
-Send = Callable[[AnyEvent | LiveState], None]
+Send = Callable[[AnyEvent | LiveState | AddedTarget], None]
 """Thread-safe."""
 
 
@@ -148,7 +149,7 @@ class Recording:
         await asyncio.wait((self._begun, self._ending), return_when=asyncio.FIRST_COMPLETED)
         if self._outputs is None or self._ending.done():
             raise EgressError(Code.FAILED_PRECONDITION, "the egress is not recording")
-        await self._outputs.update_streams(add, remove)
+        await self._outputs.update_streams(add, remove, self._send)
 
     async def apply_order(self, order: Order) -> None:
         """Returns once the order is carried out. Raises EgressError."""

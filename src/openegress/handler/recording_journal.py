@@ -31,7 +31,6 @@ from openegress.core.plan import Plan, StreamOutput, StreamTarget
 from openegress.core.restart import Restart
 from openegress.core.tasks import cancelled
 from openegress.handler.recorded_span import RecordedSpan
-from openegress.output.left import LeftStream
 from openegress.output.manifest import ClipRecord, Pause
 from openegress.storage.journal import LOCK, RESTART, STARTED, Journal, has_journal, is_held
 from openegress.storage.late import LateUploads, SentByJournal, last_change_s
@@ -219,9 +218,9 @@ class RecordingJournal:
         """Raises msgspec.DecodeError."""
         return self._noted_one(_numbered(_STREAM, output, number), StreamUpdate)
 
-    def streams(self, output: StreamOutput, index: int) -> tuple[LeftStream, ...]:
-        """The plan's streams, and those that were added. Raises msgspec.DecodeError."""
-        found: list[LeftStream] = []
+    def targets(self, output: StreamOutput, index: int) -> tuple[StreamTarget, ...]:
+        """The plan's URLs, and those that were added. Raises msgspec.DecodeError."""
+        found: list[StreamTarget] = []
         while True:
             number = len(found)
             target = self._noted_one(_numbered(_TARGET, index, number), StreamTarget)
@@ -229,7 +228,7 @@ class RecordingJournal:
                 target = output.targets[number]
             if target is None:
                 return tuple(found)
-            found.append(LeftStream(target, self.stream(index, number)))
+            found.append(target)
 
     def _noted_one(self, key: str, kind: type[T]) -> T | None:
         noted = self._journal.facts.get(key)

@@ -12,6 +12,8 @@ from openegress.core.units import S
 _LONGEST_LEAD_S = 5.0
 """From media time zero to its report, which waits for tracks in between. A longer time means that somebody
 has set the clock."""
+_AT_ONCE_S = 1e-3
+"""Not within the call that finds a limit reached."""
 
 
 class TimeLimits:
@@ -66,6 +68,9 @@ class TimeLimits:
         if self._since_s is not None:
             self._count_up()
             self._count_recorded(0.0)
+        elif 0 < rules.max_duration_s <= self.counted_s:
+            # Nobody waits for the end of the pause to learn that it is over.
+            self._own = self._after(_AT_ONCE_S, EndReason.MAX_DURATION)
 
     @property
     def recorded_s(self) -> float:
@@ -91,13 +96,13 @@ class TimeLimits:
     def _count_session(self, over_s: float = 0.0) -> None:
         self._stop(self._session)
         limit_s = self._limits.duration_s
-        self._session = self._after(limit_s and max(1e-3, limit_s - over_s), EndReason.LIMIT)
+        self._session = self._after(limit_s and max(_AT_ONCE_S, limit_s - over_s), EndReason.LIMIT)
 
     def _count_recorded(self, lead_s: float) -> None:
         self._stop(self._own)
         self._since_s = self._loop.time() - lead_s
         if limit_s := self._endings.max_duration_s:
-            left_s = max(1e-3, limit_s - self._before_s - self._recorded_s - lead_s)
+            left_s = max(_AT_ONCE_S, limit_s - self._before_s - self._recorded_s - lead_s)
             self._own = self._after(left_s, EndReason.MAX_DURATION)
 
     def _after(self, limit_s: float, reason: EndReason) -> asyncio.TimerHandle | None:

@@ -1,4 +1,9 @@
-"""Key frames that outputs request: a part of a split file and an added stream begin with one."""
+"""Key frames that outputs request: a part of a split file and an added stream begin with one. Pure."""
+
+from openegress.core.units import S
+
+AGAIN_NS = S
+"""A request to a publisher, or its answer, may be lost."""
 
 
 class DueKeyFrames:
@@ -11,9 +16,37 @@ class DueKeyFrames:
         """Requests a key frame at that time of the recording, or the first one after it."""
         self._at_ns.append(at_ns)
 
-    def due(self, pts_ns: int) -> bool:
-        """Whether one is requested by that time. Each request is due once."""
+    def due(self, pts_ns: int) -> int | None:
+        """The latest of the requested times until then; None: there is none. Each is due once."""
         due = [at_ns for at_ns in tuple(self._at_ns) if pts_ns >= at_ns]
         for at_ns in due:
             self._at_ns.remove(at_ns)
-        return bool(due)
+        return max(due, default=None)
+
+
+class PublishersKeyFrames:
+    """Those that a publisher is asked for, again and again until one has come. As with DueKeyFrames, any
+    thread may call ask()."""
+
+    def __init__(self) -> None:
+        self._due = DueKeyFrames()
+        self._since_ns: int | None = None
+        """The time whose key frame has not come."""
+        self._again_ns = 0
+
+    def ask(self, at_ns: int) -> None:
+        self._due.ask(at_ns)
+
+    def asks(self, pts_ns: int, *, is_key: bool) -> bool:
+        """Whether the publisher is to be asked when this packet comes."""
+        if (at_ns := self._due.due(pts_ns)) is not None:
+            self._since_ns, self._again_ns = at_ns, pts_ns
+        if self._since_ns is None:
+            return False
+        if is_key and pts_ns >= self._since_ns:
+            self._since_ns = None
+            return False
+        if pts_ns < self._again_ns:
+            return False
+        self._again_ns = pts_ns + AGAIN_NS
+        return True

@@ -152,7 +152,7 @@ class EncodePipeline:
                 for tap in self._taps:
                     tap.video(frame, pts_ns)
                 if self._video is not None:
-                    if self._keys.due(pts_ns + S // 1000):
+                    if self._keys.due(pts_ns + S // 1000) is not None:
                         self._video.begin_anew()
                     self._deliver(self._video.encode(frame, pts_ns))
             case QueuedSound(samples, pts_ns, sample_rate):

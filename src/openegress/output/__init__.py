@@ -33,6 +33,8 @@ class Opening:
     """All filename placeholders, the track's included."""
     restart: Restart | None = None
     """It continues what lies in the spool; None: it starts anew."""
+    gap_ns: int = 0
+    """What is missing since the previous process, on this machine or another."""
     late: LateUploads | None = None
     """For names under which earlier parts are stored: another recording may have written there since."""
     markers: Sequence[Marker] = ()

@@ -3,9 +3,7 @@
 from openegress.core.codecs import Container
 from openegress.core.plan import FileOutput
 from openegress.request.name_length import limit_of, squeezed
-
-PART = "{part}"
-"""Where the number goes in a path. Without it, the number goes at the end of the name."""
+from openegress.request.naming import PART
 
 
 def spool_name(output: FileOutput, part: int, container: Container) -> str:

@@ -67,13 +67,12 @@ segment."""
 
 
 class SizeGuard:
-    """A PacketSink in front of that of an output. One thread writes to it; `limit` may change at any time,
-    None for none."""
+    """A PacketSink in front of that of an output. One thread writes to it; any may call change()."""
 
     def __init__(self, sink: PacketSink, limit: SizeLimit | None, packing: Packing = IN_FILE) -> None:
         """The limit is reported early enough for everything until the end of the recording to fit."""
         self._sink = sink
-        self.limit = limit
+        self._limit = limit
         self._packing = packing
         self._size_bytes = packing.head_bytes
         self._ends_ns: dict[MediaKind, int] = {}
@@ -86,6 +85,13 @@ class SizeGuard:
         self._cut_ns: int | None = None
         """From here on nothing is written."""
 
+    def change(self, limit: SizeLimit | None) -> None:
+        """None: no limit. One that is reached is reported at once, as no packet comes to find it during a
+        pause; a packet may report it again."""
+        self._limit = limit
+        if limit and self._ends_ns and self._size_bytes >= limit.max_bytes:
+            limit.on_reached()
+
     def go_on(self, size_bytes: int, at_ns: int) -> None:
         """Continues what another process has written, up to this time."""
         self._size_bytes = max(self._size_bytes, size_bytes)
@@ -95,7 +101,7 @@ class SizeGuard:
         at_ns, packet_bytes = packet.pts_ns, self._packing.packet_bytes(len(packet.data))
         if self._cut_ns is not None and at_ns >= self._cut_ns:
             return
-        limit = self.limit
+        limit = self._limit
         if limit and self._ends_ns and self._whole_bytes(at_ns) + packet_bytes > limit.max_bytes:
             self._cut(at_ns, limit)
             return

@@ -4,6 +4,7 @@ import msgspec
 
 from openegress.core.codecs import Container
 from openegress.core.end_rules import EndRules
+from openegress.core.live_streams import NO_STREAMS, LiveStreams
 from openegress.core.part import Part
 from openegress.core.plan import (
     FileOutput,
@@ -12,6 +13,7 @@ from openegress.core.plan import (
     Output,
     Plan,
     SegmentOutput,
+    StreamOutput,
     TracksFile,
     TracksSource,
 )
@@ -19,29 +21,9 @@ from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.core.units import S
 from openegress.request import naming
 
+_FIRST = "00001"
 _LEAST_S = 1.0
 """The least time for a part whose egress reached its limit while nobody recorded."""
-
-
-def may_have_parts(plan: Plan) -> bool:
-    """Whether another worker may continue a recording of this plan. It may not with a stream, which the first
-    worker may still be sending, nor with a split file, whose numbers would collide with those of other
-    workers."""
-    is_of_tracks = isinstance(plan.source, TracksSource)
-    return plan.resumes and not is_of_tracks and all(map(_is_one, plan.outputs))
-
-
-def _is_one(output: Output) -> bool:
-    """Outputs of which only one worker can make the whole."""
-    match output:
-        case TracksFile():
-            return False
-        case FileOutput():
-            return output.container is Container.MP4 and output.split is None
-        case SegmentOutput() | ImageOutput():
-            return True
-        case _:
-            return False
 
 
 def has_place(plan: Plan, own: StoragePlan) -> bool:
@@ -49,17 +31,31 @@ def has_place(plan: Plan, own: StoragePlan) -> bool:
     return all(_stored_here(output, own) is not None for output in plan.outputs)
 
 
-def later_part(plan: Plan, part: Part, started_at_ns: int, now_ns: int, own: StoragePlan) -> Plan | None:
+def later_part(
+    plan: Plan,
+    part: Part,
+    started_at_ns: int,
+    now_ns: int,
+    own: StoragePlan,
+    streams: LiveStreams = NO_STREAMS,
+) -> Plan | None:
     """`plan` is that of the whole egress, of which this is another part. Its time began at `started_at_ns`,
-    and `own` is where this worker stores what says nothing else. None: its storage is not here.
+    and `own` is where this worker stores what says nothing else. `streams` are the URLs that it has sent to.
+    None: its storage is not here.
 
     Names have the number of the part behind them. Limits of time go on counting."""
     outputs = []
-    for output in plan.outputs:
+    for index, output in enumerate(plan.outputs):
         here = _stored_here(output, own)
         if here is None:
             return None
+        if isinstance(here, StreamOutput):
+            targets = streams.targets(index, here.targets)
+            here = msgspec.structs.replace(here, targets=targets)
+        if isinstance(here, FileOutput):
+            here = _named_file(here, part.mark, is_of_tracks=isinstance(plan.source, TracksSource))
         outputs.append(_named(here, part.mark))
+    part = msgspec.structs.replace(part, streams=streams.told)
     return msgspec.structs.replace(
         plan,
         outputs=tuple(outputs),
@@ -81,10 +77,20 @@ def _stored_here(output: Output, own: StoragePlan) -> Output | None:
     return msgspec.structs.replace(output, storage=storage)
 
 
+def _named_file(output: FileOutput, mark: str, *, is_of_tracks: bool) -> FileOutput:
+    """A recording that continues in another file gives numbers to its files, as one that is split does: they
+    follow the number of the worker's part, so that no two workers have the same name."""
+    path = output.filepath
+    if output.split is not None and naming.PART in path:
+        return msgspec.structs.replace(output, filepath=path.replace(naming.PART, f"{mark}-{naming.PART}"))
+    holds_tracks = is_of_tracks or isinstance(output, TracksFile)
+    if output.split is None and (holds_tracks or output.container is not Container.MP4):
+        mark = f"{mark}-{_FIRST}"
+    return msgspec.structs.replace(output, filepath=naming.distinct(path, mark))
+
+
 def _named(output: Output, mark: str) -> Output:
     match output:
-        case FileOutput():
-            return msgspec.structs.replace(output, filepath=naming.distinct(output.filepath, mark))
         case SegmentOutput():
             live = output.live_playlist
             return msgspec.structs.replace(

@@ -158,6 +158,10 @@ def with_extension(path: str, extension: str) -> str:
     return without_extension(path, known) + extension
 
 
+PART = "{part}"
+"""Where the number of a part goes in the path of a split file. Without it, it goes at the end of the name."""
+
+
 def distinct(path: str, mark: str) -> str:
     """`path` with -<mark> behind its name, before its extension. An empty mark changes nothing."""
     if not mark:

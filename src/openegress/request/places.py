@@ -214,14 +214,14 @@ def _possible(output: FileOutput, *, resumes: bool) -> Iterator[str]:
         extension = f".{container.value}"
         path = naming.with_extension(output.filepath, extension)
         yield _of_parts(output, path)
-        is_split = output.split is not None and "{part}" not in path
+        is_split = output.split is not None and naming.PART not in path
         if is_split or (output.split is None and resumes):
             yield f"{path.removesuffix(extension)}-{_NUMBER}{extension}"
 
 
 def _of_parts(output: FileOutput, path: str) -> str:
     """The place of a split file, whatever the number of a part."""
-    return path if output.split is None else path.replace("{part}", _NUMBER)
+    return path if output.split is None else path.replace(naming.PART, _NUMBER)
 
 
 def taken(place: str) -> EgressError:

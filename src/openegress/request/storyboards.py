@@ -7,8 +7,6 @@ from openegress.request import naming
 
 THUMBNAIL_WIDTH = 160
 _NAME = "-storyboard"
-_PART = "{part}"
-"""The number in the path of a split file; the storyboard is of all parts."""
 
 
 def beside(outputs: Sequence[Output], interval_s: int) -> ImageOutput | None:
@@ -19,7 +17,7 @@ def beside(outputs: Sequence[Output], interval_s: int) -> ImageOutput | None:
         case FileOutput():
             extension = f".{first.container.value}" if first.container else ""
             path = naming.with_extension(first.filepath, extension) if extension else first.filepath
-            directory, name = naming.split(path.removesuffix(extension).replace(_PART, ""))
+            directory, name = naming.split(path.removesuffix(extension).replace(naming.PART, ""))
         case SegmentOutput():
             directory = first.directory
             name = first.playlist.removesuffix(naming.PLAYLIST_EXTENSION)

@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from openegress.config.settings import Redis as RedisSettings
 from openegress.core.ids import is_egress_id
 from openegress.core.live_state import LiveState
+from openegress.core.live_streams import NO_STREAMS, LiveStreams
 from openegress.core.plan import Plan
 from openegress.core.restart import Restart
 from openegress.core.units import S
@@ -65,6 +66,7 @@ class HandoverOffer(msgspec.Struct, frozen=True):
     """The workers that have continued it so far."""
     live: LiveState | None = None
     """None: nothing was recorded yet."""
+    streams: LiveStreams = NO_STREAMS
 
 
 @dataclass(frozen=True, slots=True)

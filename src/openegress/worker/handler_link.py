@@ -13,8 +13,9 @@ import structlog
 from openegress.core import ipc
 from openegress.core.clip_plan import ClipMade, ClipStored
 from openegress.core.errors import Code, EgressError, Fault
-from openegress.core.events import AnyEvent, Ended, EndReason
+from openegress.core.events import AnyEvent, Ended, EndReason, StreamUpdate
 from openegress.core.live_state import LiveState
+from openegress.core.live_streams import NO_STREAMS, AddedTarget
 from openegress.core.plan import Plan, StreamTarget
 from openegress.core.room_keys import KeyAnswer, KeyQuestion
 from openegress.core.tasks import SideTasks, non_fatal
@@ -79,6 +80,7 @@ class HandlerLink:
         """What the last handler wrote to standard error."""
         self.live: LiveState | None = None
         """None: no handler has recorded yet."""
+        self.streams = NO_STREAMS
         self._plan = plan
         self._on_event = on_event
         self._on_log = on_log
@@ -207,6 +209,8 @@ class HandlerLink:
                         self._questions.begin(self._give_keys(message, handler))
                     case LiveState():
                         self.live = message
+                    case AddedTarget():
+                        self.streams = self.streams.with_target(message)
                     case Ended():
                         ended = message
                         self._has_ended = True
@@ -214,6 +218,8 @@ class HandlerLink:
                             self._on_event(message)
                     case _:
                         self._on_event(message)
+                        if isinstance(message, StreamUpdate) and self._stage is _Stage.RECORDING:
+                            self.streams = self.streams.with_update(message)
         return ended
 
     async def _claimed(self, told: ipc.ClaimNames) -> ipc.NamesClaimed:

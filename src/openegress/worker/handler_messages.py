@@ -12,6 +12,7 @@ import msgspec
 
 from openegress.core import ipc
 from openegress.core.events import FileUpdate, Noticed, OutputFailed, StreamAdded, Thumbnail
+from openegress.core.live_streams import AddedTarget
 
 MAX_TEXT_CHARS = 64 * 1024
 """Characters of one text in a record; errors and names have some hundreds."""
@@ -60,7 +61,7 @@ class HandlerMessageCheck:
                 self._notice_chars += chars
             case FileUpdate(part=part):
                 self._take_part(part, chars)
-            case StreamAdded():
+            case StreamAdded() | AddedTarget():
                 self._name_chars += chars
             case ipc.ClaimNames() | ipc.ClaimClip():
                 self._claims += 1

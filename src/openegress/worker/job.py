@@ -31,11 +31,11 @@ from openegress.core.events import (
 )
 from openegress.core.left_out import LeftOut
 from openegress.core.live_state import LiveState
+from openegress.core.live_streams import LiveStreams
 from openegress.core.plan import Plan, StreamTarget
 from openegress.core.render import Render
 from openegress.core.restart_policy import RestartPolicy
 from openegress.core.tasks import non_fatal
-from openegress.request.later_part import may_have_parts
 from openegress.worker.compose_turns import ComposeTurns
 from openegress.worker.handler_link import Death, HandlerLink, OnLog, OnNames, between_two, not_running
 from openegress.worker.job_keys import NO_KEYS, JobKeys
@@ -170,12 +170,17 @@ class Job:
         info = self.record.info
         is_over = self._stage in (_Stage.FINISHING, _Stage.LEFT) or self._stop_reason or self._ended
         is_on = info.status == EgressStatus.EGRESS_ACTIVE
-        return may_have_parts(self.plan) and is_on and not is_over
+        return self.plan.resumes and is_on and not is_over
 
     @property
     def live(self) -> LiveState | None:
         """What was requested of it since the start; None: nothing was recorded yet."""
         return self.handlers.live
+
+    @property
+    def streams(self) -> LiveStreams:
+        """What this worker has sent to."""
+        return self.handlers.streams
 
     def lose(self) -> None:
         """Another worker continues the egress: what was recorded here becomes a part, which ends."""

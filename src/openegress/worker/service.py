@@ -24,7 +24,7 @@ from openegress.psrpc.server import Registration, RPCServer, incoming
 from openegress.psrpc.services import EgressInternal
 from openegress.request import places
 from openegress.request.initial_info import initial
-from openegress.request.later_part import has_place, later_part, may_have_parts
+from openegress.request.later_part import has_place, later_part
 from openegress.request.live_state import as_asked
 from openegress.request.request_kind import RequestKind, request_kind
 from openegress.request.validate import plan_of
@@ -186,7 +186,7 @@ class WorkerService:
 
     async def _is_ours(self, left: Leftover) -> bool:
         tenures = self._records.tenures
-        if tenures is None or not may_have_parts(left.plan):
+        if tenures is None or not left.plan.resumes:
             return True
         if left.may_go_on:
             return await tenures.keep(left.plan)
@@ -204,7 +204,7 @@ class WorkerService:
         pause = whole.on_pause if transitions.is_paused(info) else None
         part = Part(claimed.number, claimed.heard_ns, offer.restarts, recorded_ns, pause)
         storage = self._config.context().storage
-        plan = later_part(whole, part, part_records.started_at_ns(info), now_ns, storage)
+        plan = later_part(whole, part, part_records.started_at_ns(info), now_ns, storage, offer.streams)
         if plan is None:
             raise _no_place()
         egress_id, kind = plan.egress_id, kind_of(plan)

@@ -12,6 +12,7 @@ from livekit.protocol.egress import EgressInfo
 from openegress.core.errors import Code, EgressError
 from openegress.core.info import is_terminal
 from openegress.core.live_state import LiveState
+from openegress.core.live_streams import LiveStreams
 from openegress.core.plan import Plan
 from openegress.core.tasks import BackgroundTask
 from openegress.core.units import S
@@ -38,6 +39,8 @@ class _Held:
     """The offer says when this part began."""
     live: LiveState | None
     """The live state in the offer."""
+    streams: LiveStreams
+    """Those of this part in the offer."""
     beat_at_s: float
 
 
@@ -149,14 +152,15 @@ class Tenures(BackgroundTask):
         offer = await self._whole(job.plan)
         if offer is None:
             return
-        part, is_begun, live = job.plan.part, job.active_s is not None, job.live
+        part, is_begun, live, streams = job.plan.part, job.active_s is not None, job.live, job.streams
+        offer = msgspec.structs.replace(offer, streams=offer.streams.changed(streams))
         if live is not None:
             offer = msgspec.structs.replace(offer, live=live)
         if part is not None and job.active_s is not None:
             began_at_ns = time.time_ns() - int((now_s - job.active_s) * S)
             offer = msgspec.structs.replace(offer, restarts=part.restarts_until(began_at_ns))
         if await self._handovers.offer(offer, number):
-            self._held[egress_id] = _Held(job, number, is_begun, live, now_s)
+            self._held[egress_id] = _Held(job, number, is_begun, live, streams, now_s)
         else:
             self._held.pop(egress_id, None)
             await self._lose(egress_id, job)
@@ -186,7 +190,8 @@ class Tenures(BackgroundTask):
 
 def _is_reported(held: _Held) -> bool:
     """The offer has everything that is known here."""
-    return held.is_begun == (held.job.active_s is not None) and held.live is held.job.live
+    is_begun = held.job.active_s is not None
+    return held.is_begun == is_begun and held.live is held.job.live and held.streams is held.job.streams
 
 
 def number_of(job: Job) -> int:

@@ -87,10 +87,11 @@ def _parts_of(plan: Plan, info: EgressInfo) -> tuple[EgressInfo | None, EgressIn
     """(the results of earlier parts, the record of this one)."""
     if plan.part is None:
         return None, info
-    own, lost_at_ns = initial(StartEgressRequest(egress_id=plan.egress_id), plan, 0), plan.part.lost_at_ns
-    if not part_records.has_part(info, own, lost_at_ns):
+    lost_at_ns = plan.part.lost_at_ns
+    if not part_records.has_part(info, lost_at_ns):
+        own = initial(StartEgressRequest(egress_id=plan.egress_id), plan, 0)
         info = part_records.extended(info, own, lost_at_ns)
-    return part_records.split(info, own)
+    return part_records.split(info, lost_at_ns)
 
 
 async def _discard(info: EgressInfo) -> None:

@@ -77,10 +77,10 @@ class WebsocketSender(StoresNothing):
     def open(self, opening: Opening) -> None:
         """Does not wait for the receiver: the event loop connects."""
         self._report.started_at_ns = opening.started_at_ns
-        if self._left is not None and opening.restart is not None:
+        if self._left is not None:
             self._report.go_on(self._left, opening)
             self._before_ns = self._report.duration_ns
-            gap = json.dumps({"gap_ms": round(opening.restart.gap_ns / MS)})
+            gap = json.dumps({"gap_ms": round(opening.gap_ns / MS)})
             self._loop.call_soon_threadsafe(self._put, gap)
         self._loop.call_soon_threadsafe(self._start)
 
