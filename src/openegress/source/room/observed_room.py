@@ -24,8 +24,6 @@ from openegress.source.room.recorded_people import is_seen, why_track
 
 TRANSCRIBED_TRACK = "lk.transcribed_track_id"
 """An attribute of agents' text streams."""
-AGENT = "agent"
-"""A kind of participant, which its token gives it."""
 MAX_STREAMS = 256
 """Limit for open streams: the oldest makes room."""
 
@@ -84,8 +82,7 @@ class ObservedRoom:
     def _is_told_of(self, data: DataArrived) -> bool:
         """Whether it may be reported: that depends on the sender, and on the person who is transcribed. Data
         from the server has no sender. Pieces of a stream belong to its beginning, because a text grows while
-        it is spoken, and the person may opt out meanwhile. Only agents speak for others: a server holds that
-        itself, but not for what is encrypted."""
+        it is spoken, and the person may opt out meanwhile."""
         packet = data.packet
         # An agent sends a stream's beginning under the transcribed identity, and its pieces under its own.
         sender = packet.participant_sid or data.identity
@@ -101,9 +98,6 @@ class ObservedRoom:
         track_id = packet.transcription.track_id
         if packet.WhichOneof("value") == "transcription":
             whom.add(packet.transcription.transcribed_participant_identity)
-            teller = self._people.get(data.identity)
-            if teller is not None and teller.kind != AGENT and whom != {data.identity}:
-                return False
         elif packet.WhichOneof("value") == "stream_header":
             track_id = packet.stream_header.attributes.get(TRANSCRIBED_TRACK, "")
         if (track := self._tracks.get(track_id)) is not None:
