@@ -245,6 +245,68 @@ async def test_it_has_what_is_its_own_and_nothing_else(tmp_path: Path) -> None:
     assert refused == {"Permission denied", "Operation not permitted", "Invalid cross-device link", not_there}
 
 
+CLIP_TRIES = """
+import asyncio, json, os, sys
+from pathlib import Path
+from openegress.core import plan as plans
+from openegress.core.clip_plan import ClipPlan, StoredPart
+from openegress.handler.cage import Cage, Work
+
+spool, out = map(Path, sys.argv[1:])
+
+def attempt(what):
+    try:
+        return [True, str(what())]
+    except OSError as error:
+        return [False, error.strerror]
+
+def stored():
+    (spool / "CL_1" / "clip").write_bytes(b"x" * 10)
+    os.link(spool / "CL_1" / "clip", out / "clips" / "new.mp4")
+
+ATTEMPTS = {
+    "read what it is cut from": (out / "calls" / "a.mp4").read_bytes,
+    "store it": stored,
+    "cut what it is cut from": lambda: os.truncate(out / "calls" / "a.mp4", 0),
+    "remove it": (out / "calls" / "a.mp4").unlink,
+    "read what lies beside": (out / "calls" / "theirs.mp4").read_bytes,
+    "remove what lies beside": (out / "calls" / "theirs.mp4").unlink,
+    "read what lies elsewhere": (out / "others" / "theirs.mp4").read_bytes,
+    "move it to read it": lambda: os.rename(out / "others" / "theirs.mp4", out / "clips" / "a.mp4"),
+    "list what others store": lambda: os.listdir(out / "others"),
+    "read an earlier clip": (out / "clips" / "theirs.mp4").read_bytes,
+    "read another recording": (spool / "EG_1" / "journal.jsonl").read_bytes,
+}
+
+async def main():
+    storage = plans.StoragePlan(plans.LocalStorage(str(out)))
+    recorded = plans.FileOutput("calls/a.mp4", None, storage, False)
+    target = plans.FileOutput("clips/{from}-{to}", None, storage, False)
+    plan = ClipPlan("CL_1", recorded, target, stored=(StoredPart("calls/a.mp4", 1, 1),))
+    await Cage(plan, spool, Work.CLIP).enter()
+    print(json.dumps({name: attempt(what) for name, what in ATTEMPTS.items()}))
+
+asyncio.run(main())
+"""
+
+
+async def test_what_makes_a_clip_has_nothing_but_what_it_is_cut_from(tmp_path: Path) -> None:
+    spool, out = tmp_path / "spool", tmp_path / "out"
+    files = ("calls/a.mp4", "calls/theirs.mp4", "others/theirs.mp4", "clips/theirs.mp4")
+    for each in (*(out / name for name in files), spool / "EG_1" / "journal.jsonl"):
+        each.parent.mkdir(parents=True, exist_ok=True)
+        each.write_text("a secret")
+    asked = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", CLIP_TRIES, str(spool), str(out), stdout=asyncio.subprocess.PIPE, cwd=tmp_path
+    )
+    async with asyncio.timeout(60):
+        said, _ = await asked.communicate()
+    found: dict[str, list[Any]] = json.loads(said)
+    assert {name for name, (done, _) in found.items() if done} == {"read what it is cut from", "store it"}
+    assert all((out / name).read_text() == "a secret" for name in files)
+    assert {path.name for path in (out / "clips").iterdir()} == {"theirs.mp4", "new.mp4"}
+
+
 # --- a handler of a worker
 
 

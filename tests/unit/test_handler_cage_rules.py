@@ -7,6 +7,7 @@ import pytest
 
 from openegress.core import ipc
 from openegress.core import plan as plans
+from openegress.core.clip_plan import ClipPlan, StoredPart
 from openegress.core.codecs import Container
 from openegress.core.errors import Code, EgressError
 from openegress.core.looks import PictureFiles
@@ -111,6 +112,39 @@ def test_segments_and_images_have_folders_of_their_own() -> None:
     )
     found = rules(Plan("EG_1", plans.WebSource("http://a"), outputs, None, None), SPOOL, NAMED, HOME)
     assert written(found) == {"/out/p/hls", "/out/p/hls/live", "/out/p/pictures", str(SPOOL / "EG_1")}
+
+
+def test_a_clip_has_the_files_that_it_is_cut_from_and_no_others() -> None:
+    storage = plans.StoragePlan(
+        plans.LocalStorage("/out"), prefix="p", backup=plans.LocalStorage("/spare"), backup_prefix=""
+    )
+    recorded = plans.FileOutput("calls/a.mp4", None, storage, False)
+    target = plans.FileOutput("clips/{from}-{to}", None, storage, False)
+    parts = (StoredPart("calls/a.mp4", 1, 1), StoredPart("/b.mp4", 1, 1), StoredPart("../c.mp4", 1, 1))
+    clip = ClipPlan("CL_1", recorded, target, left_in="/data/spool/EG_1/file-0", stored=parts)
+    found = rules(clip, SPOOL, NAMED, HOME)
+    readable = {
+        str(rule.path)
+        for rule in found
+        if Access.READ_FILE in rule.access and str(rule.path).startswith(("/out", "/spare", "/data"))
+    }
+    own = {"/data/spool/CL_1", "/data/spool/EG_1/file-0"}
+    assert readable == own | {f"{root}/{name}" for root in ("/out/p", "/spare") for name in A_AND_B}
+    assert written(found) == {"/data/spool/CL_1", "/out/p/clips", "/spare/clips"}
+    lasting = [rule for rule in found if str(rule.path).startswith(("/out", "/spare"))]
+    assert not any(Access.TRUNCATE in rule.access for rule in lasting)
+
+
+A_AND_B = ("calls/a.mp4", "b.mp4")
+
+
+def test_a_clip_of_segments_reads_the_folder_of_its_playlist() -> None:
+    storage = plans.StoragePlan(plans.LocalStorage("/out"))
+    recorded = plans.SegmentOutput("", "", "hls/list.m3u8", "", 0, Container.TS, False, storage)
+    target = plans.FileOutput("clip-{from}", None, storage, False)
+    found = rules(ClipPlan("CL_1", recorded, target, playlist="hls/list.m3u8"), SPOOL, NAMED, HOME)
+    access = {str(rule.path): rule.access for rule in found}
+    assert access["/out/hls"] == READ and not access["/out"] & Access.READ_FILE
 
 
 def test_neither_the_working_folder_nor_the_data_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

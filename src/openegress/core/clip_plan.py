@@ -44,8 +44,9 @@ class ClipPlan(Struct, frozen=True):
         return self.clip_id
 
     @property
-    def outputs(self) -> tuple[FileOutput | SegmentOutput, ...]:
-        return (self.target, self.recorded)
+    def outputs(self) -> tuple[FileOutput]:
+        """What is written. It is in the storage that the clip is cut from."""
+        return (self.target,)
 
     @property
     def pictures(self) -> PictureFiles:

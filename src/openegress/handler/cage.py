@@ -22,8 +22,9 @@ import openegress
 from openegress.core import plan as plans
 from openegress.core.clip_plan import ClipPlan
 from openegress.core.looks import PictureFiles
-from openegress.core.plan import AzureStorage, Backend, GCPStorage, LocalStorage, S3Storage
+from openegress.core.plan import AzureStorage, Backend, GCPStorage, S3Storage
 from openegress.handler import landlock, seccomp
+from openegress.handler.clip_rules import clip_rules
 from openegress.handler.landlock import READ, STORE, WRITE, Access, PathRule
 from openegress.handler.own_folders import own_folders
 from openegress.handler.seccomp import UnixSockets
@@ -144,15 +145,12 @@ def rules(plan: Granted, spool: Path, environment: Mapping[str, str], home: Path
     if (real := _RESOLVER.resolve()).parent != _RESOLVER.parent:
         read.append(real.parent)  # the link's target may be replaced
     read += [Path(each) for each in (*plan.pictures.logos.values(), *plan.pictures.backgrounds.values())]
-    if isinstance(plan, ClipPlan) and plan.left_in:
-        read.append(Path(plan.left_in))
     for backend in _backends(plan):
         read += _identity(backend, environment, home)
-    # A clip is cut from stored files, wherever they are.
-    stored = WRITE if isinstance(plan, ClipPlan) else STORE
     return [
         *(PathRule(each, READ) for each in read),
-        *(PathRule(path, stored) for path in dict.fromkeys(_stored(plan))),
+        *(clip_rules(plan) if isinstance(plan, ClipPlan) else ()),
+        *(PathRule(path, STORE) for path in dict.fromkeys(each.path for each in own_folders(plan.outputs))),
         PathRule(spool / plan.egress_id, WRITE),
         PathRule(Path("/dev/null"), READ | Access.WRITE_FILE),
     ]
@@ -163,14 +161,6 @@ def _home() -> Path:
         return Path.home()
     except RuntimeError:  # a container may run under a uid without a user
         return Path("/nonexistent")
-
-
-def _stored(plan: Granted) -> Iterator[Path]:
-    """Folders of local storages."""
-    if isinstance(plan, ClipPlan):
-        roots = (each.root for each in _backends(plan) if isinstance(each, LocalStorage))
-        return (Path(root).absolute() for root in roots)
-    return (each.path for each in own_folders(plan.outputs))
 
 
 def _backends(plan: Granted) -> Iterator[Backend]:
