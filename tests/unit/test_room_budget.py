@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openegress.core.codecs import MediaKind
+from openegress.core.token_bucket import RefillRate, TokenBucket
 from openegress.core.units import MS, S
 from openegress.room.budget import (
     DECODING,
@@ -14,9 +15,7 @@ from openegress.room.budget import (
     ROOM_DECODING,
     DecodeBudget,
     Reason,
-    RefillRate,
     Standing,
-    TokenBucket,
     TrackBudget,
     greediest,
 )

@@ -8,7 +8,7 @@ from aiortc.rtcdatachannel import RTCDataChannel, RTCDataChannelParameters
 from aiortc.rtcsctptransport import RTCSctpTransport
 from google_crc32c import value as crc32c
 
-from openegress.room.budget import RefillRate
+from openegress.core.token_bucket import RefillRate
 from openegress.room.transport import data_channels
 from openegress.room.transport.data_channels import DataChannels
 

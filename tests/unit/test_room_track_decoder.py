@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openegress.core.codecs import VideoCodec
+from openegress.core.token_bucket import TokenBucket
 from openegress.core.units import S
 from openegress.room import EncodedFrame
-from openegress.room.budget import ROOM_DECODING, DecodeBudget, TokenBucket
+from openegress.room.budget import ROOM_DECODING, DecodeBudget
 from openegress.source.room.track_decoder import VideoTrackDecoder
 from testkit.live_encoder import LiveEncoder, ReorderingEncoder, Unit
 from testkit.pattern import COLOURS, Picture, PictureSpec, read_counter

@@ -1,7 +1,7 @@
 """Limits how many recordings a participant can start by publishing: each takes a part of the machine, and
 somebody who keeps publishing new tracks would take all of it. Pure."""
 
-from openegress.room.budget import RefillRate, TokenBucket
+from openegress.core.token_bucket import RefillRate, TokenBucket
 
 STARTS = RefillRate(1 / 30, 20)
 """Per second, and at once. Somebody who shares a screen with its sound now and then publishes less."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 
 from openegress.core.codecs import MediaKind
+from openegress.core.token_bucket import RefillRate, TokenBucket
 from openegress.core.units import S
 
 MOST_PIXELS = 5120 * 3200
@@ -43,14 +44,6 @@ OF_KEYS = frozenset({Reason.WRONG_KEY, Reason.KEY_CHANGED})
 
 
 @dataclass(frozen=True, slots=True)
-class RefillRate:
-    """A sustained rate, and a burst."""
-
-    per_s: float
-    burst: float
-
-
-@dataclass(frozen=True, slots=True)
 class TrackLimits:
     packets: RefillRate
     media: RefillRate
@@ -82,38 +75,6 @@ MOST_LATE_NS = 3 * S // 2
 """Pictures may be this late because there is no time to decode them."""
 MOST_WAITING_BYTES = 32 * 2**20
 """Bytes of one track that wait to be decoded: two seconds of what its packets may carry."""
-
-
-class TokenBucket:
-    """A token bucket: it fills at the rate, up to its burst."""
-
-    def __init__(self, rate: RefillRate, share: float = 1.0) -> None:
-        """The bucket starts with this `share` of the burst."""
-        self.per_s = rate.per_s
-        self.burst = rate.burst
-        self._left = share * rate.burst
-        self._at_ns: int | None = None
-
-    @property
-    def is_overdrawn(self) -> bool:
-        """At the last call of spend()."""
-        return self._left < 0
-
-    def left(self, now_ns: int) -> float:
-        """Negative after more was spent than the bucket held."""
-        at_ns = self._at_ns
-        if at_ns is None:
-            self._at_ns = now_ns
-        elif now_ns > at_ns:
-            left = self._left + (now_ns - at_ns) * self.per_s / S
-            self._left = left if left < self.burst else self.burst
-            self._at_ns = now_ns
-        return self._left
-
-    def spend(self, amount: float, now_ns: int) -> bool:
-        """False: it held too little."""
-        self._left = self.left(now_ns) - amount
-        return self._left >= 0
 
 
 class TrackBudget:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from openegress.core.room_keys import KeyDerivation, RoomKey
-from openegress.room.budget import RefillRate, TokenBucket
+from openegress.core.token_bucket import RefillRate, TokenBucket
 
 Buffer = bytes | memoryview
 

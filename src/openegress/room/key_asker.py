@@ -14,8 +14,8 @@ from openegress.core.backoff import Backoff
 from openegress.core.errors import EgressError
 from openegress.core.room_keys import KeyAnswer, KeyQuestion, KeyService
 from openegress.core.tasks import cancelled
+from openegress.core.token_bucket import RefillRate, TokenBucket
 from openegress.core.units import S
-from openegress.room.budget import RefillRate, TokenBucket
 
 AGAIN = Backoff(first_s=2.0, ceiling_s=15.0, least=0.75)
 """Seconds between questions about one participant, while answers do not help."""

@@ -4,7 +4,7 @@ import socket
 import struct
 from typing import Protocol
 
-from openegress.room.budget import RefillRate, TokenBucket
+from openegress.core.token_bucket import RefillRate, TokenBucket
 
 SAID = RefillRate(64 * 1024, 2**20)
 """Bytes per second, and at once. Receivers of sound may answer, although nobody reads the answers."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from livekit.protocol.models import ParticipantInfo
 
-from openegress.room.budget import RefillRate, TokenBucket
+from openegress.core.token_bucket import RefillRate, TokenBucket
 
 COMPARED = RefillRate(10_000, 10_000)
 """Tracks. Comparing one takes up to ten microseconds."""

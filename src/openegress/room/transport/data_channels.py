@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from openegress.core.tasks import cancelled
-from openegress.room.budget import RefillRate, TokenBucket
+from openegress.core.token_bucket import RefillRate, TokenBucket
 from openegress.room.transport.sctp_packet import is_sound
 
 _log = logging.getLogger(__name__)

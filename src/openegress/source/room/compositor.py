@@ -11,12 +11,13 @@ from functools import partial
 from av.video.frame import VideoFrame
 
 from openegress.core.codecs import AudioCodec
+from openegress.core.token_bucket import TokenBucket
 from openegress.core.units import MS, S
 from openegress.media.canvas import Canvas
 from openegress.media.mixer import BLOCK_SAMPLES, mix
 from openegress.media.overlays import Overlays
 from openegress.room import EncodedFrame, Track
-from openegress.room.budget import MOST_LATE_NS, ROOM_DECODING, DecodeBudget, Reason, TokenBucket
+from openegress.room.budget import MOST_LATE_NS, ROOM_DECODING, DecodeBudget, Reason
 from openegress.source.memory import Shedding
 from openegress.source.room.scene import Scene, Tile
 from openegress.source.room.scene_picture import ScenePicture

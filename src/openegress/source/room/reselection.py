@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 
 from openegress.core.errors import EgressError
 from openegress.core.tasks import cancelled
-from openegress.room.budget import CHANGES, TokenBucket
+from openegress.core.token_bucket import TokenBucket
+from openegress.room.budget import CHANGES
 
 
 class Reselection:

@@ -6,12 +6,12 @@ import struct
 import time
 from typing import TypeAlias
 
+from openegress.core.token_bucket import RefillRate, TokenBucket
 from openegress.output.live.rtmp import RtmpError, RtmpRefused, amf0, login
 from openegress.output.live.rtmp.amf0 import Value
 from openegress.output.live.rtmp.chunks import ChunkReader, ChunkWriter, MessageKind, RtmpMessage
 from openegress.output.live.rtmp.wire import Wire
 from openegress.request.rtmp_url import RtmpUrl
-from openegress.room.budget import RefillRate, TokenBucket
 
 ANSWERS = RefillRate(16 * 1024, 256 * 1024)
 """Bytes per second, and at once, accepted from a server: handshake, results, pings and acknowledgements are
