@@ -20,8 +20,10 @@ from openegress.core.events import (
     StreamUpdate,
     Thumbnail,
 )
+from openegress.core.left_out import LeftOut, TrackLosses
 from openegress.core.live_state import LiveState
 from openegress.core.looks import Looks
+from openegress.core.room_keys import KeyQuestion
 from openegress.worker.handler_words import HandlerWords
 
 LONG = "x" * 2_000_000
@@ -49,6 +51,8 @@ def said(messages: Iterable[AnyEvent | ipc.ToWorker]) -> None:
         ipc.Log("info", "said", {"text": LONG}),
         ipc.ClaimNames({"room_name": LONG}),
         LiveState(1, 1, True, EndRules(), Looks(text=LONG)),
+        ipc.AskKeys(1, KeyQuestion((LONG,))),
+        Ended(1, EndReason.API, left_out=LeftOut((TrackLosses("TR_1", LONG),))),
     ],
     ids=lambda message: type(message).__name__,
 )
@@ -72,6 +76,12 @@ def test_ever_more_parts_and_streams() -> None:
         said(FileUpdate(0, "f" * 60_000, part=part) for part in range(2000))
     with pytest.raises(ValueError, match="more reports than"):
         said(StreamAdded(1, stream % 10, "u" * 60_000) for stream in range(2000))
+
+
+@pytest.mark.parametrize("claim", [ipc.ClaimNames({"room_id": "r"}), ipc.ClaimClip("a.mp4")])
+def test_ever_more_names(claim: ipc.ToWorker) -> None:
+    with pytest.raises(ValueError, match="more claims of names"):
+        said([claim] * 4)
 
 
 def test_a_long_recording_is_believed() -> None:

@@ -337,6 +337,25 @@ async def test_another_handler_goes_on_with_what_a_dead_one_recorded(tmp_path: P
     assert world.asides == [AGAIN]
 
 
+async def test_a_handler_that_was_taken_over_does_not_keep_the_key_service_busy(tmp_path: Path) -> None:
+    asked: list[KeyQuestion] = []
+
+    async def ask(plan: Plan, question: KeyQuestion) -> KeyAnswer:
+        asked.append(question)
+        return KeyAnswer()
+
+    questions = [ipc.AskKeys(n, KeyQuestion((f"person {n}",))) for n in range(500)]
+    world, handler = World(tmp_path, FILE, JobKeys((), ask)), Handler(*questions, lingers=True)
+    running = asyncio.create_task(world.run(handler))
+    answers = [each for _ in range(501) if isinstance(each := await handler.heard.get(), ipc.KeysGiven)]
+    handler.said.put_nowait(None)
+    await running
+    assert len(answers) == 500 and 20 <= len(asked) < 100
+    refused = [each for each in answers if each.error]
+    assert {each.error for each in refused} == {"the recording asks for keys too often"}
+    assert len(refused) == 500 - len(asked)
+
+
 async def test_another_handler_has_the_keys_of_the_room_too(tmp_path: Path) -> None:
     async def ask(plan: Plan, question: KeyQuestion) -> KeyAnswer:
         return KeyAnswer((RoomKey(3, b"hidden"),))

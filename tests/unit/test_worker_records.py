@@ -1,6 +1,7 @@
 """The record of an egress that runs here: what is reported, and what waits for the next start."""
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,10 @@ from openegress.core.events import (
     ImagesUpdate,
     ManifestStored,
     OutputFailed,
+    Paused,
+    Resumed,
 )
+from openegress.core.info import is_paused
 from openegress.worker import records
 from openegress.worker.records import Record
 from openegress.worker.unreported import Unreported
@@ -213,3 +217,34 @@ def test_a_file_that_is_no_record_is_passed_over(tmp_path: Path) -> None:
     unreported.keep(starting())
     (tmp_path / "EG_2.info").write_bytes(b"\xff")
     assert [info.egress_id for info in unreported.all()] == ["EG_1"]
+
+
+async def test_a_record_that_changes_without_end_is_reported_in_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each report causes a webhook. The last state arrives, and the end does not wait."""
+    slept_s: list[float] = []
+    sleep = asyncio.sleep
+
+    async def wait(seconds: float) -> None:
+        slept_s.append(seconds)
+        for _ in range(10):  # what happens meanwhile
+            await sleep(0)
+
+    monkeypatch.setattr(asyncio, "sleep", wait)
+    monkeypatch.setattr(time, "monotonic_ns", lambda: round((1 + sum(slept_s)) * 1e9))
+    keeper = Keeper()
+    record = Record(starting(), keeper.take, Unreported(tmp_path))
+    record.apply(Active(2))
+    for number in range(1000):
+        record.apply(Resumed(number) if number % 2 else Paused(number))
+        await sleep(0)
+    record.apply(Paused(1000))
+    async with asyncio.timeout(10):
+        while not is_paused(keeper.taken[-1]):
+            await sleep(0)
+    assert len(keeper.taken) == pytest.approx(50 + 5 * sum(slept_s), abs=2) and len(keeper.taken) < 200
+    waited = len(slept_s)
+    record.apply(Ended(3, EndReason.API))
+    await record.close()
+    assert keeper.taken[-1].status == COMPLETE and len(slept_s) == waited

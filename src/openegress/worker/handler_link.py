@@ -18,6 +18,7 @@ from openegress.core.live_state import LiveState
 from openegress.core.plan import Plan, StreamTarget
 from openegress.core.room_keys import KeyAnswer, KeyQuestion
 from openegress.core.tasks import Errands, beside
+from openegress.core.token_bucket import RefillRate, TokenBucket
 from openegress.worker.compose_turns import ComposePlace, ComposeTurns
 from openegress.worker.handler_requests import HandlerRequests
 from openegress.worker.handler_words import HandlerWords
@@ -33,6 +34,10 @@ Raises EgressError."""
 AskKeys = Callable[[Plan, KeyQuestion], Awaitable[KeyAnswer]]
 """Asks the key service of the egress' room. Raises EgressError."""
 OnEvent = Callable[[AnyEvent], None]
+
+_KEY_QUESTIONS = RefillRate(1.0, 20)
+"""Questions of one recording for keys, a second and at once. A handler asks half as often; one that was taken
+over must not keep the key service busy."""
 
 
 class _Stage(Enum):
@@ -81,6 +86,7 @@ class HandlerLink:
         self._turns = turns
         self._ask_keys = ask_keys
         self._questions = Errands("a question for keys failed")
+        self._may_ask = TokenBucket(_KEY_QUESTIONS)
         self._handler: HandlerProcess | None = None
         self._stage = _Stage.WAITING
         self._has_ended = False
@@ -222,6 +228,8 @@ class HandlerLink:
         try:
             if self._ask_keys is None:
                 raise EgressError(Code.FAILED_PRECONDITION, "its room has no key service")
+            if not self._may_ask.spend(1, time.monotonic_ns()):
+                raise EgressError(Code.RESOURCE_EXHAUSTED, "the recording asks for keys too often")
             given = ipc.KeysGiven(asked.call, await self._ask_keys(self._plan, asked.question))
         except EgressError as error:
             given = ipc.KeysGiven(asked.call, error=error.message)

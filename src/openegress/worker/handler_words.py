@@ -18,6 +18,8 @@ MOST_ASIDE = 1024 * 1024
 """Characters of one text of the log, or bytes of a thumbnail."""
 MOST_PARTS = 100_000
 """Parts of a split file; a number has five digits."""
+MOST_CLAIMS = 3
+"""Times that a handler claims names: a recording and a clip do it once."""
 MOST_STREAMS = 10_000
 MOST_NOTICE_CHARS = 1024 * 1024
 """Characters of all notices and failures together."""
@@ -33,6 +35,7 @@ class HandlerWords:
         self._outputs = outputs
         self._notice_chars = 0
         self._name_chars = 0
+        self._claims = 0
         self._parts = 0
 
     def check(self, message: ipc.ToWorker) -> None:
@@ -54,6 +57,10 @@ class HandlerWords:
                 self._take_part(part, chars)
             case StreamAdded():
                 self._name_chars += chars
+            case ipc.ClaimNames() | ipc.ClaimClip():
+                self._claims += 1
+        if self._claims > MOST_CLAIMS:
+            raise ValueError("more claims of names than any recording makes")
         if self._notice_chars > MOST_NOTICE_CHARS or self._name_chars > MOST_NAME_CHARS:
             raise ValueError("more reports than any recording has")
 
@@ -66,11 +73,16 @@ class HandlerWords:
 
 
 def _values(message: object) -> Iterator[object]:
-    """The message's own values, and those in its tables and parts."""
-    if isinstance(message, msgspec.Struct):
-        for name in message.__struct_fields__:
-            value = getattr(message, name)
-            if isinstance(value, msgspec.Struct):
-                yield from _values(value)
-            else:
-                yield from (value.values() if isinstance(value, dict) else (value,))
+    """The message's own values, and those in its tables, lists and parts."""
+    match message:
+        case msgspec.Struct():
+            for name in message.__struct_fields__:
+                yield from _values(getattr(message, name))
+        case dict():
+            for each in (*message.keys(), *message.values()):
+                yield from _values(each)
+        case tuple():
+            for each in message:
+                yield from _values(each)
+        case _:
+            yield message

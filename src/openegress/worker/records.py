@@ -15,6 +15,7 @@ from openegress.core.backoff import Backoff
 from openegress.core.errors import MAX_MESSAGE_CHARS, Code, EgressError
 from openegress.core.events import AnyEvent, Noticed
 from openegress.core.tasks import beside
+from openegress.core.token_bucket import RefillRate, TokenBucket
 from openegress.worker.unreported import Unreported
 
 _log = structlog.get_logger(__name__)
@@ -31,6 +32,9 @@ its store twenty times a second."""
 COUNT_AGAIN_S = 300.0
 """After a count that was not accepted: a livekit-server keeps the records, or the store is unreachable. Other
 reports wait for a count in progress, so counts are rarely retried."""
+_REPORTS = RefillRate(5.0, 50)
+"""Reports of one record, a second and at once: a handler that was taken over could cause a webhook with each
+of its messages. What changes meanwhile is reported together."""
 _NOT_WORTH_RETRYING = frozenset({Code.INVALID_ARGUMENT, Code.UNIMPLEMENTED})
 
 Send = Callable[[EgressInfo], Awaitable[object]]
@@ -61,7 +65,7 @@ class Record:
         self._earlier = earlier or EgressInfo()
         self._last = info
         self.info = info = part_records.joined(self._earlier, info)
-        self._send = send
+        self._send = _paced(send)
         self._unreported = unreported
         self._watch = watch
         self._count = count
@@ -184,6 +188,19 @@ class Record:
         if transitions.is_terminal(info):
             self._unreported.forget(info.egress_id)
         return True
+
+
+def _paced(send: Send) -> Send:
+    """The end of an egress never waits."""
+    reports = TokenBucket(_REPORTS)
+
+    async def send_in_turn(info: EgressInfo) -> object:
+        now_ns = time.monotonic_ns()
+        if not reports.spend(1, now_ns) and not transitions.is_terminal(info):
+            await asyncio.sleep(-reports.left(now_ns) / _REPORTS.per_s)
+        return await send(info)
+
+    return send_in_turn
 
 
 def counts(info: EgressInfo) -> list[int]:
