@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from livekit.protocol.egress import EgressInfo, EgressStatus
 
-from openegress.cli import egress_row, terminal
+from openegress.cli import egress_row, record, terminal
+from openegress.cli.errors import report
 from openegress.cli.quantities import duration_text, size_text, time_text
 from openegress.cli.table import Cell, Column, cut, render, text_width
 from openegress.cli.terminal import Colour, Palette
+from openegress.core.errors import Code, EgressError
 
 PLAIN = Palette(enabled=False)
 NOW_S = datetime(2026, 3, 1, 12, 0, tzinfo=UTC).timestamp()
@@ -166,6 +169,18 @@ def test_names_of_others_cannot_write_to_the_terminal() -> None:
         file_results=[{"location": "a\rb"}],
     )
     assert not any(char in "".join(row.values()) for char in "\x1b\r\n\x07")
+
+
+def test_errors_and_places_cannot_write_to_it_either(capsys: pytest.CaptureFixture[str]) -> None:
+    """A file may have the name of somebody in the room; an error, what a server has answered. U+009B begins a
+    sequence as ESC [ does."""
+    report(EgressError(Code.UNKNOWN, "HTTP 500: \x9b2J\x1b]0;x\x07 \u202egnp"))
+    named = EgressInfo(error="\x1b[2J", status=EgressStatus.EGRESS_FAILED)
+    named.file_results.add(location="/out/\x9b2J\u202e.mp4")
+    record.report(named, as_json=False)
+    told = capsys.readouterr()
+    assert "/out/" in told.out and "HTTP 500" in told.err
+    assert not any(char in told.out + told.err for char in "\x1b\x9b\x07\u202e")
 
 
 def test_streams_have_a_row_each() -> None:

@@ -4,6 +4,7 @@ import sys
 from enum import IntEnum
 
 from openegress.core.errors import EgressError
+from openegress.core.text import shown
 
 
 class Exit(IntEnum):
@@ -19,7 +20,11 @@ class Exit(IntEnum):
 STATUSES = "exit status: 0 done, 1 failed (standard error says why), 2 wrong use, 130 interrupted by Ctrl-C"
 
 
+MOST_CHARS = 4000
+"""Of an error: it may hold a name, or what a server has answered."""
+
+
 def report(error: EgressError) -> Exit:
     text = "; ".join(line.strip() for line in error.text.splitlines() if line.strip())
-    print(f"openegress: {text}", file=sys.stderr)
+    print(f"openegress: {shown(text, MOST_CHARS)}", file=sys.stderr)
     return Exit.FAILED

@@ -23,7 +23,7 @@ from openegress.app import log
 from openegress.app.one_shot import OneShot
 from openegress.cli import core_files
 from openegress.cli.durations import parse_duration
-from openegress.cli.errors import Exit
+from openegress.cli.errors import MOST_CHARS, Exit
 from openegress.cli.flags import settings_of
 from openegress.cli.quantities import duration_text, size_text
 from openegress.config.settings import Settings
@@ -31,6 +31,7 @@ from openegress.core import lookup_loop
 from openegress.core.errors import invalid
 from openegress.core.events import Progress
 from openegress.core.ids import new_id
+from openegress.core.text import shown
 from openegress.core.values import Seconds
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.request import layouts, options
@@ -152,8 +153,10 @@ def report(info: EgressInfo, *, as_json: bool = False) -> int:
     else:
         for file in info.file_results:
             if file.location:
-                print(f"{file.location}  {duration_text(file.duration / 1e9)}  {size_text(file.size)}")
+                place = shown(file.location, MOST_CHARS)
+                print(f"{place}  {duration_text(file.duration / 1e9)}  {size_text(file.size)}")
     if info.status in (EgressStatus.EGRESS_COMPLETE, EgressStatus.EGRESS_LIMIT_REACHED):
         return Exit.DONE
-    print(f"openegress: {info.error or EgressStatus.Name(info.status)}", file=sys.stderr)
+    why = shown(info.error, MOST_CHARS) or EgressStatus.Name(info.status)
+    print(f"openegress: {why}", file=sys.stderr)
     return Exit.FAILED
