@@ -47,6 +47,10 @@ def stored():
     os.link(own / "part", out / "mine" / "a.mp4")
     os.rename(own / "part", out / "mine" / "b.mp4")
 
+def take_space():
+    with (own / "draft").open("wb") as draft:
+        os.posix_fallocate(draft.fileno(), 0, 10)
+
 def new_thread():
     made = []
     thread = threading.Thread(target=lambda: made.append(attempt(lambda: Path("/etc/shadow").read_bytes())))
@@ -99,6 +103,7 @@ ATTEMPTS = {
     "write in its folder": lambda: write(own / "a"),
     "make a folder in it": lambda: (own / "deep" / "er").mkdir(parents=True),
     "store a file": stored,
+    "take space beforehand": take_space,
     "learn of certificates": lambda: len(os.listdir("/etc/ssl/certs")),
     "learn of names": lambda: socket.getaddrinfo("localhost", 80),
     "open a socket": lambda: socket.socket(socket.AF_INET6).close(),
@@ -190,6 +195,7 @@ ITS_OWN = {
     "write in its folder",
     "make a folder in it",
     "store a file",
+    "take space beforehand",
     "learn of certificates",
     "learn of names",
     "open a socket",

@@ -1,9 +1,9 @@
 """Whether a recording is rewritten beside others that need the disk."""
 
+import errno
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -11,11 +11,20 @@ from openegress.output.file.spare_space import RESERVED_BYTES, NoSpace, claim, d
 
 
 class Spool:
+    """On a disk of which some is free."""
+
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = folder
         self.free_bytes = 0
         total = shutil.disk_usage(folder)
         monkeypatch.setattr(shutil, "disk_usage", lambda _: total._replace(free=self.free_bytes))
+        monkeypatch.setattr(os, "posix_fallocate", self.give)
+
+    def give(self, fd: int, offset: int, size_bytes: int) -> None:
+        if size_bytes > self.free_bytes:
+            raise OSError(errno.ENOSPC, "no space left")
+        self.free_bytes -= size_bytes
+        os.ftruncate(fd, size_bytes)
 
     def recording(self, egress_id: str, size_bytes: int) -> Path:
         path = self.folder / egress_id / "file-0" / "recording.mp4"
@@ -44,36 +53,61 @@ def test_recordings_that_end_together_do_not_count_on_the_same_space(spool: Spoo
     first, second = spool.recording("EG_1", 1000), spool.recording("EG_2", 600)
     spool.free_bytes = 1500 + RESERVED_BYTES
     claim(first)
-    with pytest.raises(NoSpace, match="of which 1000 are for others"):
-        claim(second)
-    draft_of(first).write_bytes(bytes(700))
-    spool.free_bytes -= 700
-    with pytest.raises(NoSpace, match="of which 300 are for others"):
+    with pytest.raises(NoSpace, match=f"its 600 bytes: {500 + RESERVED_BYTES} are free"):
         claim(second)
     draft_of(first).replace(first)
+    spool.free_bytes += 1000  # of the former file
     claim(second)
+
+
+def test_of_two_that_look_at_the_same_moment_both_leave_what_others_need(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = spool.recording("EG_1", 1000)
+    spool.free_bytes = 1500 + RESERVED_BYTES
+
+    def at_once(fd: int, offset: int, size_bytes: int) -> None:
+        spool.give(fd, offset, size_bytes)
+        spool.free_bytes -= 600
+
+    monkeypatch.setattr(os, "posix_fallocate", at_once)
+    with pytest.raises(NoSpace):
+        claim(path)
+
+
+def test_a_disk_that_is_full_after_all(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = spool.recording("EG_1", 1000)
+    spool.free_bytes = 1000 + RESERVED_BYTES
+
+    def refuse(fd: int, offset: int, size_bytes: int) -> None:
+        raise OSError(errno.EDQUOT, "quota exceeded")
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    with pytest.raises(NoSpace):
+        claim(path)
+
+
+def test_a_disk_that_gives_no_space_beforehand(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = spool.recording("EG_1", 1000)
+    spool.free_bytes = 1000 + RESERVED_BYTES
+
+    def refuse(fd: int, offset: int, size_bytes: int) -> None:
+        raise OSError(errno.EOPNOTSUPP, "not supported")
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    claim(path)
 
 
 def test_what_a_dead_process_had_copied_is_no_hindrance(spool: Spool) -> None:
     path = spool.recording("EG_1", 1000)
-    draft_of(path).write_bytes(bytes(900))
+    draft_of(path).write_bytes(bytes(1900))
     spool.free_bytes = 1000 + RESERVED_BYTES
     claim(path)
-    assert draft_of(path).stat().st_size == 0
+    assert draft_of(path).read_bytes() == bytes(1000)
 
 
-def test_another_egress_is_cleared_away_meanwhile(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As those of a room, which end together."""
-    path, other = spool.recording("EG_1", 1000), spool.recording("EG_2", 600)
-    spool.free_bytes = 1000 + RESERVED_BYTES
-    scandir = os.scandir
-
-    def after_the_other_went(folder: Any) -> Any:
-        if str(folder).endswith("EG_2"):
-            shutil.rmtree(other.parent.parent)
-        return scandir(folder)
-
-    monkeypatch.setattr(os, "scandir", after_the_other_went)
+def test_the_disk_gives_the_space_itself(tmp_path: Path) -> None:
+    path = tmp_path / "recording.mp4"
+    path.write_bytes(bytes(3 * 2**20))
     claim(path)
-    monkeypatch.undo()
-    assert draft_of(path).exists() and not other.parent.parent.exists()
+    assert draft_of(path).stat().st_blocks * 512 >= 3 * 2**20

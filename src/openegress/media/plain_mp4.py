@@ -35,9 +35,10 @@ assert len(ROOM) == 16, "an mdat head of 64 bits fits"
 
 
 def plain_copy(source: Path, target: Path, markers: Sequence[Marker] = ()) -> None:
-    """Writes the media of `source` as a plain MP4 with its index in front, and chapters. Raises Mp4Error or
-    OSError."""
-    with source.open("rb") as file, target.open("wb") as out:
+    """Writes the media of `source` as a plain MP4 with its index in front, and chapters. Keeps the space that
+    `target` has. Raises Mp4Error or OSError."""
+    fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    with os.fdopen(fd, "wb") as out, source.open("rb") as file:
         index = read(file)
         head = ftyp()
         chapters = _Chapters(markers)
@@ -55,7 +56,8 @@ def plain_copy(source: Path, target: Path, markers: Sequence[Marker] = ()) -> No
         for offset, size in index.media:
             _copy(file, out, offset, size)
         out.flush()
-        os.fsync(out.fileno())
+        os.ftruncate(fd, os.lseek(fd, 0, os.SEEK_CUR))
+        os.fsync(fd)
 
 
 def make_plain(path: Path, markers: Sequence[Marker] = ()) -> None:

@@ -1,8 +1,9 @@
 """Whether the disk of the recordings has space for a second copy of one of them. Running recordings come
 first: a full disk would end all of them."""
 
+import errno
+import os
 import shutil
-from glob import glob
 from pathlib import Path
 
 RESERVED_BYTES = 256 * 1024 * 1024
@@ -11,6 +12,10 @@ stored."""
 
 DRAFT = ".final"
 """The ending of a copy's name while it is written."""
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_CANNOT = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
+"""Of disks that give no space beforehand. Two recordings that end together may count on the same there."""
 
 
 class NoSpace(Exception):
@@ -22,31 +27,27 @@ def draft_of(path: Path) -> Path:
 
 
 def claim(path: Path) -> None:
-    """Creates the empty draft of `path`, which tells other processes how much space it will take: the
-    recordings of a room end at the same moment. Raises NoSpace, or OSError; the draft must then be
-    removed."""
-    draft_of(path).open("wb").close()
-    needed_bytes = path.stat().st_size
-    free_bytes = shutil.disk_usage(path.parent).free
-    claimed_bytes = sum(_rest_bytes(draft) for draft in _drafts(path) if draft != draft_of(path))
-    if needed_bytes + claimed_bytes + RESERVED_BYTES > free_bytes:
+    """Creates the draft of `path`, to which the disk gives its space: the recordings of a room end at the
+    same moment, and do not see each other from within their cages. Raises NoSpace, or OSError; the draft must
+    then be removed."""
+    needed_bytes, free_bytes = path.stat().st_size, shutil.disk_usage(path.parent).free
+    with draft_of(path).open("wb") as draft:
+        fits = needed_bytes + RESERVED_BYTES <= free_bytes and _is_given(draft.fileno(), needed_bytes)
+    # Others may have taken theirs meanwhile.
+    if not fits or shutil.disk_usage(path.parent).free < RESERVED_BYTES:
         raise NoSpace(
             f"no space to rewrite its {needed_bytes} bytes: {free_bytes} are free on the disk of the "
-            f"recordings, of which {claimed_bytes} are for others that are being rewritten and "
-            f"{RESERVED_BYTES} for what is being recorded"
+            f"recordings, of which {RESERVED_BYTES} are for what is being recorded"
         )
 
 
-def _drafts(path: Path) -> list[Path]:
-    """Of all egresses of this spool (<spool>/<egress>/<output>/<file>), whose folders may go meanwhile."""
-    spool = path.parent.parent.parent
-    found = glob(f"*/*/*{DRAFT}", root_dir=spool)  # noqa: PTH207 - of such a folder Path.glob raises
-    return [spool / each for each in found]
-
-
-def _rest_bytes(draft: Path) -> int:
-    """What is yet to be written of a copy; 0 once it is done."""
+def _is_given(draft: int, size_bytes: int) -> bool:
+    """False if the disk is full after all. Raises OSError."""
     try:
-        return max(0, draft.with_name(draft.name.removesuffix(DRAFT)).stat().st_size - draft.stat().st_size)
-    except FileNotFoundError:
-        return 0
+        os.posix_fallocate(draft, 0, max(1, size_bytes))
+    except OSError as error:
+        if error.errno in _FULL:
+            return False
+        if error.errno not in _CANNOT:
+            raise
+    return True
