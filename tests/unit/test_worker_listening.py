@@ -9,6 +9,7 @@ import pytest
 
 from openegress.core import ipc
 from openegress.core.events import Progress
+from openegress.worker.fork_client import lines_of
 from openegress.worker.listening import listen
 from openegress.worker.process import HandlerProcess
 
@@ -65,3 +66,18 @@ async def test_a_burst_is_read_at_once_and_leaves_the_others_their_turn(
     clock = Clock(monkeypatch)
     assert await heard(900, clock) == 900
     assert set(clock.slept_s) == {0} and len(clock.slept_s) == pytest.approx(900 * COST_S / 0.01, rel=0.1)
+
+
+async def test_so_does_one_that_writes_lines_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To its standard error: 8,192 of them at a time."""
+    clock = Clock(monkeypatch)
+    reader = asyncio.StreamReader()
+    reader.feed_data(b"\n" * 8192 * 50)
+    reader.feed_eof()
+    count = 0
+    async for _ in lines_of(reader):
+        count += 1
+        clock.cpu_s += 0.05 / 8192
+    assert count == 8192 * 50
+    assert sum(clock.slept_s) == pytest.approx((50 * 0.05 - 1.0) / 0.1, abs=1)
+    assert clock.slept_s.count(0) >= 15

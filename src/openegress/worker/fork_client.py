@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
@@ -14,12 +15,14 @@ import msgspec
 import structlog
 
 from openegress.core import ipc
+from openegress.worker.handler_pace import HandlerPace
 
 _log = structlog.get_logger(__name__)
 
 _DECODER: msgspec.msgpack.Decoder[ipc.FromForks] = msgspec.msgpack.Decoder(ipc.FromForks)
 _MESSAGE_BYTES = 4096
 _LINE_BYTES = 65_536
+_READ_BYTES = 8192
 _IDENTITY = ("AWS_", "AZURE_", "GOOGLE_")
 """Variables that give cloud SDKs their identity: a role's token, a profile, an ECS or workload identity. A
 handler gets the identity for its uploads over its socket."""
@@ -232,13 +235,15 @@ async def _last_line(process: asyncio.subprocess.Process) -> str:
 
 async def lines_of(stream: asyncio.StreamReader) -> AsyncIterator[str]:
     """The lines of a stream to its end. Endless lines come in pieces."""
-    rest = b""
-    while chunk := await stream.read(_LINE_BYTES):
+    rest, pace = b"", HandlerPace()
+    while chunk := await stream.read(_READ_BYTES):
+        began_s = time.thread_time()
         *complete, rest = (rest + chunk).split(b"\n")
         if len(rest) > _LINE_BYTES:
             complete, rest = [*complete, rest], b""
         for line in complete:
             yield line.decode(errors="replace").rstrip()
+        await pace.spend(time.thread_time() - began_s)
     if rest:
         yield rest.decode(errors="replace").rstrip()
 

@@ -9,7 +9,7 @@ import structlog
 
 from openegress.core import ipc
 from openegress.core.events import Composing
-from openegress.core.token_bucket import RefillRate, TokenBucket
+from openegress.worker.handler_pace import HandlerPace
 from openegress.worker.process import HandlerProcess
 
 _log = structlog.get_logger(__name__)
@@ -20,20 +20,13 @@ _COMPOSING_SILENCE_S = 1800.0
 """A handler that composes uses what the machine has left, which may be nothing for a while."""
 _LAST_CHANCE_S = 3.0
 """This process may have stood still itself: then messages wait to be read."""
-_ATTENTION = RefillRate(0.1, 1.0)
-"""CPU seconds for a second of one handler's messages. A recording needs a hundredth of that. One that was
-taken over may say anything without end, and all others share the service's event loop."""
 _READ_S = 0.00005
 """What it takes to read one message."""
-_MOST_S = 0.25
-"""Of one message. Where its reader waits for something, others use the thread meanwhile."""
-_TURN_S = 0.01
-"""After this much of one handler it is the others' turn."""
 
 
 async def listen(handler: HandlerProcess, egress_id: str) -> AsyncGenerator[ipc.ToWorker, None]:
     """Reads until the last message. Kills a silent handler. One that says too much waits until it is read."""
-    pace = _Pace()
+    pace = HandlerPace()
     messages, silence_s = handler.messages(), _SILENCE_S
     patience_s = silence_s
     while True:
@@ -58,22 +51,4 @@ async def listen(handler: HandlerProcess, egress_id: str) -> AsyncGenerator[ipc.
         patience_s = silence_s
         began_s = time.thread_time()
         yield message
-        await pace.spend(_READ_S + min(time.thread_time() - began_s, _MOST_S))
-
-
-class _Pace:
-    """Of the messages of one handler."""
-
-    def __init__(self) -> None:
-        self._attention = TokenBucket(_ATTENTION)
-        self._turn_s = 0.0
-
-    async def spend(self, cpu_s: float) -> None:
-        self._turn_s += cpu_s
-        now_ns = time.monotonic_ns()
-        if not self._attention.spend(cpu_s, now_ns):
-            self._turn_s = 0.0
-            await asyncio.sleep(-self._attention.left(now_ns) / _ATTENTION.per_s)
-        elif self._turn_s >= _TURN_S:
-            self._turn_s = 0.0
-            await asyncio.sleep(0)
+        await pace.spend(_READ_S + time.thread_time() - began_s)
