@@ -9,6 +9,7 @@ from pathlib import Path
 from openegress.core.beside import with_sidecars
 from openegress.core.errors import EgressError
 from openegress.core.events import Paused, Resumed
+from openegress.core.fair_share import FairShare
 from openegress.core.marker import Marker
 from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import LayoutSource, Plan, StoragePlan
@@ -21,7 +22,6 @@ from openegress.output.manifest import ClipRecord, Records
 from openegress.output.sidecar import entries
 from openegress.output.sidecar.conversation import Conversation
 from openegress.output.sidecar.entries import LogEntry, entry_of
-from openegress.output.sidecar.fair_share import FairShare
 from openegress.output.sidecar.log import SidecarLog
 from openegress.output.sidecar.store import store_sidecars
 from openegress.request import layouts, orders

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 
+from openegress.core.fair_share import FairShare
 from openegress.output.disk_thread import DiskThread
 from openegress.output.sidecar.entries import SAID, LogEntry, source_of
-from openegress.output.sidecar.fair_share import FairShare
 
 NAME = "sidecars.log.jsonl"
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 
 from openegress.core.errors import Code, EgressError, Phase
 from openegress.core.events import EndReason
+from openegress.core.fair_share import FairShare
 from openegress.room import DataArrived, RoomEvent
 from openegress.source import Closed, Failed, Notice, Observed, SourceEvent
 from openegress.source.asked_in_room import Told, asked_in_room
@@ -13,7 +14,7 @@ from openegress.source.room.selection import Verdict
 
 MOST_WAITING_BYTES = 8 * 1024 * 1024
 """Limit for data received before anyone reads events: a recorder may wait for hours until somebody
-publishes."""
+publishes. All senders share the room."""
 
 
 ENDS = {
@@ -34,7 +35,7 @@ class SourceEvents:
         self._queue: asyncio.Queue[SourceEvent | None] = asyncio.Queue()
         self._changed = asyncio.Event()
         self._over: SourceEvent | None = None
-        self._waiting_bytes = 0
+        self._waiting = FairShare(MOST_WAITING_BYTES)
         self._has_dropped = False
         self.observer: ObservedRoom | None = None
         """Set if all events of the room are needed."""
@@ -46,8 +47,8 @@ class SourceEvents:
     async def stream(self) -> AsyncIterator[SourceEvent]:
         """Runs until close()."""
         while (event := await self._queue.get()) is not None:
-            if isinstance(event, Observed):
-                self._waiting_bytes -= _size_of(event.event)
+            if isinstance(event, Observed) and isinstance(event.event, DataArrived):
+                self._waiting.give_back(event.event.identity, _size_of(event.event))
             yield event
 
     def put(self, event: SourceEvent) -> None:
@@ -60,13 +61,12 @@ class SourceEvents:
                 self._tell(Observed(each, at_ns))
 
     def _tell(self, observed: Observed) -> None:
-        size_bytes = _size_of(observed.event)
-        if size_bytes and self._waiting_bytes + size_bytes > MOST_WAITING_BYTES:
+        event = observed.event
+        if isinstance(event, DataArrived) and not self._waiting.take(event.identity, _size_of(event)):
             if not self._has_dropped:
                 self._has_dropped = True
                 self.notice("data left out: too much was sent before the recording began")
             return
-        self._waiting_bytes += size_bytes
         self._queue.put_nowait(observed)
 
     def notice(self, text: str, **fields: str | int | float | bool | None) -> None:
@@ -117,6 +117,6 @@ class SourceEvents:
             )
 
 
-def _size_of(event: RoomEvent) -> int:
-    """Its approximate size; 0 for events that only the server sends."""
-    return 1000 + event.packet.ByteSize() if isinstance(event, DataArrived) else 0
+def _size_of(event: DataArrived) -> int:
+    """Its approximate size."""
+    return 1000 + event.packet.ByteSize()

@@ -19,3 +19,10 @@ class FairShare:
             return False
         self._taken[who], self._left = taken, left
         return True
+
+    def give_back(self, who: str, amount: int) -> None:
+        """`who` took it before, and needs it no more."""
+        self._taken[who] -= amount
+        self._left += amount
+        if not self._taken[who]:
+            del self._taken[who]
