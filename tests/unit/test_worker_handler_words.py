@@ -1,5 +1,6 @@
 """What a handler that was taken over may say: nothing that costs the service more than it should."""
 
+import math
 from collections.abc import Iterable
 
 import pytest
@@ -14,11 +15,13 @@ from openegress.core.events import (
     Noticed,
     OutputFailed,
     Progress,
+    Rejoined,
     SegmentsUpdate,
     StreamAdded,
     StreamStatus,
     StreamUpdate,
     Thumbnail,
+    Uploaded,
 )
 from openegress.core.left_out import LeftOut, TrackLosses
 from openegress.core.live_state import LiveState
@@ -52,6 +55,9 @@ def said(messages: Iterable[AnyEvent | ipc.ToWorker]) -> None:
         ipc.ClaimNames({"room_name": LONG}),
         LiveState(1, 1, True, EndRules(), Looks(text=LONG)),
         ipc.AskKeys(1, KeyQuestion((LONG,))),
+        Progress(1, 1, 1, 0, 1, fps=math.nan),
+        Uploaded("video/mp4", math.inf),
+        Rejoined(1, -math.inf),
         Ended(1, EndReason.API, left_out=LeftOut((TrackLosses("TR_1", LONG),))),
     ],
     ids=lambda message: type(message).__name__,
@@ -93,4 +99,4 @@ def test_a_long_recording_is_believed() -> None:
         words.check(StreamUpdate(1, "rtmp://h", StreamStatus.ACTIVE, error="e" * 300))
         words.check(Progress(1, 1, 1, 0, 1))
     words.check(Thumbnail(bytes(200_000)))
-    words.check(ipc.Log("error", "stacks", {"exc_info": "t" * 200_000}))
+    words.check(ipc.Log("error", "stacks", {"exc_info": "t" * 200_000, "lufs": -math.inf}))

@@ -5,6 +5,7 @@ The size of a record is bounded here, as everything in it is copied at each chan
 recordings.
 """
 
+import math
 from collections.abc import Iterator
 
 import msgspec
@@ -41,9 +42,13 @@ class HandlerWords:
     def check(self, message: ipc.ToWorker) -> None:
         """Raises ValueError for a message that our recorder never sends."""
         most = MOST_ASIDE if isinstance(message, ipc.Log | Thumbnail) else MOST_TEXT_CHARS
-        lengths = [len(each) for each in _values(message) if isinstance(each, str | bytes)]
+        values = list(_values(message))
+        lengths = [len(each) for each in values if isinstance(each, str | bytes)]
         if max(lengths, default=0) > most:
             raise ValueError(f"a message with {max(lengths)} characters in a row")
+        if not isinstance(message, ipc.Log) and not all(map(_is_finite, values)):
+            # No JSON can tell of it, and a metric would keep it for good.
+            raise ValueError("a message with a number that is none")
         chars = sum(lengths)
         output, stream = getattr(message, "output", 0), getattr(message, "stream", 0)
         if not 0 <= output < max(1, self._outputs):
@@ -70,6 +75,10 @@ class HandlerWords:
         if part >= self._parts:
             self._parts = part + 1
             self._name_chars += chars
+
+
+def _is_finite(value: object) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _values(message: object) -> Iterator[object]:
