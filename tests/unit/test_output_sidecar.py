@@ -25,6 +25,7 @@ from openegress.core.units import MS, S
 from openegress.output.naming import sidecar_name
 from openegress.output.sidecar import entries, log
 from openegress.output.sidecar.entries import LogEntry, entry_of
+from openegress.output.sidecar.labels import labels_of
 from openegress.output.sidecar.log import SidecarLog, read
 from openegress.output.sidecar.media_time import MediaTime
 from openegress.output.sidecar.render import render
@@ -291,3 +292,36 @@ def test_sidecars_lie_beside_the_first_output_that_is_stored() -> None:
     plan = Plan("EG_1", TracksSource("r", "", ""), (images, output), None, None, sidecars=tuple(Sidecar))
     assert with_sidecars(plan) == (1, output)
     assert MediaTime(0, 5 * MS).s(5 * MS) == 0.005
+
+
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
+        ({"ada": "Ada", "bob": "Bob"}, {"ada": "Ada", "bob": "Bob"}),
+        ({"ada": "Dr. Ada", "eve": "Dr. Ada"}, {"ada": "Dr. Ada (ada)", "eve": "Dr. Ada (eve)"}),
+        ({"ada": "Dr. Ada", "eve": "dr.\u200b \uff21da"}, {"ada": "Dr. Ada (ada)"}),
+        ({"ada": "", "eve": "ada"}, {"ada": "ada", "eve": "ada (eve)"}),
+        ({"ada": " ", "eve": ""}, {"ada": "ada", "eve": "eve"}),
+        ({"ada": "Ada", "eve": "Ada", "mallory": "Ada (ada)"}, {"eve": "Ada (eve)"}),
+    ],
+)
+def test_nobody_speaks_under_the_name_of_another(names: dict[str, str], labels: dict[str, str]) -> None:
+    found = labels_of(names)
+    assert found | labels == found and len(set(found.values())) == len(names)
+
+
+def test_no_name_turns_what_follows_it_around() -> None:
+    text = "".join(webvtt([Cue(0, 1, "Dr. Ada\u202e (eve)", "one\u2067\x85two")]))
+    assert text.endswith("\n<v Dr. Ada  (eve)>one two\n")
+
+
+async def test_a_name_that_is_taken_at_the_end_changes_nothing_of_before(tmp_path: Path) -> None:
+    """Cues have the last name of everybody."""
+    joined = [
+        LogEntry(at(0), "participant_joined", {"identity": who, "name": name, "participant_id": f"PA_{who}"})
+        for who, name in (("ada", "Dr. Ada"), ("eve", "Eve"))
+    ]
+    renamed = LogEntry(at(3), "participant_renamed", {"identity": "eve", "name": "Dr. Ada"})
+    await kept(tmp_path, STARTED, *joined, speaking(1, "eve"), speaking(2), renamed)
+    text = render(tmp_path, Sidecar.SPEAKERS, "x", at(4))[".speakers.vtt"].read_text()
+    assert "<v Dr. Ada (eve)>Dr. Ada (eve)" in text

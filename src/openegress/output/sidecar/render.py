@@ -11,6 +11,7 @@ from openegress.core.sidecars import Sidecar
 from openegress.output.manifest import rfc3339
 from openegress.output.sidecar import entries
 from openegress.output.sidecar.entries import LogEntry
+from openegress.output.sidecar.labels import labels_of
 from openegress.output.sidecar.log import NAME, read
 from openegress.output.sidecar.media_time import MediaTime
 from openegress.output.sidecar.rttm import rttm
@@ -49,9 +50,9 @@ def _texts(sidecar: Sidecar, log: Log, recording: str, end_ns: int) -> dict[str,
         case Sidecar.EVENTS:
             return {".events.jsonl": event_lines(log(), time)}
         case Sidecar.SPEAKERS:
-            spoken, names = segments(log(), time), _names(log())
+            spoken, labels = segments(log(), time), labels_of(_names(log()))
             cues = (
-                Cue(each.begin_s, each.end_s, name := names.get(each.identity) or each.identity, name)
+                Cue(each.begin_s, each.end_s, label := labels.get(each.identity, each.identity), label)
                 for each in spoken
             )
             return {".speakers.vtt": webvtt(cues), ".speakers.rttm": rttm(spoken, recording)}
@@ -61,9 +62,9 @@ def _texts(sidecar: Sidecar, log: Log, recording: str, end_ns: int) -> dict[str,
             return {".data.jsonl": said_lines(log(), time, entries.DATA)}
         case Sidecar.TRANSCRIPT:
             segments_said, names = transcript(log()), _names(log())
-            spans = spans_s(segments_said, time)
+            spans, labels = spans_s(segments_said, time), labels_of(names)
             cues = (
-                Cue(begin_s, end_s, names.get(each.identity) or each.identity, each.text)
+                Cue(begin_s, end_s, labels.get(each.identity, each.identity), each.text)
                 for each, (begin_s, end_s) in zip(segments_said, spans, strict=True)
             )
             senders = _by_sid(log())

@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-_UNSEEN = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]+")
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+")
+"""Control characters, line ends, and marks that reverse the text behind them, such as an identity."""
 _SHORTEST_S = 0.001
 """A cue ends after it begins."""
 

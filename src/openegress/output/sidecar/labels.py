@@ -1,0 +1,29 @@
+"""How cues call people. Pure.
+
+Whoever may change their own name can take somebody else's. Names that look alike are therefore followed by
+identities, which nobody chooses in the room.
+"""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping
+
+
+def labels_of(names: Mapping[str, str]) -> dict[str, str]:
+    """By identity, like `names`, in which nobody needs to have one."""
+    labels = {identity: name if name.strip() else identity for identity, name in names.items()}
+    for _ in names:  # once, unless a name was chosen to look like another's with an identity
+        alike = Counter(map(_looks, labels.values()))
+        unclear = [each for each, label in labels.items() if alike[_looks(label)] > 1 and label != each]
+        if not unclear:
+            break
+        labels |= {each: f"{labels[each]} ({each})" for each in unclear}
+    return labels
+
+
+def _looks(label: str) -> str:
+    """The same for names that differ in case, spaces, width or what nobody sees."""
+    seen = "".join(
+        each for each in unicodedata.normalize("NFKC", label) if unicodedata.category(each)[0] not in "CZ"
+    )
+    return seen.casefold()
