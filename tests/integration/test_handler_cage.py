@@ -48,8 +48,10 @@ def stored():
     os.rename(own / "part", out / "mine" / "b.mp4")
 
 def take_space():
-    with (own / "draft").open("wb") as draft:
-        os.posix_fallocate(draft.fileno(), 0, 10)
+    from openegress.output.file.spare_space import claim, draft_of
+    (own / "recording.mp4").write_bytes(bytes(100_000))
+    claim(own / "recording.mp4")
+    assert draft_of(own / "recording.mp4").stat().st_blocks
 
 def new_thread():
     made = []

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from openegress.output.file import spare_space
 from openegress.output.file.spare_space import RESERVED_BYTES, NoSpace, claim, draft_of
 
 
@@ -18,9 +19,9 @@ class Spool:
         self.free_bytes = 0
         total = shutil.disk_usage(folder)
         monkeypatch.setattr(shutil, "disk_usage", lambda _: total._replace(free=self.free_bytes))
-        monkeypatch.setattr(os, "posix_fallocate", self.give)
+        monkeypatch.setattr(spare_space, "_allocate", self.give)
 
-    def give(self, fd: int, offset: int, size_bytes: int) -> None:
+    def give(self, fd: int, size_bytes: int) -> None:
         if size_bytes > self.free_bytes:
             raise OSError(errno.ENOSPC, "no space left")
         self.free_bytes -= size_bytes
@@ -66,11 +67,11 @@ def test_of_two_that_look_at_the_same_moment_both_leave_what_others_need(
     path = spool.recording("EG_1", 1000)
     spool.free_bytes = 1500 + RESERVED_BYTES
 
-    def at_once(fd: int, offset: int, size_bytes: int) -> None:
-        spool.give(fd, offset, size_bytes)
+    def at_once(fd: int, size_bytes: int) -> None:
+        spool.give(fd, size_bytes)
         spool.free_bytes -= 600
 
-    monkeypatch.setattr(os, "posix_fallocate", at_once)
+    monkeypatch.setattr(spare_space, "_allocate", at_once)
     with pytest.raises(NoSpace):
         claim(path)
 
@@ -79,10 +80,10 @@ def test_a_disk_that_is_full_after_all(spool: Spool, monkeypatch: pytest.MonkeyP
     path = spool.recording("EG_1", 1000)
     spool.free_bytes = 1000 + RESERVED_BYTES
 
-    def refuse(fd: int, offset: int, size_bytes: int) -> None:
+    def refuse(fd: int, size_bytes: int) -> None:
         raise OSError(errno.EDQUOT, "quota exceeded")
 
-    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    monkeypatch.setattr(spare_space, "_allocate", refuse)
     with pytest.raises(NoSpace):
         claim(path)
 
@@ -91,10 +92,10 @@ def test_a_disk_that_gives_no_space_beforehand(spool: Spool, monkeypatch: pytest
     path = spool.recording("EG_1", 1000)
     spool.free_bytes = 1000 + RESERVED_BYTES
 
-    def refuse(fd: int, offset: int, size_bytes: int) -> None:
+    def refuse(fd: int, size_bytes: int) -> None:
         raise OSError(errno.EOPNOTSUPP, "not supported")
 
-    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    monkeypatch.setattr(spare_space, "_allocate", refuse)
     claim(path)
 
 
