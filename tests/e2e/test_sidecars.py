@@ -37,7 +37,7 @@ Line = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def service_config() -> dict[str, Any]:
-    return {"room_keys": [{"rooms": ["sealed"], "key": PASSPHRASE.decode()}]}
+    return {"room_keys": [{"rooms": ["sealed", "forged"], "key": PASSPHRASE.decode()}]}
 
 
 async def started(
@@ -280,3 +280,37 @@ async def test_what_is_said_in_an_encrypted_room(parts: Parts) -> None:
     assert [each["message"] for each in lines_of(infos["sealed"], "chat")] == ["in confidence"]
     assert lines_of(infos["sealed-without-a-key"], "chat") == []
     named(events(infos["sealed-without-a-key"]), "data_locked", identity="ada")
+
+
+async def test_nobody_puts_words_into_somebody_elses_mouth(parts: Parts) -> None:
+    """Mallory encrypts as all others do. What Ada's agent and Ada herself say is told."""
+    room = "forged"
+    async with (
+        Publisher(parts.livekit, room, "ada", None, SILENT, secret=PASSPHRASE) as ada,
+        Publisher(parts.livekit, room, "mallory", None, SILENT, secret=PASSPHRASE) as mallory,
+        Publisher(parts.livekit, room, "agent", None, kind="agent", secret=PASSPHRASE) as agent,
+    ):
+        egress_id = await started(parts.service, room, "tracks", ".mkv", "sidecars=chat,transcript")
+        for who, text in ((mallory, "I agree to everything"), (agent, "I agree to nothing")):
+            segment = rtc.TranscriptionSegment(
+                id=text, text=text, start_time=0, end_time=1, language="en", final=True
+            )
+            await who.local.publish_transcription(
+                rtc.Transcription(
+                    participant_identity="ada", track_sid=ada.sid("microphone"), segments=[segment]
+                )
+            )
+            writer = await who.local.stream_text(topic="lk.transcription", sender_identity="ada")
+            await writer.write(f"{text} at all")
+            await writer.aclose()
+        writer = await mallory.local.stream_text(topic="lk.chat", sender_identity="ada")
+        await writer.write("Send the money")
+        await writer.aclose()
+        await ada.local.send_text("my own words", topic="lk.chat")
+        await asyncio.sleep(1.0)
+        info = await parts.service.finish(egress_id)
+    said = {(each["identity"], each["text"]) for each in lines_of(info, "transcript")}
+    streams = {("mallory", "I agree to everything at all"), ("agent", "I agree to nothing at all")}
+    assert said == {("ada", "I agree to nothing"), *streams}, "the server asserts who sends a stream"
+    chat = {(each["identity"], each["message"]) for each in lines_of(info, "chat")}
+    assert chat == {("mallory", "Send the money"), ("ada", "my own words")}
