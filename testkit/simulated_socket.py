@@ -51,6 +51,8 @@ class SimulatedSocket:
         self._waiting: deque[tuple[int, Take]] = deque()
         self._pace = ReadingPace(ROOM)
         self._pauses = False
+        self._resume_ns = 0
+        """When the pause ends."""
         if reading.relaxed_ns is not None:
             at(reading.relaxed_ns, lambda now_ns: self._pace.batch_reads())
         for span in reading.busy:
@@ -64,28 +66,38 @@ class SimulatedSocket:
             self.drain(now_ns)
         elif not self._pauses:
             if self._pace.is_close(now_ns / S):
-                self._pauses = True
                 self._read_batch(now_ns, begins=True)
             else:
                 self._read(now_ns)
 
     def drain(self, now_ns: int) -> None:
-        while self._waiting:
-            self._read(now_ns)
+        count = self._take(len(self._waiting), now_ns)
+        if self._pauses:
+            self._begin_pause(count, now_ns)
 
     def _read(self, now_ns: int) -> None:
         arrival_ns, take = self._waiting.popleft()
         take(arrival_ns, now_ns)
+
+    def _take(self, most: int, now_ns: int) -> int:
+        count = 0
+        while self._waiting and count < most:
+            self._read(now_ns)
+            count += 1
+        return count
 
     def _read_batch(self, now_ns: int, *, begins: bool = False) -> None:
         free_ns = self._reading.free_ns(now_ns)
         if free_ns > now_ns:
             self._at(free_ns, self._read_batch)
             return
-        count = 0
-        while self._waiting and count < MAX_BATCH:
-            self._read(now_ns)
-            count += 1
+        if now_ns < self._resume_ns:
+            return  # the pause has begun anew
+        count = self._take(MAX_BATCH, now_ns)
         self._pauses = begins or count > 1
         if self._pauses:
-            self._at(now_ns + round(self._pace.pause_s(count) * S), self._read_batch)
+            self._begin_pause(count, now_ns)
+
+    def _begin_pause(self, count: int, now_ns: int) -> None:
+        self._resume_ns = now_ns + round(self._pace.pause_s(count, now_ns / S) * S)
+        self._at(self._resume_ns, self._read_batch)

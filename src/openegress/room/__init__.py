@@ -161,7 +161,7 @@ class Room(Protocol):
     async def set_quality(self, sid: str, quality: VideoQuality) -> None: ...
 
     def batch_reads(self) -> None:
-        """Call it when nobody waits for frames any more: they may then be handed out a tenth of a second
+        """Call it when nobody waits for frames any more: they may then be handed out a fifth of a second
         late, many at a time, which costs much less."""
 
     def drain(self) -> None:

@@ -301,7 +301,7 @@ class IceConnection(Connection):
             self._on_lost("the connection that carried the media was closed")
 
     def batch_reads(self) -> None:
-        """Nobody waits for data any more: UDP is read ten times a second."""
+        """Nobody waits for data any more: UDP is read a few times a second."""
         for each in self._sockets:
             each.batch_reads()
 

@@ -207,7 +207,7 @@ class Transport:
         return self._ice.is_address_gone()
 
     def batch_reads(self) -> None:
-        """Nobody waits for packets any more: they may be handed out a tenth of a second late, many at a
+        """Nobody waits for packets any more: they may be handed out a fifth of a second late, many at a
         time."""
         self._ice.batch_reads()
 

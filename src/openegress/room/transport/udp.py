@@ -17,8 +17,9 @@ from openegress.core.units import S
 
 PAUSE_S = 0.01
 """A hundred batches a second: nobody notices."""
-RELAXED_PAUSE_S = 0.1
-"""Ten batches a second, each packet of a voice among them; far below the time a lost packet is waited for."""
+RELAXED_PAUSE_S = 0.2
+"""Five batches a second, each packet of a voice among them. A lost packet is waited for much longer, and a
+kill costs no more than about a second (see output.writer and media.clusters)."""
 CLOSE = 0.4
 """Datagrams that follow one another within this share of the pause are read in batches."""
 MAX_BATCH = 512
@@ -58,23 +59,27 @@ class ReadingPace:
         self._room = room
         self._pause_s = self._last_s = PAUSE_S
         self._read_at_s = 0.0
+        """When everything up to then was read, one at a time or in a batch."""
 
     def batch_reads(self) -> None:
         """Nobody waits for the datagrams any more."""
         self._pause_s = RELAXED_PAUSE_S
 
     def is_close(self, now_s: float) -> bool:
-        """Whether a datagram that comes now follows the last one so closely that reading pauses."""
-        since_s, self._read_at_s = now_s - self._read_at_s, now_s
-        return since_s < CLOSE * self._pause_s
+        """Whether a datagram that comes now follows the last one so closely that reading pauses. Otherwise it
+        is read by itself."""
+        if now_s - self._read_at_s < CLOSE * self._pause_s:
+            return True
+        self._read_at_s = now_s
+        return False
 
-    def pause_s(self, count: int, drained: int = 0) -> float:
-        """Until the next batch, after one of `count` datagrams, and so many that were taken before it."""
-        if count >= MAX_BATCH:
-            return 0.0
-        most_s = self._last_s * self._room / (DENSEST * max(1, count + drained))
-        self._last_s = max(PAUSE_S, min(self._pause_s, most_s))
-        return self._last_s
+    def pause_s(self, count: int, now_s: float) -> float:
+        """Until the next batch, after one of `count` datagrams: all that came since the last."""
+        if count:
+            most_s = (now_s - self._read_at_s) * self._room / (DENSEST * count)
+            self._last_s = max(PAUSE_S, min(self._pause_s, most_s))
+            self._read_at_s = now_s
+        return self._last_s if count < MAX_BATCH else 0.0
 
 
 class BatchedUdp(asyncio.DatagramTransport):
@@ -86,8 +91,6 @@ class BatchedUdp(asyncio.DatagramTransport):
         self._protocol = protocol
         self._loop = asyncio.get_running_loop()
         self._pace = ReadingPace(sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // DATAGRAM_ROOM)
-        self._drained = 0
-        """Datagrams since the last batch."""
         self.is_stamped = False
         """The last datagram came with its time of arrival."""
         self._empty_ns = time.monotonic_ns()
@@ -118,11 +121,11 @@ class BatchedUdp(asyncio.DatagramTransport):
             self._pace.batch_reads()
 
     def drain(self) -> None:
-        """Hands out what has arrived so far."""
-        for _ in range(MAX_WAITING):
-            if self._closing or not self._receive():
-                return
-            self._drained += 1
+        """Hands out what has arrived so far. A pause begins anew: who drains regularly is not woken in
+        between."""
+        count = self._take(MAX_WAITING)
+        if self._resume is not None:
+            self._begin_pause(count)
 
     def close(self) -> None:
         if self._closing:
@@ -151,17 +154,27 @@ class BatchedUdp(asyncio.DatagramTransport):
             self._receive()
 
     def _read_batch(self) -> None:
-        count = 0
-        while count < MAX_BATCH and not self._closing and self._receive():
-            count += 1
-        if self._closing:
-            return
+        count = self._take(MAX_BATCH)
         if count > 1 or self._resume is None:
-            drained, self._drained = self._drained, 0
-            self._resume = self._loop.call_later(self._pace.pause_s(count, drained), self._read_batch)
-        else:
+            self._begin_pause(count)
+        elif not self._closing:
             self._resume = None
             self._loop.add_reader(self._sock.fileno(), self._readable)
+
+    def _take(self, most: int) -> int:
+        """Hands out what has arrived. Returns how many datagrams that was."""
+        count = 0
+        while count < most and not self._closing and self._receive():
+            count += 1
+        return count
+
+    def _begin_pause(self, count: int) -> None:
+        """`count`: datagrams that were read just now."""
+        if self._resume is not None:
+            self._resume.cancel()
+        if not self._closing:
+            pause_s = self._pace.pause_s(count, self._loop.time())
+            self._resume = self._loop.call_later(pause_s, self._read_batch)
 
     def _receive(self) -> bool:
         """Reads one datagram; False if there is none."""

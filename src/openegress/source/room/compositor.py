@@ -27,7 +27,7 @@ from openegress.source.room.track_decoder import AudioTrackDecoder, VideoTrackDe
 
 AUDIO_PATIENCE_NS = 900 * MS
 """For sound on its way. Packets after one that is lost for good wait 0.7 s in the room client
-(room.rtp.nack.AUDIO), and another 0.1 s if packets are read in batches. They are then held for a fifth of a
+(room.rtp.nack.AUDIO), and another 0.2 s if packets are read in batches. They are then held for a fifth of a
 second to find their place on the timeline. Sound that comes even later is heard late, but completely."""
 VIDEO_PATIENCE_NS = 500 * MS
 """How long pictures wait, and for pictures. A later one appears in the next slot, so not waiting loses
