@@ -11,7 +11,7 @@ from openegress.core.end_rules import EndRules
 from openegress.core.errors import EgressError
 from openegress.core.events import AnyEvent, MarkerAdded, Paused, Resumed
 from openegress.core.live_state import LiveState
-from openegress.core.looks import Looks
+from openegress.core.looks import Caption, Looks, PictureName
 from openegress.core.part import Part
 from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import LayoutSource, Plan, WebSource
@@ -226,9 +226,9 @@ async def test_looks_of_what_is_composed_later_change_then(tmp_path: Path) -> No
     steered = RecordingControl(plan, lambda event: None, lambda reason: None)
     steered.sidecars.open(Opening((), BEGAN_NS, str(tmp_path), {}))
     steered.record(BEGAN_NS, cast("Any", Tracks()), cast("Any", Changeable()))
-    await steered.obey(SetOptions(Options(text="Part 2")))
+    await steered.obey(SetOptions(Options(text=Caption("Part 2"))))
     with pytest.raises(EgressError, match="logo"):
-        await steered.obey(SetOptions(Options(logo="unknown")))
+        await steered.obey(SetOptions(Options(logo=PictureName("unknown"))))
     await steered.sidecars.finish(BEGAN_NS + S, Uploader, lambda event: None)
     steered.close()
     asked = [RoomChange(0, each.event, each.fields) for each in read(tmp_path) if each.event == ASKED]
