@@ -24,6 +24,7 @@ LEFT, RIGHT = Rect(8, 8, 628, 704), Rect(644, 8, 628, 704)
 CORNER = Rect(0, 0, 6, 6)
 """Between the tiles."""
 RECORDED_S = 6.0
+PAUSED_S = 2.0
 IN_STEP_MS = 40
 FPS = 10
 """Few enough that no two come in one slot, however late a publisher is."""
@@ -103,6 +104,39 @@ async def test_the_same_film_as_live(parts: Parts) -> None:
     lines = [json.loads(line) for line in film.with_suffix(".events.jsonl").read_text().splitlines()]
     assert {"recording_started", "recording_ended", "track_published"} <= {line["event"] for line in lines}
     assert not list((parts.service.data / "spool").glob("EG_*"))
+
+
+async def test_a_pause_is_left_out_of_the_film(parts: Parts) -> None:
+    """As of a live recording, whose playlist and manifest tell of it."""
+    wide = VideoSpec(width=320, height=180, fps=FPS, encoded=True)
+    ann = await parts.join("paused", "ann", wide, AudioSpec(tone_hz=440))
+    egress_id = await parts.start(
+        room_name="paused",
+        layout="grid?render=deferred",
+        file_outputs=[{"filepath": "paused.mp4"}],
+        segment_outputs=[{"filename_prefix": "paused", "segment_duration": 2}],
+    )
+    await asyncio.sleep(RECORDED_S / 2)
+    await parts.service.control("PauseEgress", egress_id)
+    await asyncio.sleep(PAUSED_S)
+    await parts.service.control("ResumeEgress", egress_id)
+    await asyncio.sleep(RECORDED_S / 2)
+    await parts.service.call("StopEgress", egress_id=egress_id)
+    info, _ = await composed(parts.service, egress_id)
+    assert info["status"] == "EGRESS_COMPLETE", info["error"]
+    film, manifest = location(info), json.loads(Path(info["manifest_location"]).read_text())
+    (pause,) = manifest["pauses"]
+    paused_s = (pause["resumed_at"] - pause["paused_at"]) / 1e9
+    seen = counters(film, Rect(0, 0, 1280, 720))
+    assert seen.in_order
+    steps = np.diff(seen.values)
+    assert paused_s - 0.3 < steps.max() / FPS < paused_s + 0.8
+    sent_s = (seen.values[-1] - seen.values[0]) / FPS
+    assert probe(film).duration_s == pytest.approx(sent_s - steps.max() / FPS, abs=0.5)
+    missing = [n for n in seen.missing_of(ann.sent_ns()) if n < seen.values[int(steps.argmax())]]
+    assert len(missing) <= await ann.dropped()
+    playlist = Path(info["segment_results"][0]["playlist_location"]).read_text()
+    assert playlist.count("#EXT-X-DISCONTINUITY\n") == 1
 
 
 async def test_nothing_is_lost_of_what_dies(tmp_path: Path) -> None:

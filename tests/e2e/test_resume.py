@@ -407,6 +407,13 @@ def of_track(path: str, track_id: str) -> Wish:
 
 async def recorded_over_a_kill(service: Service, room: str, wishes: list[Wish]) -> list[Info]:
     """All at once, of which each process is killed once."""
+    return [
+        await service.finish(egress_id) for egress_id in await recording_over_a_kill(service, room, wishes)
+    ]
+
+
+async def recording_over_a_kill(service: Service, room: str, wishes: list[Wish]) -> list[str]:
+    """Their ids, while they record in another file."""
     ids = []
     for wish in wishes:
         options = f"resume=true{wish.options}"
@@ -420,7 +427,7 @@ async def recorded_over_a_kill(service: Service, room: str, wishes: list[Wish]) 
     for egress_id in ids:
         await resumed(service, egress_id, "died (")
     await asyncio.sleep(KEPT_S)
-    return [await service.finish(egress_id) for egress_id in ids]
+    return ids
 
 
 def check_parts(info: Info, names: tuple[str, ...]) -> None:
@@ -483,6 +490,45 @@ async def test_tracks_as_they_come_go_on_in_another_file(parts: Parts) -> None:
     assert first.in_order and second.in_order
     (gap_s,) = gaps_s(beside)
     assert gap_s - JUMP_S < (second.values[0] - first.values[-1]) / FPS < gap_s + HELD_S
+
+
+async def test_a_clip_lies_in_both_files(parts: Parts) -> None:
+    """While the second one grows, and when both are stored."""
+    service = parts.service
+    wishes = [of_room(f"across{{}}.{ending}", layout="tracks") for ending in ("mkv", "mp4", "mcap")]
+    wishes.append(of_room("across{}.webm", advanced=SMALL))
+    camera = VideoSpec("vp8", width=320, height=180, kbps=400, encoded=True)
+    async with Publisher(parts.livekit, "across", "ann", camera, STEADY):
+        for egress_id in await recording_over_a_kill(service, "across", wishes):
+            async with asyncio.timeout(20):
+                while not (first := (await service.info(egress_id))["file_results"][0])["location"]:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+            at_s = int(first["duration"]) / 1e9
+            span = {"from": f"{at_s - 1.5:.3f}", "to": f"{at_s + 1.5:.3f}"}
+            running = await service.control("Clip", egress_id, **span)
+            info = await service.finish(egress_id)
+            later = await service.control("Clip", egress_id, **span, filepath=f"later-{egress_id}")
+            for clip in (running, later):
+                check_clip(clip, info, manifest_of(info)["restarts"][0])
+
+
+def check_clip(clip: Info, info: Info, restart: dict[str, Any]) -> None:
+    """What either file has of the span; between them lacks what the recording lacks."""
+    (gap_s,), path = gaps_s(info), Path(clip["clip"]["location"])
+    begin_s, length_s = int(clip["from"]) / 1e9, (int(clip["to"]) - int(clip["from"])) / 1e9
+    assert begin_s < restart["position"] / 1e9 < begin_s + length_s
+    started_at = int(info["file_results"][0]["started_at"])
+    assert int(clip["clip"]["started_at"]) == started_at + int(clip["from"])
+    if path.suffix == ".mcap":
+        voice, pictures = sorted(read_by_summary(path), key=lambda track: track.kind.value)
+        assert len(voice.packets) == pytest.approx(length_s * 50, abs=10)
+        assert pictures.packets[0].at_s < 0.1 and pictures.packets[-1].at_s > length_s - 0.2
+        return
+    facts, found = probe(path), counters(path)
+    assert facts.video is not None and facts.audio is not None
+    assert facts.duration_s == pytest.approx(length_s, abs=JUMP_S)
+    assert sum(length for _, length in facts.audio.gaps) < 0.1
+    assert not found.unreadable and found.in_order and told_jump(found.values, gap_s)
 
 
 def check_messages(info: Info) -> None:
