@@ -37,8 +37,6 @@ BATCH = 24
 SECONDS = 20
 """Seconds of media in a pass."""
 PASSES = 5
-SEND_TIME = b"\xbe\xde\x00\x01\x32\x01\x02\x03"
-"""The header extension of pictures: abs-send-time."""
 TYPES = {
     108: PayloadType(108, Encoding.H264, 90_000, 1, 109, ()),
     111: PayloadType(111, Encoding.OPUS, 48_000, 2, None, ()),
@@ -65,26 +63,16 @@ def packets(row: Row, session: Session, ssrc: int) -> list[bytes]:
         parts = payloads(row.loop.codec, row.loop.units[index % len(row.loop.units)], picture_id=index)
         for number, part in enumerate(parts):
             marker = 0x80 if number == len(parts) - 1 else 0
-            extended = SEND_TIME if row.clock_rate == 90_000 else b""
-            first = 0x90 if extended else 0x80
-            head = HEADER.pack(first, marker | row.number, len(made) & 0xFFFF, timestamp, ssrc)
-            made.append(session.protect(head + extended + part))
+            head = HEADER.pack(0x80, marker | row.number, len(made) & 0xFFFF, timestamp, ssrc)
+            made.append(session.protect(head + part))
     return made
 
 
 class Reader:
-    """Implements udp.DatagramReader and demux.DemuxTransport, as the ICE and media transports do together."""
-
-    notes_arrivals = True
+    """Implements udp.DatagramReader, as the ICE and media transports do together."""
 
     def __init__(self, session: Session, demux: Demux) -> None:
         self._session, self._demux = session, demux
-
-    def send_rtcp(self, packet: bytes) -> None:
-        pass
-
-    def drain(self) -> None:
-        pass
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         pass
@@ -111,14 +99,12 @@ async def measured(row: Row) -> tuple[float, int, int]:
     source = TrackSource.MICROPHONE if kind is MediaKind.AUDIO else TrackSource.CAMERA
     key_of = TrackKey("ann", kind, source, "")
     receiver = TrackReceiver("TR_1", key_of, frames.append, demux, RoomSync(), 0)
+    demux.map([MediaStream(ssrc, None, "TR_1")], TYPES, {"TR_1": receiver})
     sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
     for each in sockets:
         each.bind(("127.0.0.1", 0))
         each.setblocking(False)
-    reader = Reader(ours, demux)
-    demux.connect(reader)
-    demux.map([MediaStream(ssrc, None, "TR_1")], TYPES, {"TR_1": receiver})
-    transport = BatchedUdp(sockets[0], reader)
+    transport = BatchedUdp(sockets[0], Reader(ours, demux))
     await asyncio.sleep(0)
     sent = packets(row, theirs, ssrc)
     spent_ns = 0

@@ -308,8 +308,8 @@ smaller. Under 100 ms of jitter it lowered its target to 121 kbit/s: in one run 
 the 226 pictures that were handed over in 16 s, and no packet of the track passed the relay. Cameras
 whose encoder follows the target send smaller pictures instead. On the recorder's leg, at 500 kbit/s,
 VP9 with RED takes all of the path (450 kbit/s, 95 of sound, headers): what is lost cannot be sent
-again. These publishers send a single layer, and a server has nothing smaller to send. Of several layers
-it sends those that the path carries.
+again. The server sends a single layer whatever the path can bring; the recorder reports no bandwidth,
+so no layer is chosen by it ([why](decisions.md#a-recorder-reports-no-bandwidth)).
 
 | leg | condition | medium | {columns} |
 |---|---|---|{rule}

@@ -104,17 +104,9 @@ def test_constrained_baseline_is_preferred_wherever_it_stands() -> None:
         assert [each.number for each in types if each.encoding is Encoding.H264] == [number]
 
 
-@pytest.mark.parametrize("unwanted", ["transport-cc", "ccm fir"])
+@pytest.mark.parametrize("unwanted", ["goog-remb", "transport-cc", "ccm fir"])
 def test_feedback_that_a_recorder_does_not_give_is_not_promised(unwanted: str) -> None:
     assert not any(unwanted in line for line in answer("with-audio"))
-
-
-def test_estimates_are_promised_and_the_time_of_sending_is_taken() -> None:
-    for block in sections(answer("two-videos"))[1:]:
-        assert "a=rtcp-fb:96 goog-remb" in block
-        extensions = [line for line in block if line.startswith("a=extmap:")]
-        assert extensions == ["a=extmap:3 http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"]
-    assert not any(line.startswith("a=extmap:") for line in answer("with-audio"))
 
 
 def test_audio_codecs() -> None:

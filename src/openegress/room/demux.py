@@ -9,33 +9,18 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
 
-from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
+from openegress.core.codecs import AudioCodec, VideoCodec
 from openegress.core.units import S
 from openegress.room.budget import MAX_ROOM_PACKETS, Reason, greediest
 from openegress.room.receiver import TrackReceiver
 from openegress.room.rtp import packets, rtcp
 from openegress.room.rtp.depacketise import AccessUnit
-from openegress.room.rtp.narrow_path import NarrowPath, PacketCounts, PathState
 from openegress.room.signalling.sdp import MediaStream, PayloadType
 
 _log = logging.getLogger(__name__)
 
 MIN_TIMER_S = 0.005
-
-
-class DemuxTransport(Protocol):
-    """The transport of a connection."""
-
-    def send_rtcp(self, packet: bytes) -> None: ...
-
-    def drain(self) -> None:
-        """Hands in all packets that have arrived but are not read yet."""
-
-    @property
-    def notes_arrivals(self) -> bool:
-        """Whether times of arrival are the kernel's, and not those of reading."""
 
 
 class Demux:
@@ -52,8 +37,8 @@ class Demux:
         self._on_codec = on_codec
         self._on_key_frame = on_key_frame
         self._on_trouble = on_trouble
-        self._transport: DemuxTransport | None = None
-        self._path = NarrowPath()
+        self._send: Callable[[bytes], None] | None = None
+        self._drain: Callable[[], None] | None = None
         self._ssrc = random.getrandbits(32)
         self._by_ssrc: dict[int, TrackReceiver] = {}
         self._by_rtx: dict[int, TrackReceiver] = {}
@@ -67,15 +52,16 @@ class Demux:
         self.unknown = 0
         """RTP packets of no subscribed track."""
 
-    def connect(self, transport: DemuxTransport) -> None:
-        """A new connection, on which SSRCs of the old one have no meaning."""
+    def connect(self, send_rtcp: Callable[[bytes], None], drain: Callable[[], None]) -> None:
+        """A new connection, on which SSRCs of the old one have no meaning. `drain` hands in all packets that
+        have arrived but are not read yet."""
         self._by_ssrc.clear()
         self._by_rtx.clear()
-        self._transport = transport
-        self._path = NarrowPath()
+        self._send = send_rtcp
+        self._drain = drain
 
     def disconnect(self) -> None:
-        self._transport = None
+        self._send = self._drain = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -112,11 +98,6 @@ class Demux:
         if packet is None:
             return
         self.packets += 1
-        if data[0] & packets.EXTENDED:
-            path = self._path
-            path.bytes += len(data)
-            if arrival_ns >= path.due_ns:
-                self._look_at_path(data, packet.ssrc, arrival_ns)
         receiver = self._by_ssrc.get(packet.ssrc)
         try:
             if receiver is not None:
@@ -150,25 +131,6 @@ class Demux:
 
     def over_budget(self, receiver: TrackReceiver, reason: Reason) -> None:
         self._on_trouble(receiver, reason)
-
-    def _look_at_path(self, data: bytes, ssrc: int, arrival_ns: int) -> None:
-        """A packet says when the server sent it: only those of pictures do."""
-        transport, path = self._transport, self._path
-        sent = packets.send_time(data) if transport is not None and transport.notes_arrivals else None
-        before = path.state
-        rates = path.take(sent, arrival_ns, self._count_pictures)
-        if rates:
-            self._out(rtcp.estimates(self._ssrc, ssrc, rates))
-        if path.state is PathState.NARROW and before is not PathState.NARROW:
-            _log.warning(
-                "the path from the server is too narrow for the room's pictures: the server is asked for "
-                "%d kbit/s of them at most",
-                path.bps // 1000,
-            )
-
-    def _count_pictures(self) -> PacketCounts:
-        counts = [each.packet_counts for each in self._by_ssrc.values() if each.key.kind is MediaKind.VIDEO]
-        return PacketCounts(sum(each.expected for each in counts), sum(each.missed for each in counts))
 
     # --- out
 
@@ -212,9 +174,8 @@ class Demux:
 
     def _due(self) -> None:
         self._timer = None
-        if self._transport is not None:
-            # Packets that wait to be read are not missing, and show where held frames belong.
-            self._transport.drain()
+        if self._drain is not None:
+            self._drain()  # packets that wait to be read are not missing, and show where held frames belong
         now_ns = time.monotonic_ns()
         following: int | None = None
         for receiver in list(self._by_ssrc.values()):
@@ -243,5 +204,5 @@ class Demux:
         self._on_key_frame(receiver, codec, unit)
 
     def _out(self, packet: bytes) -> None:
-        if self._transport is not None:
-            self._transport.send_rtcp(packet)
+        if self._send is not None:
+            self._send(packet)

@@ -36,7 +36,7 @@ class MediaPath:
         self._up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def gather(self) -> None:
-        self._demux.connect(self.transport)
+        self._demux.connect(self.transport.send_rtcp, self.transport.drain)
         self._local_candidates = await self.transport.gather()
 
     async def up(self) -> None:

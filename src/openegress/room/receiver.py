@@ -18,7 +18,6 @@ from openegress.room.rtp.frame_assembler import FrameAssembler
 from openegress.room.rtp.frame_cipher import TrackCipher
 from openegress.room.rtp.key_frame_demand import KeyFrameDemand
 from openegress.room.rtp.nack import NackPolicy
-from openegress.room.rtp.narrow_path import PacketCounts
 from openegress.room.rtp.packets import RtpPacket
 from openegress.room.rtp.reorder import Delivered
 from openegress.room.rtp.rtcp import ReportBlock, SenderReport
@@ -165,10 +164,6 @@ class TrackReceiver:
     def lost_packets(self) -> int:
         """Packets given up so far."""
         return self._stream.lost_packets
-
-    @property
-    def packet_counts(self) -> PacketCounts:
-        return self._stream.packet_counts
 
     def rtp(self, packet: RtpPacket, now_ns: int) -> None:
         stream = self._stream

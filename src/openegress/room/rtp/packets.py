@@ -5,9 +5,6 @@ from typing import NamedTuple
 
 HEADER = Struct("!BBHII")
 HEADER_BYTES = 12
-EXTENDED = 0x10
-"""The bit of the first byte that says that a header extension follows."""
-SEND_TIME_BYTES = 3
 OVERTAKEN = -1
 """The arrival of a packet that came after one sent later, because it was lost and sent again or took another
 way. It does not tell when the packet should have come."""
@@ -36,7 +33,7 @@ def parse(data: bytes, arrival_ns: int = OVERTAKEN) -> RtpPacket | None:
     if first >> 6 != 2:
         return None
     start = HEADER_BYTES + 4 * (first & 0x0F)
-    if first & EXTENDED:
+    if first & 0x10:
         if start + 4 > size:
             return None
         start += 4 + 4 * (data[start + 2] << 8 | data[start + 3])
@@ -48,15 +45,6 @@ def parse(data: bytes, arrival_ns: int = OVERTAKEN) -> RtpPacket | None:
     if start > size:
         return None
     return RtpPacket(ssrc, second & 0x7F, sequence, timestamp, second > 0x7F, data[start:size], arrival_ns)
-
-
-def send_time(data: bytes) -> int | None:
-    """abs-send-time of a packet, in units of 2^-18 s modulo 2^24. None: it has none. An answer accepts no
-    other header extension, so it is the first element of one byte's header (RFC 8285 section 4.2)."""
-    at = HEADER_BYTES + 4 * (data[0] & 0x0F)
-    if len(data) < at + 8 or data[at : at + 2] != b"\xbe\xde" or data[at + 4] & 0x0F != SEND_TIME_BYTES - 1:
-        return None
-    return int.from_bytes(data[at + 5 : at + 8])
 
 
 def unwrap_rtx(packet: RtpPacket) -> RtpPacket | None:

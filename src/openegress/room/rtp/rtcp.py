@@ -9,11 +9,9 @@ NTP_UNIX_OFFSET_S = 2_208_988_800
 
 SENDER_REPORT, RECEIVER_REPORT, BYE = 200, 201, 203
 TRANSPORT_FEEDBACK, PAYLOAD_FEEDBACK = 205, 206
-GENERIC_NACK, PICTURE_LOSS, APPLICATION = 1, 1, 15
+GENERIC_NACK, PICTURE_LOSS = 1, 1
 
 MAX_REPORT_BLOCKS = 31
-MANTISSA_BITS = 18
-"""Of the rate in a REMB."""
 MAX_NACK_ITEMS = 250
 """Keeps a packet of requests about 1 kB."""
 
@@ -98,19 +96,6 @@ def receiver_reports(sender: int, blocks: Sequence[ReportBlock]) -> list[bytes]:
 def picture_loss(sender: int, media: int) -> bytes:
     """A request for a key frame (RFC 4585 section 6.3.1)."""
     return struct.pack("!BBHII", 0x80 | PICTURE_LOSS, PAYLOAD_FEEDBACK, 2, sender, media)
-
-
-def estimates(sender: int, media: int, rates: Iterable[int]) -> bytes:
-    """Estimates of what the receiver can take, in bits a second, one after the other
-    (draft-alvestrand-rmcat-remb-03)."""
-    found = b""
-    for bps in rates:
-        exponent = max(0, bps.bit_length() - MANTISSA_BITS)
-        head = struct.pack("!BBHII", 0x80 | APPLICATION, PAYLOAD_FEEDBACK, 5, sender, 0)
-        found += head + struct.pack(
-            "!4sII", b"REMB", 1 << 24 | exponent << MANTISSA_BITS | bps >> exponent, media
-        )
-    return found
 
 
 def nacks(sender: int, media: int, sequences: Iterable[int]) -> list[bytes]:

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping
 from openegress.core.codecs import VideoCodec
 from openegress.room.rtp.depacketise import MalformedPayload, red
 from openegress.room.rtp.nack import AUDIO, VIDEO, NackPolicy
-from openegress.room.rtp.narrow_path import PacketCounts
 from openegress.room.rtp.packets import RtpPacket, unwrap_rtx
 from openegress.room.rtp.reception import Reception
 from openegress.room.rtp.reorder import MAX_AHEAD_PACKETS, Delivered, Reorderer
@@ -99,12 +98,6 @@ class RtpStream:
     def lost_packets(self) -> int:
         """Packets given up so far."""
         return self._lost_before + self._reorderer.stats.lost
-
-    @property
-    def packet_counts(self) -> PacketCounts:
-        """Of the SSRC, or since it began anew."""
-        came = self._reception.counted - self._reorderer.stats.recovered
-        return PacketCounts(self._reorderer.expected, self._reorderer.expected - came)
 
     def flush(self) -> list[Delivered]:
         return self._reorderer.flush()

@@ -44,10 +44,8 @@ CODECS: dict[Encoding, AudioCodec | VideoCodec] = {
     Encoding.AV1: VideoCodec.AV1,
 }
 
-UNWANTED_FEEDBACK = ("transport-cc", "ccm fir")
-"""We estimate what the path carries ourselves, and use PLI to request key frames."""
-SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
-"""The one header extension that we accept; see packets.send_time."""
+UNWANTED_FEEDBACK = ("goog-remb", "transport-cc", "ccm fir")
+"""We do not estimate bandwidth, and use PLI to request key frames."""
 
 
 class SdpError(ValueError):
@@ -84,8 +82,6 @@ class MediaSection:
     sends: bool
     sctp_port: int | None = None
     """Port for data channels (RFC 8841)."""
-    send_time_id: int | None = None
-    """The id of abs-send-time in its packets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +156,6 @@ def answer(
         elif usable:
             lines += ["a=rtcp-mux", "a=rtcp-rsize"]
             lines += [line for each in section.payload_types for line in each.lines]
-            if section.send_time_id is not None:
-                lines.append(f"a=extmap:{section.send_time_id} {SEND_TIME}")
             lines.append("a=recvonly" if section.sends else "a=inactive")
     return "\r\n".join(lines) + "\r\n"
 
@@ -191,7 +185,6 @@ def _section(lines: list[str]) -> MediaSection:
         streams=_streams(lines) if sends else (),
         sends=sends,
         sctp_port=_number(_first(lines, "sctp-port") or "") if kind == "application" else None,
-        send_time_id=next((number for number, text in _numbered(lines, "extmap") if text == SEND_TIME), None),
     )
 
 

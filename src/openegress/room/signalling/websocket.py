@@ -49,8 +49,6 @@ def signal_url(url: str) -> str:
     query = {
         "auto_subscribe": "0",
         "adaptive_stream": "0",
-        # On a narrow path, a small picture of everybody; paused tracks would be missing.
-        "subscriber_allow_pause": "0",
         "protocol": str(PROTOCOL_VERSION),
         "sdk": "python",
         "version": SDK_VERSION,

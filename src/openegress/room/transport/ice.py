@@ -310,13 +310,6 @@ class IceConnection(Connection):
         for each in self._sockets:
             each.drain()
 
-    @property
-    def notes_arrivals(self) -> bool:
-        """Whether data on the path in use comes with the kernel's time of arrival."""
-        pair = self._nominated.get(1)
-        transport = pair.protocol.transport if pair is not None else None
-        return isinstance(transport, BatchedUdp) and transport.is_stamped
-
     def send_now(self, data: bytes) -> bool:
         """Sends without a task; False when no path is up yet."""
         pair = self._nominated.get(1)

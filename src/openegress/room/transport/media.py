@@ -215,11 +215,6 @@ class Transport:
         """Hands out what has arrived so far."""
         self._ice.drain()
 
-    @property
-    def notes_arrivals(self) -> bool:
-        """See IceConnection."""
-        return self._ice.notes_arrivals
-
     def send_rtcp(self, packet: bytes) -> None:
         """Dropped silently while no path is up: reports and requests are repeated anyway."""
         if self._dtls.tx is not None and not self._closed:

@@ -91,7 +91,7 @@ class BatchedUdp(asyncio.DatagramTransport):
         self._protocol = protocol
         self._loop = asyncio.get_running_loop()
         self._pace = ReadingPace(sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // DATAGRAM_ROOM)
-        self.is_stamped = False
+        self._is_stamped = False
         """The last datagram came with its time of arrival."""
         self._empty_ns = time.monotonic_ns()
         """When the socket was found empty: any later datagram arrived after that."""
@@ -117,7 +117,7 @@ class BatchedUdp(asyncio.DatagramTransport):
     def batch_reads(self) -> None:
         """Nobody waits for the datagrams any more. If the kernel does not note their arrival, reading does
         not change: long pauses would make them seem late."""
-        if self.is_stamped:
+        if self._is_stamped:
             self._pace.batch_reads()
 
     def drain(self) -> None:
@@ -197,10 +197,10 @@ class BatchedUdp(asyncio.DatagramTransport):
     def _arrival_ns(self, ancillary: list[tuple[int, int, bytes]]) -> int:
         """Monotonic. The kernel stamps by the wall clock, which may have been set since."""
         now_ns, wall_ns = time.monotonic_ns(), time.time_ns()
-        self.is_stamped = False
+        self._is_stamped = False
         for level, kind, data in ancillary:
             if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS and len(data) == TIMESPEC.size:
-                self.is_stamped = True
+                self._is_stamped = True
                 seconds, nanoseconds = TIMESPEC.unpack(data)
                 age_ns: int = wall_ns - (seconds * S + nanoseconds)
                 return min(now_ns, max(self._empty_ns, now_ns - age_ns))
