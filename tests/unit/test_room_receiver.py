@@ -181,9 +181,18 @@ def test_a_frame_of_several_packets() -> None:
 
 def test_a_frame_without_marker_ends_with_the_next_timestamp() -> None:
     bench = started()
-    bench.send(33, b"\x10\x31one", marker=False)
+    bench.send(33, b"\x10\x71\0\0one", marker=False)
     bench.send(66, DELTA)
-    assert [each.data for each in bench.frames[1:]] == [b"\x31one", b"\x31delta"]
+    assert [each.data for each in bench.frames[1:]] == [b"\x71\0\0one", b"\x31delta"]
+
+
+def test_a_frame_whose_rest_the_server_does_not_send_is_left_out() -> None:
+    """It changes to another layer, and its packets are numbered without a gap."""
+    bench = started()
+    bench.send(33, b"\x10\x91\0\0one", marker=False)
+    bench.send(66, KEY)
+    assert [each.is_key for each in bench.frames] == [True, True]
+    assert bench.receiver.stats.dropped == 1
 
 
 def test_padding_is_counted_but_is_no_frame() -> None:

@@ -8,7 +8,7 @@ from typing import Protocol
 from openegress.core.codecs import VideoCodec
 from openegress.core.units import S
 from openegress.room.frame_keys import Undecryptable
-from openegress.room.rtp.depacketise import AccessUnit, MalformedPayload, UnitKind, join_video
+from openegress.room.rtp.depacketise import AccessUnit, MalformedPayload, UnitKind, join_video, vp8
 from openegress.room.rtp.frame_cipher import TrackCipher
 from openegress.room.rtp.packets import OVERTAKEN, RtpPacket
 
@@ -70,6 +70,8 @@ class _Gathered:
     """When it was complete."""
     is_broken: bool
     """Some packets are lost."""
+    is_marked: bool
+    """Its last packet says that it is the last."""
 
     @property
     def size_bytes(self) -> int:
@@ -127,7 +129,7 @@ class FrameAssembler:
     def put(self, packet: RtpPacket, now_ns: int) -> None:
         if packet.timestamp != self._timestamp:
             if self._payloads:
-                self._finish(now_ns)
+                self._finish(now_ns, is_marked=False)
             self._timestamp = packet.timestamp
         arrival_ns = packet.arrival_ns
         if not self._payloads:
@@ -137,7 +139,7 @@ class FrameAssembler:
             self._first_arrival_ns = arrival_ns if earlier_ns == OVERTAKEN else min(earlier_ns, arrival_ns)
         self._payloads.append(packet.payload)
         if packet.marker or len(self._payloads) > MAX_FRAME_PACKETS:
-            self._finish(now_ns)
+            self._finish(now_ns, is_marked=packet.marker)
 
     def retry(self, now_ns: int) -> None:
         """Retries the frames that wait for a key, as it may have arrived."""
@@ -148,8 +150,10 @@ class FrameAssembler:
                 return
             self._held_bytes = max(0, self._held_bytes - gathered.size_bytes)
 
-    def _finish(self, now_ns: int) -> None:
-        gathered = _Gathered(self._timestamp, self._payloads, self._first_arrival_ns, now_ns, self._is_broken)
+    def _finish(self, now_ns: int, *, is_marked: bool) -> None:
+        gathered = _Gathered(
+            self._timestamp, self._payloads, self._first_arrival_ns, now_ns, self._is_broken, is_marked
+        )
         self._payloads = []
         self._is_broken = False
         if self._held or not self._open(gathered, now_ns):
@@ -183,6 +187,10 @@ class FrameAssembler:
             if in_time and not error.is_certain:
                 return False
             self._taker.on_undecryptable(cipher, error)
+            self._refuse(now_ns)
+            return True
+        if self._codec is VideoCodec.VP8 and not gathered.is_marked and vp8.is_cut(unit.data):
+            # A server that changes to another layer does not send the rest of the frame.
             self._refuse(now_ns)
             return True
         joined = self._with_prefix(unit)

@@ -22,6 +22,12 @@ def join(payloads: Sequence[bytes]) -> AccessUnit:
     return AccessUnit(data, UnitKind.KEY, width, height)
 
 
+def is_cut(frame: bytes) -> bool:
+    """Whether its first partition is not all there (RFC 6386 section 9.1)."""
+    size = int.from_bytes(frame[:3], "little") >> 5
+    return len(frame) < size + (3 if frame[0] & 1 else 10)
+
+
 def _descriptor_bytes(payload: bytes) -> int:
     first = payload[0]
     if not first & 0x80:
