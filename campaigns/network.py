@@ -309,7 +309,7 @@ the 226 pictures that were handed over in 16 s, and no packet of the track passe
 whose encoder follows the target send smaller pictures instead. On the recorder's leg, at 500 kbit/s,
 VP9 with RED takes all of the path (450 kbit/s, 95 of sound, headers): what is lost cannot be sent
 again. The server sends a single layer whatever the path can bring; the recorder reports no bandwidth,
-so no layer is chosen by it.
+so no layer is chosen by it ([why](decisions.md#a-recorder-reports-no-bandwidth)).
 
 | leg | condition | medium | {columns} |
 |---|---|---|{rule}
