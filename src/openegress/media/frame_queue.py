@@ -141,10 +141,13 @@ class FrameQueue:
                     return self._with_more(item)
                 if not isinstance(item, QueuedPicture):
                     return item
-                if self._is_taken(item):
-                    self._ages.given(item.pts_ns)
-                    self._pace.given(self._clock())
-                    return item
+                if self._is_late(item):
+                    self._drop()
+                    continue
+                self._make_room()
+                self._ages.given(item.pts_ns)
+                self._pace.given(self._clock())
+                return item
 
     def _with_more(self, sound: QueuedSound) -> QueuedSound:
         """Joins the sound behind it, up to a picture that there is time for."""
@@ -158,20 +161,20 @@ class FrameQueue:
                     pieces.append(samples)
                 case QueuedPicture() as picture if self._is_late(picture):
                     self._items.popleft()
-                    self._is_taken(picture)
+                    self._drop()
                 case _:
                     break
         return QueuedSound(b"".join(pieces), sound.pts_ns, sound.sample_rate)
 
-    def _is_taken(self, picture: QueuedPicture) -> bool:
-        """Whether there is time for a picture that leaves the queue; otherwise it is dropped."""
-        self.pictures -= 1
-        self._changed.notify_all()
-        if not self._is_late(picture):
-            return True
+    def _drop(self) -> None:
+        """A picture has left the queue for want of time."""
+        self._make_room()
         self.pressure.pressed += 1
         self._leave_out()
-        return False
+
+    def _make_room(self) -> None:
+        self.pictures -= 1
+        self._changed.notify_all()
 
     def _is_late(self, picture: QueuedPicture) -> bool:
         if self._waits:

@@ -30,9 +30,8 @@ AUDIO_PATIENCE_NS = 900 * MS
 (room.rtp.nack.AUDIO), and another 0.2 s if packets are read in batches. They are then held for a fifth of a
 second to find their place on the timeline. Sound that comes even later is heard late, but completely."""
 VIDEO_PATIENCE_NS = 500 * MS
-"""How long pictures wait, and for pictures. A later one appears in the next slot, so not waiting loses
-nothing, and an unchanging screen sends none. It is half of media.overload.MOST_WAITING_NS: the other half is
-for drawing and encoding."""
+"""For pictures. A later one appears in the next slot, so not waiting loses nothing, and an unchanging screen
+sends none. It is half of media.overload.MOST_WAITING_NS: the other half is for drawing and encoding."""
 IN_STEP_NS = 20 * MS
 """A picture does not follow smaller offsets of its sound: half of what viewers notice."""
 DECODER_PICTURES = 6
@@ -137,10 +136,10 @@ class Compositor:
             held[sid] += DECODER_PICTURES * frame.width * frame.height * 3 // 2
         return held
 
-    def complete_ns(self, now_ns: int, audio_patience_ns: int = AUDIO_PATIENCE_NS) -> int:
+    def complete_ns(self, now_ns: int) -> int:
         """Up to where nothing is awaited any more: every track that should be sending has been heard of, or
         its kind's waiting time is over."""
-        video_ns, audio_ns = now_ns - VIDEO_PATIENCE_NS, now_ns - audio_patience_ns
+        video_ns, audio_ns = now_ns - VIDEO_PATIENCE_NS, now_ns - AUDIO_PATIENCE_NS
         complete_ns = now_ns
         for track in self._selection.scene.tracks:
             if not track.muted and (video := self._video.get(track.sid)) is not None:

@@ -179,7 +179,9 @@ class RoomFrameSource:
         await self._follower.close()
 
     def now_ns(self) -> int:
-        return self._timeline.due_ns(self._follower.now_ns()) if self._sink is not None else 0
+        if self._sink is None:
+            return 0
+        return self._timeline.due_ns(self._follower.now_ns()) - self._output.excused_ns
 
     def stats(self) -> SourceStats:
         left_out = self._output.left_out

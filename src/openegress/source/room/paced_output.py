@@ -10,7 +10,7 @@ from openegress.media.overload import LAST_PICTURES_S, LeftOutPictures
 from openegress.media.samples import SAMPLE_RATE
 from openegress.source.cuts import BLOCK_NS, Cuts
 from openegress.source.room.clock import Horizon, Slots, is_left_out
-from openegress.source.room.compositor import VIDEO_PATIENCE_NS, Compositor
+from openegress.source.room.compositor import AUDIO_PATIENCE_NS, VIDEO_PATIENCE_NS, Compositor
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Until:
 
     pictures_ns: int
     sound_ns: int
-    """No later: pictures do not wait for sound that is lost, and appear before it."""
+    """No later: while the event loop is held up, only sound waits for what it has not read."""
     due_ns: int
     """Up to where it would be, had nothing been awaited."""
 
@@ -60,6 +60,10 @@ class PacedOutput:
         self._blocks = Slots(SAMPLE_RATE // BLOCK_SAMPLES) if with_audio else None
         self._horizon = Horizon(tick_ns)
         self._told_cuts = 0
+        self._looked_ns = 0
+        self.excused_ns = 0
+        """How much of the wait for lost sound is not part of a picture's age: what exceeds the wait for
+        pictures. Pictures must not be ahead of sound that comes late, and still be drawn."""
         self.left_out = 0
         """Pictures dropped so far."""
         self._left_out = LeftOutPictures()
@@ -80,9 +84,17 @@ class PacedOutput:
             reached_ns = self._horizon.advance(due_ns, sound_ns)
             return Until(reached_ns, reached_ns, due_ns)
         # What is not known yet appears in a later picture.
-        complete_ns = self._compositor.complete_ns(now_ns, VIDEO_PATIENCE_NS)
-        reached_ns = self._horizon.advance(due_ns, cuts.recorded_ns(complete_ns))
+        complete_ns = cuts.recorded_ns(self._compositor.complete_ns(now_ns))
+        due_ns -= self._excuse(due_ns, due_ns - complete_ns)
+        reached_ns = self._horizon.advance(due_ns, complete_ns)
         return Until(reached_ns, min(reached_ns, sound_ns), due_ns)
+
+    def _excuse(self, due_ns: int, awaited_ns: int) -> int:
+        """Updates `excused_ns`: it lasts until the wait is caught up with."""
+        passed_ns, self._looked_ns = due_ns - self._looked_ns, due_ns
+        longest_ns = min(awaited_ns, AUDIO_PATIENCE_NS) - VIDEO_PATIENCE_NS
+        self.excused_ns = max(0, longest_ns, self.excused_ns - passed_ns)
+        return self.excused_ns
 
     def give(self, sink: FrameSink, until: Until, cuts: Cuts, holds: Cuts, spent: TimeSpent) -> None:
         """Gives everything before `until`."""
