@@ -100,6 +100,9 @@ class Clip:
         if self._at_stop is not None:
             raise self._at_stop
 
+    def now_ns(self) -> int:
+        return 0
+
     async def close(self) -> None:
         self._over.put_nowait(None)
         self.closed = True

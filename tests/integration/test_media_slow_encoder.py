@@ -104,11 +104,12 @@ async def test_what_waits_for_a_slow_encoder_in_the_end_is_left_out_but_for_soun
         steady=False,
         on_error=errors.append,
         hold_s=1.0,
+        now_ns=lambda: round((time.monotonic() - begun_s) * S),
     )
     taken = Taken()
     pipeline.attach([taken], [])
-    pipeline.start()
     begun_s, seconds = time.monotonic(), 2
+    pipeline.start()
 
     def feed() -> None:
         for number in range(seconds * fps):
@@ -157,6 +158,7 @@ async def test_sound_does_not_wait_behind_pictures_that_take_long(
         steady=False,
         on_error=errors.append,
         hold_s=hold_s,
+        now_ns=lambda: round((time.monotonic() - begun_s) * S),
     )
     begun_s, seconds = time.monotonic(), 3
     taken = Lateness(begun_s)

@@ -13,7 +13,6 @@ from openegress.media.overload import (
     RELAPSE_S,
     WINDOW_S,
     EncoderPace,
-    Lag,
     LastPictures,
     Overload,
     Rate,
@@ -126,21 +125,6 @@ def test_pressure_long_after_is_a_new_one() -> None:
         bench.run(CALM_S + 2 * WINDOW_S + RELAPSE_S, NEVER)
     halved, restored, again, back = [at_s for at_s, _ in bench.changes]
     assert back - again == pytest.approx(restored - halved, abs=1)
-
-
-def test_lag_is_what_comes_later_than_the_quickest() -> None:
-    lag = Lag()
-    assert lag.at(0, 5 * S) == 0
-    assert lag.at(S, 6 * S + S // 2) == pytest.approx(S // 2, abs=2_000_000)
-    assert lag.at(2 * S, 6 * S + S // 2) == 0, "a quicker one than the first"
-    assert lag.at(3 * S, 8 * S) == pytest.approx(S // 2, abs=2_000_000)
-
-
-@pytest.mark.parametrize("ppm", [-200, 200])
-def test_clocks_that_part_over_a_day_are_no_lag(ppm: int) -> None:
-    lag = Lag()
-    behind = [lag.at(s * S, s * S + s * S * ppm // 1_000_000) for s in range(0, 86_400, 10)]
-    assert max(behind) < S // 100
 
 
 @pytest.mark.parametrize(

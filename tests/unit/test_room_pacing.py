@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openegress.core.units import MS, S
-from openegress.source.room.clock import Horizon, SlotPhase, Slots, is_left_out
+from openegress.source.room.clock import DueLine, Horizon, SlotPhase, Slots, is_left_out
 
 
 @pytest.mark.parametrize(
@@ -34,24 +34,44 @@ def test_horizon(complete_ns: int, expected_ns: int) -> None:
     assert horizon.advance(5000 * MS, complete_ns) == expected_ns
 
 
-@pytest.mark.parametrize(("step_ms", "gained_ms"), [(10, 20), (33, 66), (200, 400)])
+@pytest.mark.parametrize(("step_ms", "gained_ms"), [(10, 20), (33, 66), (60, 120)])
 def test_horizon_catches_up_no_faster_than_an_encoder_can(step_ms: int, gained_ms: int) -> None:
     horizon = Horizon()
-    horizon.advance(3000 * MS, 0)
-    now = range(3000 + step_ms, 3000 + 11 * step_ms, step_ms)
+    horizon.advance(700 * MS, 0)
+    now = range(700 + step_ms, 700 + 6 * step_ms, step_ms)
     reached = [horizon.advance(at * MS, at * MS) for at in now]
-    assert reached == [gained_ms * MS * n for n in range(1, 11)]
+    assert reached == [gained_ms * MS * n for n in range(1, 6)]
+
+
+@pytest.mark.parametrize("complete_ms", [2500, 2000, 1500])
+def test_horizon_does_not_dwell_on_what_is_too_old_to_be_drawn(complete_ms: int) -> None:
+    horizon = Horizon()
+    horizon.advance(33 * MS, 0)
+    assert horizon.advance(3000 * MS, complete_ms * MS) == min(complete_ms, 2000) * MS
 
 
 def test_a_beginning_that_was_waited_for_loses_no_picture() -> None:
     """Somebody has announced a track and sends nothing of it: recordings wait for it once, for a while."""
-    horizon, slots, given = Horizon(), Slots(30), 0
+    due, horizon, slots, given = DueLine(), Horizon(), Slots(30), 0
+    due.begin(2000 * MS, 0)
     for now_ms in range(2000, 6000, 33):
-        horizon.advance(now_ms * MS, (now_ms - 900) * MS)
-        while slots.next_ns < horizon.ns:
-            given += not is_left_out(slots.next, horizon.ns - slots.next_ns)
+        due_ns = due.at(now_ms * MS, now_ms * MS)
+        reached_ns = horizon.advance(due_ns, (now_ms - 500) * MS)
+        while slots.next_ns < reached_ns:
+            given += not is_left_out(slots.next, due_ns - slots.next_ns, due_ns - reached_ns)
             slots.next += 1
     assert given == slots.next > 140
+
+
+@given(st.integers(0, 5000), st.lists(st.integers(0, 200), min_size=1))
+def test_what_a_beginning_waited_for_is_due_at_twice_its_pace(waited_ms: int, steps_ms: list[int]) -> None:
+    due = DueLine()
+    due.begin(waited_ms * MS, 0)
+    now_ms = waited_ms
+    for step_ms in steps_ms:
+        now_ms += step_ms
+        expected_ms = min(now_ms, 2 * (now_ms - waited_ms))
+        assert due.at(now_ms * MS, now_ms * MS) == expected_ms * MS
 
 
 def test_horizon_keeps_pace_however_seldom_it_is_advanced() -> None:
@@ -102,16 +122,24 @@ def test_a_phase_that_wanders_is_followed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("behind_ms", "given"),
+    ("awaited_ms", "age_ms", "given"),
     [
-        (0, "11111111"),
-        (600, "11111111"),
-        (601, "10101010"),
-        (800, "10101010"),
-        (801, "10001000"),
-        (1000, "10001000"),
-        (1001, "00000000"),
+        (0, 0, "11111111"),
+        (0, 600, "11111111"),
+        (0, 601, "10101010"),
+        (0, 800, "10101010"),
+        (0, 801, "10001000"),
+        (0, 1000, "10001000"),
+        (0, 1001, "00000000"),
+        (500, 500, "11111111"),
+        (500, 800, "11111111"),  # three fifths of the rest
+        (500, 801, "10101010"),
+        (500, 901, "10001000"),
+        (500, 1001, "00000000"),
     ],
 )
-def test_pictures_are_left_out_when_the_encoder_falls_behind(behind_ms: int, given: str) -> None:
-    assert "".join("01"[not is_left_out(number, behind_ms * MS)] for number in range(8)) == given
+def test_pictures_are_left_out_when_the_machine_falls_behind(
+    awaited_ms: int, age_ms: int, given: str
+) -> None:
+    left_out = [is_left_out(number, age_ms * MS, awaited_ms * MS) for number in range(8)]
+    assert "".join("10"[each] for each in left_out) == given

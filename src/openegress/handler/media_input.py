@@ -147,6 +147,7 @@ class FrameInput:
             steady=steady,
             on_error=on_error,
             hold_s=hold_s,
+            now_ns=source.now_ns,
             loudness_lufs=plan.loudness_lufs,
         )
 

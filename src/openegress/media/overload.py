@@ -1,15 +1,23 @@
-"""Drops every other picture, evenly, while the encoder cannot keep up. Pure.
+"""Which pictures a machine has no time for. Pure.
 
-A full queue also drops pictures, but in clumps, at full load, and with the full delay of the queue.
+A picture may wait for a limited time between its moment and the encoder, wherever that is. While the encoder
+cannot keep up, every other picture is dropped, evenly: a full queue also drops pictures, but in clumps, at
+full load, and with the full delay of the queue.
 """
 
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from statistics import median
 
 from openegress.core.units import S
+
+MOST_WAITING_NS = S
+"""A picture that is older when it would be drawn or encoded is dropped. Its age counts from its moment on the
+timeline, so that all waits before the encoder share this second: for tracks, for the drawing thread, in the
+queue. A kill costs it, and a stop would wait for it."""
 
 WINDOW_S = 1.0
 PRESSED = 0.25
@@ -30,28 +38,25 @@ MANY = 5
 RECENT_S = 1.0
 """If many pictures were dropped this recently before the stop, there is no time for any."""
 
-DRIFT_SHARE = 1000
-"""Two clocks drift apart by less than a thousandth of the time."""
 
+class PictureAges:
+    """How long pictures have waited when an encoder would get them."""
 
-class Lag:
-    """How much later pictures come than the quickest did, apart from the drift of two clocks."""
+    def __init__(self, now_ns: Callable[[], int]) -> None:
+        """`now_ns`: up to where the timeline is due."""
+        self._now_ns = now_ns
+        self._given_ns = -S
 
-    def __init__(self) -> None:
-        self._least_ns: int | None = None
-        self._seen_ns = 0
+    def of(self, pts_ns: int) -> int:
+        return self._now_ns() - pts_ns
 
-    def at(self, pts_ns: int, now_ns: int) -> int:
-        """The lag of a picture that comes now; `now_ns`: monotonic."""
-        late_ns = now_ns - pts_ns
-        if self._least_ns is not None:
-            parted_ns = (now_ns - self._seen_ns) // DRIFT_SHARE
-            late_before_ns = self._least_ns + parted_ns
-            self._least_ns = min(late_ns, late_before_ns)
-        else:
-            self._least_ns = late_ns
-        self._seen_ns = now_ns
-        return late_ns - self._least_ns
+    def is_too_old(self, pts_ns: int) -> bool:
+        """An encoder gets one picture in a second in any case: a very slow one would never get any."""
+        return self.of(pts_ns) > MOST_WAITING_NS and pts_ns - self._given_ns < S
+
+    def given(self, pts_ns: int) -> None:
+        """The encoder gets it."""
+        self._given_ns = pts_ns
 
 
 _LOOKED_AT = 5

@@ -25,9 +25,9 @@ from openegress.media.levelled_encoder import LevelledEncoder
 from openegress.media.overload import Pressure
 from openegress.media.resumptions import Resumption, Resumptions
 
-_LAST_PACKETS_S = 0.5
+_LAST_PACKETS_S = 0.2
 """Time after the start of the last pictures for those that the encoder holds for look-ahead. It holds at most
-six, which take a second if they are hard and other processes use the cores."""
+six, which take a tenth of a second. A machine that has dropped many pictures drops these too."""
 
 OnError = Callable[[EgressError], None]
 """Called once, from the encoding thread."""
@@ -44,17 +44,19 @@ class EncodePipeline:
         steady: bool,
         on_error: OnError,
         hold_s: float = 0.0,
+        now_ns: Callable[[], int] = int,
         loudness_lufs: float = 0.0,
         speeds: Choice | None = None,
     ) -> None:
         """`hold_s`: how long video() may hold back a source that can wait before it drops a picture. Such a
-        source notices that it falls behind; a full queue is only how it catches up. `loudness_lufs`: target
-        of encoded sound; 0: unchanged. `speeds`: how an adapting encoder chooses, where it does not follow
-        what waits for it.
+        source notices that it falls behind; a full queue is only how it catches up. `now_ns`: up to where
+        the source's timeline is due; zero: nothing it gives is ever late. `loudness_lufs`: target of encoded
+        sound; 0: unchanged. `speeds`: how an adapting encoder chooses, where it does not follow what waits
+        for it.
 
         Raises EgressError when FFmpeg refuses the parameters.
         """
-        self._queue = FrameQueue(video.framerate if video else None, hold_s)
+        self._queue = FrameQueue(video.framerate if video else None, hold_s, now_ns)
         try:
             self._video = (
                 _video_encoder(video, self._queue.pressure, speeds, steady=steady) if video else None

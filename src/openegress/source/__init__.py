@@ -101,6 +101,9 @@ class Source(Protocol):
     async def close(self) -> None:
         """After stop(). Idempotent; leaves no process, file, connection or thread."""
 
+    def now_ns(self) -> int:
+        """Up to where media is due, on the recording's timeline; 0 before start(). Any thread may call it."""
+
     def stats(self) -> SourceStats: ...
 
 

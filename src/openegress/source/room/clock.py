@@ -5,6 +5,7 @@ each frame.
 """
 
 from openegress.core.units import S
+from openegress.media.overload import MOST_WAITING_NS
 
 CATCH_UP = 2
 """Multiple of real time, at most: after a wait the encoder must not get more than it can handle."""
@@ -16,7 +17,8 @@ unnoticed: what it cannot give out in time is dropped (is_left_out)."""
 MOST_SLOTS = 3
 """Most slots at once: the encoder's queue has room for them."""
 LONGEST_WAIT_S = 0.1
-"""A hiccup of half a second on top of it is still made up for without loss (is_left_out)."""
+"""Between two outputs, at any frame rate. A hiccup of half a second on top of it is still made up for without
+loss (is_left_out)."""
 
 
 class Slots:
@@ -35,6 +37,23 @@ class Slots:
         return self.at_ns(self.next)
 
 
+class DueLine:
+    """Up to where a recording is due: the present or, while a wait for the room is caught up with, less."""
+
+    def __init__(self) -> None:
+        self._from_ns = (0, 0)
+        """When the recording began or continued, and at which time of its own."""
+
+    def begin(self, now_ns: int, recorded_ns: int) -> None:
+        """The recording begins or continues now, with the media at `recorded_ns` of its own time."""
+        self._from_ns = (now_ns, recorded_ns)
+
+    def at(self, now_ns: int, recorded_ns: int) -> int:
+        """`recorded_ns`: the recording's time now, had there been no wait."""
+        began_ns, from_ns = self._from_ns
+        return min(recorded_ns, from_ns + CATCH_UP * (now_ns - began_ns))
+
+
 class Horizon:
     """The end of the timeline given out so far: it moves at the encoder's pace, and never back."""
 
@@ -44,29 +63,30 @@ class Horizon:
         self._step_ns = max(MIN_STEP_NS, tick_ns)
         self._moved_at_ns: int | None = None
 
-    def advance(self, now_ns: int, complete_ns: int) -> int:
-        """`now_ns`: current time on the timeline; `complete_ns`: nothing earlier is still expected."""
-        wanted = min(now_ns, complete_ns)
+    def advance(self, due_ns: int, complete_ns: int) -> int:
+        """`due_ns`: up to where the timeline is due; `complete_ns`: nothing earlier is still expected."""
+        wanted = min(due_ns, complete_ns)
         # The wait until the first call is caught up like any other.
-        since = 0 if self._moved_at_ns is None else now_ns - self._moved_at_ns
-        self._moved_at_ns = now_ns
-        self.ns = max(self.ns, min(wanted, self.ns + CATCH_UP * max(0, min(since, self._step_ns))))
+        since = 0 if self._moved_at_ns is None else due_ns - self._moved_at_ns
+        self._moved_at_ns = due_ns
+        reached = self.ns + CATCH_UP * max(0, min(since, self._step_ns))
+        # Older pictures are dropped anyway.
+        self.ns = max(self.ns, min(wanted, max(reached, due_ns - MOST_WAITING_NS)))
         return self.ns
 
 
-SHEDDING = ((S * 8 // 10, 4), (S * 6 // 10, 2))
-"""(behind by more than this, one picture in this many is given out)."""
-MOST_BEHIND_NS = S
-"""Beyond this no picture is given out: the end of a recording waits for everything queued, and a kill loses
-it."""
+SHEDDING = ((0.8, 4), (0.6, 2))
+"""(share of the time that is used up, one picture in this many is given out then)."""
 
 
-def is_left_out(number: int, behind_ns: int) -> bool:
-    """Whether to skip picture `number` because the encoder does not keep up. A hiccup of half a second is
-    made up for without loss."""
-    if behind_ns > MOST_BEHIND_NS:
+def is_left_out(number: int, age_ns: int, awaited_ns: int) -> bool:
+    """Whether to skip picture `number` because the machine does not keep up. `awaited_ns`: the part of its
+    age in which media was awaited; the machine has the rest of MOST_WAITING_NS. If nothing was awaited, a
+    hiccup of half a second is made up for without loss."""
+    if age_ns > MOST_WAITING_NS:
         return True
-    return any(behind_ns > limit_ns and number % share != 0 for limit_ns, share in SHEDDING)
+    behind_ns, time_ns = age_ns - awaited_ns, MOST_WAITING_NS - awaited_ns
+    return any(behind_ns > used * time_ns and number % share != 0 for used, share in SHEDDING)
 
 
 def slots_at_once(rate: int) -> int:

@@ -20,11 +20,11 @@ from openegress.media.overlays import Overlays
 from openegress.room import EncodedFrame, Track
 from openegress.source import SourceEvent, SourceStats
 from openegress.source.memory import Shedding
-from openegress.source.room.clock import slots_at_once
+from openegress.source.room.clock import LONGEST_WAIT_S, slots_at_once
 from openegress.source.room.compositor import Compositor
 from openegress.source.room.inbox import Inbox
 from openegress.source.room.key_requests import KeyRequests
-from openegress.source.room.paced_output import PacedOutput, TimeSpent
+from openegress.source.room.paced_output import PacedOutput, TimeSpent, Until
 from openegress.source.room.passthrough_source import FIRST_MEDIA_S, name_values
 from openegress.source.room.pause_card import CARD
 from openegress.source.room.regular_drain import LOOK_S, RELAXED_LOOK_S, RegularDrain
@@ -106,7 +106,7 @@ class RoomFrameSource:
         self._timeline.delay(by_ns)
 
     def _begin(self, sink: FrameSink, zero_ns: int) -> None:
-        self._timeline.zero_ns = zero_ns
+        self._timeline.begin(zero_ns, self._follower.now_ns())
         self._compositor.begin(zero_ns)
         if not self._is_watched:
             self._follower.batch_reads()
@@ -146,7 +146,7 @@ class RoomFrameSource:
     def _go_on(self, at_ns: int) -> int:
         """Returns when it continued, in unix ns."""
         was_held = self._timeline.held_ns is not None
-        resumed_ns = self._timeline.resume(at_ns)
+        resumed_ns = self._timeline.resume(at_ns, self._follower.now_ns())
         if was_held:
             self._inbox.put((resumed_ns, self._follower.selection))
         return resumed_ns
@@ -177,6 +177,11 @@ class RoomFrameSource:
 
     async def close(self) -> None:
         await self._follower.close()
+
+    def now_ns(self) -> int:
+        if self._sink is None:
+            return 0
+        return self._timeline.due_ns(self._follower.now_ns()) - self._output.excused_ns
 
     def stats(self) -> SourceStats:
         left_out = self._output.left_out
@@ -241,23 +246,25 @@ class RoomFrameSource:
         """Gives everything due at `now_ns`, unix ns."""
         timeline = self._timeline
         known_ns = self._drain.known_ns(now_ns)
-        until_ns = self._output.until_ns(timeline.ns(now_ns), timeline.ns(known_ns), timeline.cuts)
-        self._give_until(until_ns)
+        due_ns = timeline.due_ns(now_ns)
+        self._give_until(
+            self._output.until(due_ns, timeline.ns(now_ns), timeline.ns(known_ns), timeline.cuts)
+        )
 
-    def _give_until(self, until_ns: int) -> None:
+    def _give_until(self, until: Until) -> None:
         assert self._sink is not None
         timeline = self._timeline
         spent = TimeSpent(self._follower.now_ns, self._follower.now_ns(), self._stop_ns)
-        self._output.give(self._sink, until_ns, timeline.cuts, timeline.holds, spent)
+        self._output.give(self._sink, until, timeline.cuts, timeline.holds, spent)
 
     def _finish(self) -> None:
         end_ns = self._timeline.ns(self._stop_ns)
         self._take(end_ns)
-        self._give_until(self._timeline.cuts.recorded_ns(end_ns))
+        self._give_until(Until.all(self._timeline.cuts.recorded_ns(end_ns)))
 
 
 def _tick_s(video: VideoEncoding | None, watched: bool) -> float:
     """Interval between two outputs."""
     if video is None:
         return AUDIO_TICK_S if watched else RELAXED_AUDIO_TICK_S
-    return (1 if watched else slots_at_once(video.framerate)) / video.framerate
+    return min(LONGEST_WAIT_S, (1 if watched else slots_at_once(video.framerate)) / video.framerate)

@@ -10,7 +10,7 @@ from openegress.media.overload import LAST_PICTURES_S, LeftOutPictures
 from openegress.media.samples import SAMPLE_RATE
 from openegress.source.cuts import BLOCK_NS, Cuts
 from openegress.source.room.clock import Horizon, Slots, is_left_out
-from openegress.source.room.compositor import Compositor
+from openegress.source.room.compositor import AUDIO_PATIENCE_NS, VIDEO_PATIENCE_NS, Compositor
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,21 @@ class TimeSpent:
         return self.clock() - self.stop_ns if self.stop_ns else 0
 
 
+@dataclass(frozen=True, slots=True)
+class Until:
+    """Up to where media is given out, in the recording's time."""
+
+    pictures_ns: int
+    sound_ns: int
+    """No later: while the event loop is held up, only sound waits for what it has not read."""
+    due_ns: int
+    """Up to where it would be, had nothing been awaited."""
+
+    @classmethod
+    def all(cls, due_ns: int) -> "Until":
+        return cls(due_ns, due_ns, due_ns)
+
+
 class PacedOutput:
     """Only the drawing thread uses it."""
 
@@ -45,6 +60,10 @@ class PacedOutput:
         self._blocks = Slots(SAMPLE_RATE // BLOCK_SAMPLES) if with_audio else None
         self._horizon = Horizon(tick_ns)
         self._told_cuts = 0
+        self._looked_ns = 0
+        self.excused_ns = 0
+        """How much of the wait for lost sound is not part of a picture's age: what exceeds the wait for
+        pictures. Pictures must not be ahead of sound that comes late, and still be drawn."""
         self.left_out = 0
         """Pictures dropped so far."""
         self._left_out = LeftOutPictures()
@@ -57,22 +76,38 @@ class PacedOutput:
     def next_picture(self) -> int:
         return self._pictures.next if self._pictures is not None else 0
 
-    def until_ns(self, now_ns: int, known_ns: int, cuts: Cuts) -> int:
-        """Up to where the recording can be given out, in its own time. `known_ns`: everything that arrived
-        before this is known."""
-        complete_ns = self._compositor.complete_ns(known_ns)
-        return self._horizon.advance(cuts.recorded_ns(now_ns), cuts.recorded_ns(complete_ns))
+    def until(self, due_ns: int, now_ns: int, known_ns: int, cuts: Cuts) -> Until:
+        """`due_ns`: up to where the recording is due, in its own time. `now_ns`: the source's time.
+        `known_ns`: everything that arrived before this is known."""
+        sound_ns = cuts.recorded_ns(self._compositor.complete_ns(known_ns))
+        if self._pictures is None:
+            reached_ns = self._horizon.advance(due_ns, sound_ns)
+            return Until(reached_ns, reached_ns, due_ns)
+        # What is not known yet appears in a later picture.
+        complete_ns = cuts.recorded_ns(self._compositor.complete_ns(now_ns))
+        due_ns -= self._excuse(due_ns, due_ns - complete_ns)
+        reached_ns = self._horizon.advance(due_ns, complete_ns)
+        return Until(reached_ns, min(reached_ns, sound_ns), due_ns)
 
-    def give(self, sink: FrameSink, until_ns: int, cuts: Cuts, holds: Cuts, spent: TimeSpent) -> None:
-        """Gives everything before `until_ns`."""
-        while self._give_one(sink, until_ns, cuts, holds, spent):
+    def _excuse(self, due_ns: int, awaited_ns: int) -> int:
+        """Updates `excused_ns`: it lasts until the wait is caught up with."""
+        passed_ns, self._looked_ns = due_ns - self._looked_ns, due_ns
+        longest_ns = min(awaited_ns, AUDIO_PATIENCE_NS) - VIDEO_PATIENCE_NS
+        self.excused_ns = max(0, longest_ns, self.excused_ns - passed_ns)
+        return self.excused_ns
+
+    def give(self, sink: FrameSink, until: Until, cuts: Cuts, holds: Cuts, spent: TimeSpent) -> None:
+        """Gives everything before `until`."""
+        while self._give_one(sink, until, cuts, holds, spent):
             pass
 
-    def _give_one(self, sink: FrameSink, until_ns: int, cuts: Cuts, holds: Cuts, spent: TimeSpent) -> bool:
+    def _give_one(self, sink: FrameSink, until: Until, cuts: Cuts, holds: Cuts, spent: TimeSpent) -> bool:
         """Gives sound up to the next picture, and the picture. Returns False if there is none to give."""
-        picture_ns = until_ns if self._pictures is None else min(self._pictures.next_ns, until_ns)
+        sound_ns = until.sound_ns
+        if self._pictures is not None:
+            sound_ns = min(sound_ns, self._pictures.next_ns)
         if self._blocks is not None:
-            while self._blocks.at_ns(self._blocks.next + 1) <= picture_ns:
+            while self._blocks.at_ns(self._blocks.next + 1) <= sound_ns:
                 if self._pictures is None:
                     self._tell_cuts(sink, cuts, self._blocks.next_ns)
                 source_ns = cuts.source_ns(self._blocks.next_ns)
@@ -82,12 +117,14 @@ class PacedOutput:
                     samples = bytes(len(samples))
                 sink.audio(samples, self._blocks.next_ns, SAMPLE_RATE)
                 self._blocks.next += 1
-        if self._pictures is None or self._pictures.next_ns >= until_ns:
+        if self._pictures is None or self._pictures.next_ns >= until.pictures_ns:
             return False
         picture_ns = self._pictures.next_ns
-        # Compared with the horizon, because awaited media is not behind. Giving itself may take long.
-        behind_ns = self._horizon.ns - picture_ns + spent.giving_ns
-        if self._is_too_late(spent.waiting_ns, picture_ns) or is_left_out(self._pictures.next, behind_ns):
+        age_ns = until.due_ns - picture_ns + spent.giving_ns  # giving itself may take long
+        awaited_ns = until.due_ns - until.pictures_ns
+        if self._is_too_late(spent.waiting_ns, picture_ns) or is_left_out(
+            self._pictures.next, age_ns, awaited_ns
+        ):
             self.left_out += 1
             self._left_out.note(picture_ns / S)
         else:

@@ -91,6 +91,9 @@ class SoundBesidePage:
         await cancelled(self._following)
         await _both(self._page.close(), self._sound.close())
 
+    def now_ns(self) -> int:
+        return self._page.now_ns()
+
     def stats(self) -> SourceStats:
         page = self._page.stats()
         losses = self._sound.stats().losses

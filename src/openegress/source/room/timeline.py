@@ -1,6 +1,7 @@
 """The timeline of a room's recording: the room's clock, minus media time zero and the pauses left out."""
 
 from openegress.source.cuts import Cuts
+from openegress.source.room.clock import DueLine
 
 
 class RoomTimeline:
@@ -15,11 +16,21 @@ class RoomTimeline:
         """Pauses during which the recording continues without the room's picture and sound. Replaced as a
         whole, too."""
         self._delay_ns = 0
+        self._due = DueLine()
 
     @property
     def held_ns(self) -> int | None:
         """Unix ns of the current hold's start; None: there is none."""
         return None if self.holds.open_ns is None else self.zero_ns + self.holds.open_ns
+
+    def begin(self, zero_ns: int, now_ns: int) -> None:
+        """The recording begins now; media may have been received since `zero_ns`. In unix ns."""
+        self.zero_ns = zero_ns
+        self._due.begin(now_ns, 0)
+
+    def due_ns(self, now_ns: int) -> int:
+        """Up to where the recording is due, in its own time. `now_ns`: unix ns."""
+        return self._due.at(now_ns, self.cuts.recorded_ns(self.ns(now_ns)))
 
     def ns(self, unix_ns: int) -> int:
         """The room's time since media time zero."""
@@ -43,10 +54,12 @@ class RoomTimeline:
         self.holds = self.holds.begun(now_ns - self.zero_ns)
         return self.zero_ns + self.holds.edge_ns
 
-    def resume(self, at_ns: int) -> int:
-        """The recording continues where it stopped. Returns when, in unix ns."""
+    def resume(self, at_ns: int, now_ns: int) -> int:
+        """The recording continues where it stopped, with the media at `at_ns`. Returns when that was, in unix
+        ns."""
         if self.held_ns is not None:
             self.holds = self.holds.ended(at_ns - self.zero_ns)
             return self.zero_ns + self.holds.edge_ns
+        self._due.begin(now_ns, self.cuts.recorded_ns(at_ns - self.zero_ns))
         self.cuts = self.cuts.ended(at_ns - self.zero_ns)
         return self.zero_ns + self.cuts.edge_ns

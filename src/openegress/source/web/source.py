@@ -212,6 +212,9 @@ class WebPageSource:
         """Of a template."""
         return await self._browser.page.playout.waits(is_template=True)
 
+    def now_ns(self) -> int:
+        return self.pauses.recorded_ns(time.monotonic_ns() - self._zero_ns) if self._zero_ns else 0
+
     def stats(self) -> SourceStats:
         return self._video.stats() if self._video is not None else SourceStats()
 
