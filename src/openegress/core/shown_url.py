@@ -20,6 +20,7 @@ _URL = re.compile(r"([a-z][a-z0-9+.-]*://|)([^/?#]*)(/[^?#]*|)([?#].*|)", re.IGN
 _AUTHORITY = re.compile(r"(?:(.*)@)?((?:\[[^\[\]\s]*\]|[^:@\[\]\s]*)(?::\d*)?)", re.DOTALL)
 _ALREADY = re.compile(r"\{\S{0,3}\.\.\.\S{0,3}\}")
 _PAIR = re.compile(r"[^&]+")
+_NAME = re.compile(r"[\w.~%+\[\]-]+")
 _NAMED = re.compile(rf"(?<=[?&#;/])({SECRET_NAMES})=([^&#;]*)", re.IGNORECASE)
 _WORD = re.compile(r"[^/?&#;=\s]+")
 _RUN = re.compile(r"[A-Za-z0-9]+")
@@ -113,6 +114,6 @@ def _path(path: str) -> str:
 
 
 def _pair(pair: str) -> str:
-    """The name of a parameter; a word without a name may be a key itself."""
+    """The name of a parameter. A word without a name may be a key itself, and other text a part of one."""
     name, equals, _ = pair.partition("=")
-    return f"{name}={HIDDEN}" if equals and not is_token(name) else HIDDEN
+    return f"{name}={HIDDEN}" if equals and _NAME.fullmatch(name) and not is_token(name) else HIDDEN

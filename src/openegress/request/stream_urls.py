@@ -1,13 +1,13 @@
 """URLs that media is sent to: their protocol, what to connect to, and what may be shown of them."""
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import parse_qsl, urlsplit
 
 from openegress.core.errors import EgressError, invalid
+from openegress.core.http_url import is_http
 from openegress.core.plan import StreamTarget, WebsocketOutput
-from openegress.core.shown_url import identifier, query, receiver
+from openegress.core.shown_url import HIDDEN, identifier, query, receiver
 from openegress.request import rtmp_url, srt_url
 
 
@@ -33,25 +33,22 @@ TWITCH_INGEST = "rtmps://ingest.global-contribute.live-video.net:443/app/"
 
 WEBSOCKET_RATES_HZ = (8_000, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 
-_KEY_LIKE = re.compile(r"(rtmps?://[^/\s]+/)([^/\s]+)", re.IGNORECASE)
+_KEY_LIKE = re.compile(r"(rtmps?://[^/?#\s]+/)([^/\s]+)", re.IGNORECASE)
 """There is no app in front of what may be a key: such a URL is refused, and must not be shown either."""
-_RTMP_HOST = re.compile(r"(rtmps?://[^/?#\s]*).*", re.DOTALL | re.IGNORECASE)
+_RTMP_HOST = re.compile(
+    r"(rtmps?://(?:\{\.\.\.\}@)?(?:\[[\w:.%]*\]|[\w.~-]*)(?::[0-9]*)?)(?=[/?#\s]|\Z).*",
+    re.DOTALL | re.IGNORECASE,
+)
+"""With a host that may be one: what stands there otherwise may be a part of a password or a key."""
 _SHORTHAND = re.compile(r"(mux|twitch)://([^/?\s]+(?:\?\S*)?|\?\S+)/?", re.IGNORECASE)
 _SHORTHAND_LIKE = re.compile(r"(mux|twitch)://.*", re.DOTALL | re.IGNORECASE)
 _USERINFO = re.compile(r"^(rtmps?://)[^/?#]*@", re.IGNORECASE)
 _DIALLED = re.compile(rf"(?:{re.escape(MUX_INGEST)}|{re.escape(TWITCH_INGEST)})(\S+)", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    scheme: str
-    host: str
-
-
-def _parts(url: str) -> _Parts:
+def _scheme(url: str) -> str:
     try:
-        split = urlsplit(url)
-        return _Parts(split.scheme.lower(), split.hostname or "")
+        return urlsplit(url).scheme.lower()
     except ValueError:
         # The error's text may quote a secret of the URL.
         raise _bad(url, "the host is not a valid name") from None
@@ -63,7 +60,7 @@ def _bad(url: str, why: str) -> EgressError:
 
 def kind_of(url: str) -> StreamKind:
     """The protocol that a URL's scheme names. Raises EgressError invalid_argument."""
-    kind = SCHEMES.get(_parts(url).scheme)
+    kind = SCHEMES.get(_scheme(url))
     if kind is None:
         raise _bad(url, "invalid protocol")
     return kind
@@ -71,8 +68,7 @@ def kind_of(url: str) -> StreamKind:
 
 def target(url: str, kind: StreamKind, stream_id: str = "") -> StreamTarget:
     """What to connect to for `url`, with shorthands resolved. Raises EgressError invalid_argument."""
-    parts = _parts(url)
-    if SCHEMES.get(parts.scheme) is not kind:
+    if SCHEMES.get(_scheme(url)) is not kind:
         raise _bad(url, "invalid scheme")
     dialled = _normal(url)
     try:
@@ -85,8 +81,8 @@ def target(url: str, kind: StreamKind, stream_id: str = "") -> StreamTarget:
             case StreamKind.SRT:
                 srt_url.parse(dialled)
             case StreamKind.WEBSOCKET:
-                if not parts.host:
-                    raise invalid("no host")
+                if not is_http(f"http{dialled.removeprefix('ws')}"):
+                    raise invalid("no host, or no port between 1 and 65535")
                 if re.search(r"[\s\x00-\x1f\x7f]", dialled):
                     raise invalid("spaces and control characters must be percent-encoded")
                 if "#" in dialled:
@@ -127,19 +123,28 @@ def redact(url: str) -> str:
         return f"{shorthand[1]}://{identifier(shorthand[2])}"
     if match := _SHORTHAND_LIKE.fullmatch(url):
         return f"{match[1]}://{{...}}"
-    url = _USERINFO.sub(r"\1{...}@", url)
+    scheme, colon, _ = url.partition("://")
+    if not colon or scheme.lower() not in (*SCHEMES, "http", "https"):
+        # What was pasted into the wrong field may be a key alone.
+        return f"{scheme}://{HIDDEN}" if colon and scheme.isalpha() else HIDDEN
+    if SCHEMES.get(scheme.lower()) is not StreamKind.RTMP:
+        return receiver(url)
+    url = _USERINFO.sub(rf"\1{HIDDEN}@", url)
+    host = _RTMP_HOST.fullmatch(url)
+    if host is None:
+        return f"{scheme}://{HIDDEN}"
     if parts := rtmp_url.split(url):
         return _redact_rtmp(url, parts)
     if match := _KEY_LIKE.fullmatch(url):
         return f"{match[1]}{identifier(match[2])}"
-    if match := _RTMP_HOST.fullmatch(url):
-        return f"{match[1]}/{{...}}"
-    return receiver(url)
+    return f"{host[1]}/{HIDDEN}"
 
 
 def _redact_rtmp(url: str, parts: rtmp_url.RtmpUrl) -> str:
     """Where nothing follows the application, the last part of its path may be the key."""
     app, end = parts.app, identifier(parts.key) if parts.key else ""
+    if "@" in app:  # of a password with a "/"
+        return f"{parts.scheme}://{HIDDEN}@{_without_values(app.rpartition('@')[2])}/{end}"
     path = re.split("[?#]", app, maxsplit=1)[0]
     if not parts.key and "/" in path:
         head, _, last = path.rpartition("/")
