@@ -189,7 +189,10 @@ async def test_health(api: EgressApi, http: aiohttp.ClientSession, alive: Switch
 
 
 async def test_upstreams_health_port(api: EgressApi, http: aiohttp.ClientSession) -> None:
-    body = {"url": "http://e.com", "file_outputs": [{"s3": {"bucket": "b", "secret": "SECRET"}}]}
+    body = {
+        "url": "http://e.com",
+        "file_outputs": [{"s3": {"bucket": "b", "access_key": "KEY", "secret": "SECRET"}}],
+    }
     async with http.post(
         f"{api.url}/twirp/livekit.Egress/StartWebEgress", json=body, headers=api.headers()
     ) as answer:

@@ -45,7 +45,7 @@ CONTEXT = Context(
 )
 ALL = {
     "room_name": "demo",
-    "file_outputs": [{"filepath": "f", "s3": {"bucket": "b", "secret": "SECRET"}}],
+    "file_outputs": [{"filepath": "f", "s3": {"bucket": "b", "access_key": "KEY", "secret": "SECRET"}}],
     "segment_outputs": [{"filename_prefix": "d/s", "live_playlist_name": "live"}],
     "image_outputs": [{"filename_prefix": "i"}, {"filename_prefix": "d/j"}],
     "stream_outputs": [{"urls": ["rtmp://h/app/0123456789"]}],

@@ -16,6 +16,9 @@ FILE: dict[str, Any] = {"file_outputs": [{"filepath": "x"}]}
 IMAGES: dict[str, Any] = {"image_outputs": [{"filename_prefix": "x"}]}
 V2_FILE: dict[str, Any] = {"outputs": [{"file": {"filepath": "x"}}]}
 TO_WEBSOCKET: dict[str, Any] = {"outputs": [{"stream": {"urls": ["ws://h"]}}]}
+STREAM: dict[str, Any] = {"stream_outputs": [{"urls": ["rtmp://h/a/k"]}]}
+TEMPLATE: dict[str, Any] = ROOM | {"template": {}}
+S3: dict[str, Any] = {"bucket": "b", "access_key": "a", "secret": "s"}
 NO_PICTURE, NO_SOUND = "has no effect: no picture is recorded", "has no effect: no sound is recorded"
 TOLD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("room_composite", ROOM | FILE | {"layout": "speaker", "preset": 1}, []),
@@ -62,6 +65,68 @@ TOLD: list[tuple[str, dict[str, Any], list[str]]] = [
         "egress",
         ROOM | TO_WEBSOCKET | {"media": {"video_track_id": "V", "audio": {"capture_all": True}}},
         [f"media.video_track_id {NO_PICTURE}"],
+    ),
+    (
+        "room_composite",
+        ROOM | STREAM | FILE | {"advanced": {"audio_codec": "OPUS"}},
+        ["advanced.audio_codec OPUS is encoded as AAC: a stream takes no OPUS"],
+    ),
+    ("room_composite", ROOM | STREAM | {"advanced": {"audio_codec": "AAC"}}, []),
+    (
+        "room_composite",
+        ROOM | FILE | {"advanced": {"audio_codec": "OPUS", "audio_frequency": 16000}},
+        ["advanced.audio_frequency has no effect: Opus always has 48000 Hz"],
+    ),
+    (
+        "room_composite",
+        ROOM | FILE | {"advanced": {"audio_codec": "OPUS", "audio_frequency": 48000}},
+        [],
+    ),
+    (
+        "room_composite",
+        ROOM | IMAGES | {"advanced": {"width": 640, "video_bitrate": 500, "key_frame_interval": 2}},
+        [
+            f"advanced.{name} has no effect: images are JPEG"
+            for name in ("video_bitrate", "key_frame_interval")
+        ],
+    ),
+    (
+        "egress",
+        ROOM | TO_WEBSOCKET | {"template": {}, "advanced": {"audio_codec": "AC_MP3", "audio_bitrate": 64}},
+        [
+            f"advanced.{name} has no effect: sound goes to a WebSocket as it is"
+            for name in ("audio_codec", "audio_bitrate")
+        ],
+    ),
+    (
+        "room_composite",
+        ROOM | {"segment_outputs": [{"segment_duration": 4}], "advanced": {"key_frame_interval": 7}},
+        ["advanced.key_frame_interval is 4 s and not 7 s: each segment begins with a key frame"],
+    ),
+    (
+        "room_composite",
+        ROOM | {"segment_outputs": [{"segment_duration": 4}], "advanced": {"key_frame_interval": 2}},
+        [],
+    ),
+    ("room_composite", ROOM | STREAM | {"advanced": {"key_frame_interval": 7}}, []),
+    (
+        "egress",
+        TEMPLATE | {"outputs": [{"segments": {"s3": S3}, "storage": {"s3": S3}}]},
+        ["outputs.segments.s3 has no effect: outputs.storage is used"],
+    ),
+    (
+        "egress",
+        TEMPLATE
+        | {"outputs": [{"file": {}, "storage": {"s3": S3}}, {"images": {"s3": S3}}], "storage": {"s3": S3}},
+        ["storage has no effect: no output is stored there"],
+    ),
+    ("egress", TEMPLATE | {"outputs": [{"file": {}, "storage": {}}], "storage": {"s3": S3}}, []),
+    (
+        "egress",
+        TEMPLATE
+        | {"outputs": [{"file": {}}, {"stream": {"urls": ["rtmp://h/a/k"]}, "storage": {"s3": S3}}]}
+        | {"storage": {"s3": S3}},
+        ["outputs[1].storage has no effect: a stream is not stored"],
     ),
     (
         "egress",

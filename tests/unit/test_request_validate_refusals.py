@@ -383,6 +383,32 @@ def test_cloud_metadata_is_not_recorded(host: str) -> None:
     assert plan_of(request, open_to_all).egress_id == "EG_1"
 
 
+@pytest.mark.parametrize(
+    ("provider", "field"),
+    [
+        ({"s3": {"access_key": "a"}}, "s3 secret (there is access_key alone)"),
+        ({"s3": {"secret": "s"}}, "s3 access_key (there is secret alone)"),
+        (
+            {"s3": {"session_token": "s"}},
+            "s3 access_key (there is a session_token, and no key that it belongs to)",
+        ),
+        ({"aliOSS": {"secret": "s"}}, "aliOSS access_key (there is secret alone)"),
+        (
+            {"s3": {"proxy": {"username": "u", "password": "p"}}},
+            "proxy url (there is a username or a password, and no proxy)",
+        ),
+        (
+            {"gcp": {"proxy": {"password": "p"}}},
+            "proxy url (there is a username or a password, and no proxy)",
+        ),
+    ],
+)
+def test_half_of_what_belongs_together(provider: dict[str, dict[str, Any]], field: str) -> None:
+    """Whether or not storages are tried at the start."""
+    storage = {name: fields | {"bucket": "b"} for name, fields in provider.items()}
+    _is_field(refusal("web", WEB | {"file_outputs": [storage]}), field)
+
+
 def test_retry_would_overwrite() -> None:
     for body in (
         {"file_outputs": [{"filepath": "x"}]},

@@ -105,6 +105,7 @@ def of_upload(upload: UploadRequest) -> Named | None:
         )
     if upload.HasField("aliOSS"):
         oss = upload.aliOSS
+        _check_pair("aliOSS", oss.access_key, oss.secret)
         return AliOSSStorage(
             bucket=_needed("aliOSS bucket", oss.bucket),
             access_key=oss.access_key,
@@ -121,6 +122,9 @@ def _s3(upload: S3Upload) -> S3Storage:
     object_headers.disposition(upload.content_disposition)
     if upload.assume_role_external_id and not upload.assume_role_arn:
         raise missing_or_invalid("s3 assume_role_arn (there is an assume_role_external_id, and no role)")
+    _check_pair("s3", upload.access_key, upload.secret)
+    if upload.session_token and not upload.access_key:
+        raise missing_or_invalid("s3 access_key (there is a session_token, and no key that it belongs to)")
     return S3Storage(
         bucket=_needed("s3 bucket", upload.bucket),
         access_key=upload.access_key,
@@ -182,11 +186,20 @@ def _in_role(backend: S3Storage, role: AssumeRole) -> S3Storage:
 
 def _proxy(wire: ProxyConfig) -> Proxy | None:
     if not wire.url:
+        if wire.username or wire.password:
+            raise missing_or_invalid("proxy url (there is a username or a password, and no proxy)")
         return None
     if not is_http(wire.url if "://" in wire.url else f"http://{wire.url}"):
         where = shown(receiver(wire.url), 80)
         raise missing_or_invalid(f"proxy url ({where!r} is not an HTTP proxy; write http://host:port)")
     return Proxy(url=wire.url, username=wire.username, password=wire.password)
+
+
+def _check_pair(kind: str, access_key: str, secret: str) -> None:
+    """Half of a pair would be left out: uploads would be made as somebody else."""
+    if bool(access_key) != bool(secret):
+        missing, there = ("secret", "access_key") if access_key else ("access_key", "secret")
+        raise missing_or_invalid(f"{kind} {missing} (there is {there} alone)")
 
 
 def _needed(field: str, value: str) -> str:

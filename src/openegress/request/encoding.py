@@ -105,15 +105,6 @@ class Wish:
     of_sound: tuple[str, ...] = ()
     """Fields of the request that are set, by what they are about."""
 
-    def without_effect(self, *, has_audio: bool, has_video: bool) -> tuple[str, ...]:
-        """The fields without effect where no picture or no sound is recorded."""
-        missing = [] if has_video else [("picture", self.of_picture)]
-        missing += [] if has_audio else [("sound", self.of_sound)]
-        told = tuple(
-            f"{name} has no effect: no {what} is recorded" for what, names in missing for name in names
-        )
-        return self.notices + told
-
 
 def from_preset(number: int) -> Wish:
     """Raises EgressError invalid_argument for an unknown preset."""
@@ -290,6 +281,9 @@ def choose(
         if taker:
             video_wish = VideoCodec.H264
             notices = (f"advanced.video_codec VP8 is encoded as H264: {taker} takes no VP8",)
+    if has_audio and streamed and wish.audio_codec not in (None, AudioCodec.AAC):
+        name = wish.audio_codec.value.upper()
+        notices += (f"advanced.audio_codec {name} is encoded as AAC: a stream takes no {name}",)
     audio = _fitting(ENCODED_AUDIO, audio_wish, fixed, AUDIO_IN) if has_audio else ()
     video = _fitting(ENCODED_VIDEO, video_wish, fixed, ENCODED_VIDEO_IN) if has_video else ()
     if default_file:

@@ -7,6 +7,7 @@ from livekit.protocol.egress import (
     DirectFileOutput,
     EncodedFileOutput,
     ImageOutput,
+    Output,
     ParticipantEgressRequest,
     RoomCompositeEgressRequest,
     SegmentedFileOutput,
@@ -64,12 +65,16 @@ class RequestedOutputs:
     images: tuple[ImageWish, ...] = ()
 
     @property
+    def is_encoded(self) -> bool:
+        return bool(self.file or self.stream or self.segments)
+
+    @property
     def only_images(self) -> bool:
-        return bool(self.images) and not (self.file or self.stream or self.segments or self.websockets)
+        return bool(self.images) and not (self.is_encoded or self.websockets)
 
     @property
     def only_websockets(self) -> bool:
-        return bool(self.websockets) and not (self.file or self.stream or self.segments or self.images)
+        return bool(self.websockets) and not (self.is_encoded or self.images)
 
 
 def of_encoded(request: Encoded) -> RequestedOutputs:
@@ -141,6 +146,33 @@ def of_v2(request: StartEgressRequest) -> RequestedOutputs:
         segments=segments[0] if segments else None,
         images=tuple(images),
     )
+
+
+def unused_storages(request: StartEgressRequest) -> tuple[str, ...]:
+    """Notices about storages of a v2 request that nothing is stored in."""
+    notices = []
+    is_used = False
+    for number, output in enumerate(request.outputs):
+        field = f"outputs[{number}]" if len(request.outputs) > 1 else "outputs"
+        config = output.WhichOneof("config")
+        inner = getattr(output, config) if config in ("segments", "images") else None
+        has_inner = inner is not None and inner.WhichOneof("output") is not None
+        if config == "stream":
+            if _names_storage(output):
+                notices.append(f"{field}.storage has no effect: a stream is not stored")
+        elif _names_storage(output):
+            if inner is not None and has_inner:
+                what = f"{field}.{config}.{inner.WhichOneof('output')}"
+                notices.append(f"{what} has no effect: {field}.storage is used")
+        else:
+            is_used |= not has_inner
+    if request.HasField("storage") and request.storage.WhichOneof("provider") and not is_used:
+        notices.append("storage has no effect: no output is stored there")
+    return tuple(notices)
+
+
+def _names_storage(output: Output) -> bool:
+    return output.HasField("storage") and output.storage.WhichOneof("provider") is not None
 
 
 def _at_most_one_of_each(files: int, streams: int, segments: int) -> None:

@@ -287,6 +287,19 @@ def _video_of(media: MediaSource) -> tuple[TrackVideo | ParticipantVideo | None,
             return None, {}
 
 
+def narrowed(source: parts.Source, has_audio: bool, has_video: bool) -> parts.Source:
+    """Does not subscribe to tracks that no output takes."""
+    if isinstance(source, parts.TemplateSource):
+        return source if has_audio else msgspec.structs.replace(source, sound=None)
+    if not isinstance(source, parts.MediaSource):
+        return source
+    return msgspec.structs.replace(
+        source,
+        audio=source.audio if has_audio else (),
+        video=source.video if has_video else None,
+    )
+
+
 def single_track(media: MediaSource) -> str:
     """The only track of a PASSTHROUGH request. Raises EgressError for what remuxing cannot do."""
     newest = today(media)

@@ -25,6 +25,7 @@ from openegress.proto.today import today
 from openegress.request import (
     containers,
     encoding,
+    encoding_notices,
     layouts,
     naming,
     outputs,
@@ -48,7 +49,7 @@ from openegress.request.request_kind import (
 )
 from openegress.request.requested import FileWish, RequestedOutputs
 from openegress.request.room_tracks import RecordedMedia
-from openegress.request.subjects import Subject, Subjects, single_track
+from openegress.request.subjects import Subject, Subjects, narrowed, single_track
 
 Live = TypeVar("Live", parts.StreamOutput, parts.WebsocketOutput)
 
@@ -98,7 +99,8 @@ class _Planner:
             case "track":
                 return self._track(self.request.track)
             case "egress":
-                return self._v2(self.request.egress)
+                plan, unused = self._v2(self.request.egress), requested.unused_storages(self.request.egress)
+                return msgspec.structs.replace(plan, notices=plan.notices + unused)
             case "replay":
                 raise unimplemented("exporting a replay")
             case _:
@@ -213,20 +215,20 @@ class _Planner:
         )
         segment_s = outputs.segment_seconds(wanted.segments) if wanted.segments else 0
         video = encoding.video_encoding(wish, formats.video, segment_s, streamed) if formats.video else None
-        encodes_audio = formats.audio is not None and not wanted.only_websockets
-        audio = encoding.audio_encoding(wish, formats.audio) if encodes_audio and formats.audio else None
+        audio_codec = formats.audio if wanted.is_encoded else None
+        audio = encoding.audio_encoding(wish, audio_codec) if audio_codec else None
         size = (0, 0) if is_media else (wish.width, wish.height)
         names = self._naming(subject, size)
         found = self._outputs(wanted, formats.file, names)
         return self._plan(
-            _narrowed(subject.source, has_audio, has_video),
+            narrowed(subject.source, has_audio, has_video),
             room_tracks.with_file(found, self.options.tracks_file(subject.source), wanted, names),
             video,
             audio,
             values=subject.values,
             passthrough=Passthrough.IF_POSSIBLE if may_pass else Passthrough.NEVER,
             looks=looks,
-            notices=wish.without_effect(has_audio=has_audio, has_video=has_video)
+            notices=encoding_notices.of(wish, wanted, RecordedMedia(has_audio, has_video), audio, video)
             + formats.notices
             + subject.told(has_audio=has_audio, has_video=has_video)
             + outputs.renamed(wanted.file.file.filepath if wanted.file else "", formats.file),
@@ -383,17 +385,4 @@ def _tracks_only(source: parts.Source) -> bool:
         return False
     return len(source.audio) <= 1 and all(
         route.match == "track" and route.channel == "both" and not route.track_name for route in source.audio
-    )
-
-
-def _narrowed(source: parts.Source, has_audio: bool, has_video: bool) -> parts.Source:
-    """Does not subscribe to tracks that no output takes."""
-    if isinstance(source, parts.TemplateSource):
-        return source if has_audio else msgspec.structs.replace(source, sound=None)
-    if not isinstance(source, parts.MediaSource):
-        return source
-    return msgspec.structs.replace(
-        source,
-        audio=source.audio if has_audio else (),
-        video=source.video if has_video else None,
     )
