@@ -157,6 +157,14 @@ def test_file_path(template: str, identifier: str, path: str) -> None:
     assert naming.file_path(template, identifier, VALUES, ".mp4") == path
 
 
+def test_a_room_whose_name_loses_something_keeps_a_default_name_of_its_own() -> None:
+    values = {"time": "T"}
+    names = [naming.default_name(room, values) for room in ("ab", "a\nb", "a\x7fb")]
+    assert names[0] == "ab-T"
+    assert all(name.startswith("ab~") and name.endswith("-T") for name in names[1:])
+    assert len(set(names)) == 3
+
+
 def test_second_attempt_has_another_default_name() -> None:
     assert naming.file_path("", "demo", VALUES | {"retry": "2"}, ".mp4") == "demo-2025-02-14T095704-2.mp4"
 

@@ -169,7 +169,9 @@ def distinct(path: str, mark: str) -> str:
 def default_name(identifier: str, values: Mapping[str, str]) -> str:
     """<identifier>-<time>, as one path part; a second attempt ends in its number."""
     retry = "-{retry}" if "retry" in values else ""
-    return fill(f"{identifier.replace('/', '_')}-{{time}}{retry}", values)
+    printable = _CONTROL.sub("", identifier)
+    mark = "" if printable == identifier else mark_of(identifier)
+    return fill(f"{printable.replace('/', '_')}{mark}-{{time}}{retry}", values)
 
 
 class Distinct(Enum):
