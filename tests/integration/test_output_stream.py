@@ -26,6 +26,7 @@ from openegress.core.units import S
 from openegress.media import Packet, PacketSink, srt
 from openegress.output import Opening
 from openegress.output.file.recorder import FileRecorder
+from openegress.output.live import sender
 from openegress.output.live.reconnect import ReconnectPolicy
 from openegress.output.live.sender import StreamSender
 from openegress.storage.uploader import Uploader
@@ -445,7 +446,10 @@ async def test_srt_comes_back_too(rig: Rig) -> None:
     await assert_same_as_alone(rig, opening, packets)
 
 
-async def test_streams_are_added_and_removed_while_it_runs(rig: Rig, rtmp: RtmpServer) -> None:
+async def test_streams_are_added_and_removed_while_it_runs(
+    rig: Rig, rtmp: RtmpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "MAX_AT_ONCE", 2)
     encoded, packets = encode(8.0)
     first, second = rtmp.rtmp_url(f"live/{SECRET}1"), rtmp.rtmp_url(f"live/{SECRET}2")
     output = rig.stream(first)
@@ -457,6 +461,9 @@ async def test_streams_are_added_and_removed_while_it_runs(rig: Rig, rtmp: RtmpS
     with pytest.raises(EgressError) as twice:
         output.add(StreamTarget(second, redacted(second), "mine"))
     assert twice.value.code is Code.ALREADY_EXISTS
+    third = rtmp.rtmp_url("live/third")
+    with pytest.raises(EgressError, match="is one too many: at most 2 are sent at once"):
+        output.add(StreamTarget(third, redacted(third)))
     await rig.until(second, StreamStatus.ACTIVE)
     of_second = [each for each in rig.events if getattr(each, "url", "") == redacted(second)]
     assert of_second[0] == StreamAdded(0, 1, redacted(second), "mine")

@@ -32,8 +32,6 @@ Encoded = (
 MAX_IMAGE_OUTPUTS = 20
 """Limit for outputs of images: each has its encoder, queue and uploader, and is in every EgressInfo and
 webhook."""
-MAX_STREAM_URLS = 50
-"""Limit for URLs: each has a connection, a thread and a queue of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +186,7 @@ def _at_most(most: int, count: int, field: str) -> None:
 
 def _stream_urls(stream: WireStream) -> list[tuple[str, str]]:
     """(url, id)."""
-    _at_most(MAX_STREAM_URLS, len(stream.urls) + len(stream.destinations), "stream urls")
+    _at_most(stream_urls.MAX_AT_ONCE, len(stream.urls) + len(stream.destinations), "stream urls")
     return [(url, "") for url in stream.urls] + [(each.url, each.id) for each in stream.destinations]
 
 

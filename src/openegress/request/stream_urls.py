@@ -27,6 +27,9 @@ SCHEMES: dict[str, StreamKind] = {
     "wss": StreamKind.WEBSOCKET,
 }
 
+MAX_AT_ONCE = 50
+"""Limit for the URLs of an egress: each has a connection, a thread and a queue of its own."""
+
 MUX_INGEST = "rtmps://global-live.mux.com:443/app/"
 TWITCH_INGEST = "rtmps://ingest.global-contribute.live-video.net:443/app/"
 """Twitch's own name that resolves to the nearest ingest server."""

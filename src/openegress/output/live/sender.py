@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from openegress.core import plan
 from openegress.core.codecs import Container
-from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.core.errors import Code, EgressError, Fault, Phase, invalid
 from openegress.core.events import StreamAdded, StreamUpdate
 from openegress.core.networks import networks_of
 from openegress.core.plan import StreamTarget
@@ -20,7 +20,7 @@ from openegress.output.live import StoresNothing, reconnect
 from openegress.output.live.reconnect import Link, ReconnectPolicy
 from openegress.output.live.report import StreamReport
 from openegress.output.live.stream import LiveStream, StreamListener
-from openegress.request.stream_urls import redact, shown_alike
+from openegress.request.stream_urls import MAX_AT_ONCE, redact, shown_alike
 
 FINISH_S = 6.0
 """At the end, for a server to take what is queued; live servers need no time at all."""
@@ -78,12 +78,17 @@ class StreamSender(StoresNothing):
             stream.put(packet)
 
     def add(self, target: StreamTarget) -> None:
-        """Streams to another server from the next key frame on. Raises EgressError ALREADY_EXISTS, without
-        having reported the stream."""
+        """Streams to another server from the next key frame on. Raises EgressError ALREADY_EXISTS, or
+        INVALID_ARGUMENT for one too many, without having reported the stream."""
         with self._lock:
             present = self._streams.get(target.url)
             if present is not None and present.is_wanted:
                 raise EgressError(Code.ALREADY_EXISTS, f"stream {target.redacted} is already being sent")
+            if sum(stream.is_wanted for stream in self._streams.values()) >= MAX_AT_ONCE:
+                raise invalid(
+                    f"stream {target.redacted} is one too many: at most {MAX_AT_ONCE} are sent at once;"
+                    " remove one first"
+                )
             if present is not None:
                 present.report.silence()
         stream = self._take(target)
