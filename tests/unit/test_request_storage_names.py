@@ -6,7 +6,7 @@ import pytest
 from livekit.protocol.egress import EncodedFileOutput
 
 from openegress.core.errors import Code, EgressError
-from openegress.core.plan import LocalStorage, S3Storage, StoragePlan
+from openegress.core.plan import AliOSSStorage, LocalStorage, S3Storage, StoragePlan
 from openegress.request import destinations
 from openegress.request.destinations import AssumeRole
 
@@ -34,6 +34,31 @@ HOSTILE = [
     "a%2fb",
     "é",
 ]
+
+
+@pytest.mark.parametrize("kind", ["s3", "aliOSS"])
+@pytest.mark.parametrize(
+    ("endpoint", "is_address"),
+    [
+        ("https://[2001:db8::1]:9000", True),
+        ("HTTP://minio:9000/base/", True),
+        ("minio", True),
+        ("minio:99999", False),
+        ("http://minio:0", False),
+        ("http://minio:x", False),
+        ("http://:9000", False),
+        ("[::1", False),
+    ],
+)
+def test_an_endpoint_is_an_address(kind: str, endpoint: str, is_address: bool) -> None:
+    request: dict[str, Any] = {kind: {"bucket": "b", **KEYS, "endpoint": endpoint}}
+    if is_address:
+        backend = chosen(**request).backend
+        assert isinstance(backend, S3Storage | AliOSSStorage)
+        assert backend.endpoint == endpoint
+        return
+    with pytest.raises(EgressError, match=f"{kind} endpoint .* is not an address"):
+        chosen(**request)
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from openegress.core.backoff import Backoff
-from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.core.errors import Code, EgressError, Fault, Phase, invalid
 from openegress.core.plan import Backend, LocalStorage, StoragePlan
 from openegress.storage import Storage, backed_up
 from openegress.storage.backed_up import NAME, names
@@ -377,6 +377,16 @@ async def test_check(
     else:
         await bench.uploader.check("a.mp4")
     assert bench.slept == []
+
+
+@pytest.mark.parametrize("check", [True, False])
+async def test_fields_that_contradict_each_other_are_refused_without_a_check_too(check: bool) -> None:
+    async def connect(_: Backend) -> Storage:
+        raise invalid("GCP credentials are not JSON")
+
+    uploader = Uploader(StoragePlan(LocalStorage("/"), check=check), connect=connect)
+    with pytest.raises(EgressError, match="GCP credentials are not JSON"):
+        await uploader.check("a.mp4")
 
 
 async def test_close_closes_what_was_opened(recording: Path) -> None:

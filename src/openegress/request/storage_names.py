@@ -4,6 +4,7 @@ send files, and the server's credentials, to another host. Pure."""
 import re
 
 from openegress.core.errors import invalid
+from openegress.core.http_url import is_http
 from openegress.core.plan import AliOSSStorage, AzureStorage, GCPStorage, S3Storage
 from openegress.core.shown_url import receiver
 from openegress.core.text import shown
@@ -46,7 +47,8 @@ def _check(field: str, value: str, pattern: re.Pattern[str], allowed: str) -> No
 
 
 def _check_endpoint(field: str, endpoint: str) -> None:
-    if endpoint and _ENDPOINT.fullmatch(endpoint) is None:
+    whole = endpoint if "://" in endpoint else f"https://{endpoint}"
+    if endpoint and not (_ENDPOINT.fullmatch(endpoint) and is_http(whole)):
         raise invalid(
             f'{field} "{shown(receiver(endpoint), 80)}" is not an address; write https://host or http://host:port'
         )

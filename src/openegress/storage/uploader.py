@@ -161,15 +161,17 @@ class Uploader:
         self._stops_retrying.set()
 
     async def check(self, path: str) -> None:
-        """Writes and deletes a small object beside `path`, unless the plan turns that off.
+        """Opens the storage, and writes and deletes a small object beside `path`, unless the plan turns that
+        off.
 
         Raises EgressError with phase STORAGE_CHECK. If the storage is merely unreachable, a backup that
         works is enough.
         """
+        primary = await self._primary.storage()
         if not self.plan.check:
             return
         try:
-            await (await self._primary.storage()).check(join(self._primary.prefix, path))
+            await primary.check(join(self._primary.prefix, path))
         except EgressError as error:
             if error.fault is not Fault.DESTINATION or self._backup is None:
                 raise
