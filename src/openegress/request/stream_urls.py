@@ -84,10 +84,10 @@ def target(url: str, kind: StreamKind, stream_id: str = "") -> StreamTarget:
             case StreamKind.SRT:
                 srt_url.parse(dialled)
             case StreamKind.WEBSOCKET:
-                if not is_http(f"http{dialled.removeprefix('ws')}"):
-                    raise invalid("no host, or no port between 1 and 65535")
                 if re.search(r"[\s\x00-\x1f\x7f]", dialled):
                     raise invalid("spaces and control characters must be percent-encoded")
+                if not is_http(f"http{dialled.removeprefix('ws')}"):
+                    raise invalid("no host, or no port between 1 and 65535")
                 if "#" in dialled:
                     raise invalid("websocket URLs have no fragment (RFC 6455, section 3); write # as %23")
     except EgressError as error:
