@@ -1,4 +1,4 @@
-"""The plan of another worker's part of an egress. Pure."""
+"""Makes the plan of a part of an egress that another worker has begun. Pure."""
 
 import msgspec
 
@@ -20,7 +20,7 @@ from openegress.core.units import S
 from openegress.request import naming
 
 _LEAST_S = 1.0
-"""The least time for a part whose egress reached its limit while nobody recorded."""
+"""Minimum time limit for a part whose egress reached its limit while no worker recorded."""
 
 
 def may_have_parts(plan: Plan) -> bool:
@@ -32,7 +32,7 @@ def may_have_parts(plan: Plan) -> bool:
 
 
 def _is_one(output: Output) -> bool:
-    """Outputs of which only one worker can make the whole."""
+    """Whether every worker can store its part as a whole output of its own."""
     match output:
         case TracksFile():
             return False
@@ -45,15 +45,16 @@ def _is_one(output: Output) -> bool:
 
 
 def has_place(plan: Plan, own: StoragePlan) -> bool:
-    """What a worker that stores in `own` records of it can be stored there."""
+    """Whether a worker that stores in `own` can store what it records of this plan."""
     return all(_stored_here(output, own) is not None for output in plan.outputs)
 
 
 def later_part(plan: Plan, part: Part, started_at_ns: int, now_ns: int, own: StoragePlan) -> Plan | None:
-    """`plan` is that of the whole egress, of which this is another part. Its time began at `started_at_ns`,
-    and `own` is where this worker stores what says nothing else. None: its storage is not here.
+    """The plan of another part of an egress, whose whole plan is `plan` and whose time began at
+    `started_at_ns`. This worker stores outputs without a storage of their own in `own`. None: it cannot store
+    an output.
 
-    Names have the number of the part behind them. Limits of time go on counting."""
+    Names end in the number of the part. Limits of time go on counting."""
     outputs = []
     for output in plan.outputs:
         here = _stored_here(output, own)
@@ -70,7 +71,8 @@ def later_part(plan: Plan, part: Part, started_at_ns: int, now_ns: int, own: Sto
 
 
 def _stored_here(output: Output, own: StoragePlan) -> Output | None:
-    """Files on the disk of another worker go to this one's disk, if it has one for recordings."""
+    """The output as this worker stores it: files on another worker's disk go to this one's disk, if it has
+    one for recordings."""
     if not isinstance(output, FileOutput | SegmentOutput | ImageOutput):
         return output
     if not isinstance(output.storage.backend, LocalStorage):

@@ -1,4 +1,4 @@
-"""Where the thumbnails of a recording go. Pure."""
+"""Decides where the thumbnails of a recording go. Pure."""
 
 from collections.abc import Sequence
 
@@ -8,11 +8,11 @@ from openegress.request import naming
 THUMBNAIL_WIDTH = 160
 _NAME = "-storyboard"
 _PART = "{part}"
-"""The number in the path of a split file; the storyboard is of all parts."""
+"""The placeholder of the number in the path of a split file; the storyboard covers all parts."""
 
 
 def beside(outputs: Sequence[Output], interval_s: int) -> ImageOutput | None:
-    """A storyboard beside the first stored output, and named after it. None: no output is stored."""
+    """A storyboard beside the first stored output, and named after it; None: no output is stored."""
     stored = (each for each in outputs if isinstance(each, FileOutput | SegmentOutput | ImageOutput))
     first = next((each for each in stored if not isinstance(each, TracksFile)), None)
     match first:
