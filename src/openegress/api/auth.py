@@ -13,11 +13,12 @@ from openegress.core.errors import Code, EgressError
 
 BEARER = "Bearer "
 LEEWAY_S = 60
-"""How far the caller's clock may be off."""
+"""Limit for how far the caller's clock may be off."""
 
 
 class Unauthorized(Exception):
-    """The token is invalid. Answered as plain text with HTTP 401, as LiveKit's middleware does."""
+    """Raised if the token is invalid. It is answered as plain text with HTTP 401, as LiveKit's middleware
+    does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,8 @@ def verify(authorization: str | None, access_token: str | None, keys: Mapping[st
 
 
 def signer(token: str, keys: Mapping[str, str]) -> tuple[str, str] | None:
-    """(API key, secret) of the issuer that a token names; None if the key is unknown. The signature is not
-    verified. Raises jwt.PyJWTError or ValueError for what is not a token."""
+    """The API key and the secret of the issuer that a token names; None if the key is unknown. The signature
+    is not verified. Raises jwt.PyJWTError or ValueError for what is not a token."""
     issuer = jwt.decode(token, options={"verify_signature": False}).get("iss")
     secret = keys.get(issuer) if isinstance(issuer, str) else None
     return (str(issuer), secret) if secret else None

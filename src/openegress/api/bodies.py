@@ -1,4 +1,4 @@
-"""Reads, decompresses and decodes the bodies of requests, with bounds on time, size and blocking."""
+"""Reads, decompresses and decodes the bodies of requests, with limits on time, size and blocking."""
 
 import asyncio
 import zlib
@@ -11,17 +11,17 @@ from openegress.core.errors import Code, EgressError
 from openegress.core.text import shown
 
 READ_TIMEOUT_S = 20.0
-"""Limit for a whole body of at most a megabyte: 50 kB/s, which even slow callers reach."""
+"""Time-out for a whole body of at most a megabyte: 50 kB/s, which even slow callers reach."""
 THREAD_THRESHOLD_BYTES = 16 * 1024
-"""Larger bodies are decoded in a thread. This much takes a millisecond; a megabyte can take a second, during
-which the event loop would answer nobody."""
+"""Size above which bodies are decoded in a thread. This much takes a millisecond; a megabyte can take a
+second, during which the event loop would answer nobody."""
 MAX_CONCURRENT = 2
-"""Large bodies that are decoded in parallel: each holds the interpreter lock for milliseconds."""
+"""Limit for large bodies that are decoded in parallel: each holds the interpreter lock for milliseconds."""
 MAX_GZIP_MEMBERS = 16
 """Limit for the members of a gzip body; clients send one. Each costs a copy of the rest, and may be empty."""
 
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
-"""Makes zlib accept either header."""
+"""The value of wbits that makes zlib accept either header."""
 
 _PLAIN = frozenset({"", "identity"})
 _PACKED = frozenset({"gzip", "x-gzip", "deflate"})
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class TooLarge(Exception):
-    """The body is too large, as sent or decompressed."""
+    """Raised if the body is too large, as sent or decompressed."""
 
 
 class Bodies:
@@ -54,7 +54,7 @@ class Bodies:
             return await asyncio.to_thread(unpacked, body, request.client_max_size)
 
     async def decode(self, body: bytes, decode: Callable[[bytes], T]) -> T:
-        """The result of `decode`, which runs in a thread if the body is large."""
+        """Runs `decode`, in a thread if the body is large, and returns its result."""
         if len(body) < THREAD_THRESHOLD_BYTES:
             return decode(body)
         async with self._turns:
@@ -78,7 +78,7 @@ async def _as_sent(request: web.Request) -> bytes:
 
 def unpacked(packed: bytes, limit_bytes: int) -> bytes:
     """Decompresses gzip (RFC 1952, one member or more) or zlib (RFC 1950) data, never beyond the limit.
-    Raises TooLarge; EgressError for data that is neither, or incomplete."""
+    Raises TooLarge, and EgressError for data that is neither, or incomplete."""
     found = b""
     for _ in range(MAX_GZIP_MEMBERS):
         unpacker = zlib.decompressobj(_GZIP_OR_ZLIB)

@@ -1,4 +1,4 @@
-"""Bounds the number of HTTP connections, so that the process never runs out of file descriptors.
+"""Limits the number of HTTP connections, so that the process never runs out of file descriptors.
 
 A new connection (a health check, a caller with a token) is always accepted. If there are too many, the oldest
 one without an authorised request is closed. Authorised requests may hold at most half of the connections, so
@@ -18,20 +18,20 @@ from aiohttp import web
 from openegress.core.errors import Code, EgressError
 
 IDLE_S = 30.0
-"""Limit for receiving the headers of a request, from the start of the connection or the previous answer.
+"""Time-out for receiving the headers of a request, from the start of the connection or the previous answer.
 Proxies keep connections for a minute and open new ones easily."""
 LINGER_S = 2.0
 """How long the rest of a refused body is read and discarded, so that its sender reads the answer."""
 DESCRIPTOR_SHARE = 6
-"""Each of up to three ports gets one sixth of the process's file descriptors. Recordings, storage and Redis
-get the rest."""
+"""The part of the process's file descriptors that each of up to three ports gets: one sixth. Recordings,
+storage and Redis get the rest."""
 MAX_CONNECTIONS = 4096
 ACCEPT_BATCH = 4
-"""Connections accepted in one turn of the event loop, which need descriptors beyond `most`. A request takes
-six turns; in a flood, a new connection becomes the oldest after ten at the earliest."""
+"""Limit for connections accepted in one turn of the event loop, which need descriptors beyond `most`. A
+request takes six turns; in a flood, a new connection becomes the oldest after ten at the earliest."""
 BACKLOG = 1024
-"""The system's queue of connections that are not accepted yet. It drops further ones, whose callers try again
-after a second."""
+"""Length of the system's queue of connections that are not accepted yet. It drops further ones, whose callers
+try again after a second."""
 
 _TRUSTED = web.RequestKey("trusted", bool)
 _CALLERS: WeakSet[asyncio.BaseTransport] = WeakSet()
@@ -39,7 +39,7 @@ _CALLERS: WeakSet[asyncio.BaseTransport] = WeakSet()
 
 
 def max_connections() -> int:
-    """How many connections one port may have, by the current limit of file descriptors."""
+    """The number of connections that one port may have, by the current limit of file descriptors."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return (
         MAX_CONNECTIONS
@@ -63,7 +63,7 @@ def trust(request: web.Request) -> None:
 
 
 class _Server(web.Server):
-    """aiohttp's server with a bound on its connections."""
+    """aiohttp's server with a limit on its connections."""
 
     def connection_made(self, handler: Any, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
@@ -106,7 +106,7 @@ async def listen(runner: web.AppRunner, host: str, port: int) -> web.TCPSite:
     server = site._server
     assert isinstance(server, asyncio.Server)
     for listening in server.sockets:
-        # asyncio uses one number for the accept loop and the system's queue; this changes the queue only.
+        # asyncio uses one number for the accept loop and the system's queue; this changes only the queue.
         with socket.socket(fileno=os.dup(listening.fileno())) as same:
             same.listen(BACKLOG)
     return site

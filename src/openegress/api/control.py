@@ -1,4 +1,4 @@
-"""openegress.Control: methods that LiveKit's API does not have."""
+"""Implements openegress.Control: methods that LiveKit's API does not have."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -19,14 +19,14 @@ class Controlled(Protocol):
     """Delivers orders to the recorders of egresses."""
 
     async def order(self, order: Order, egress_id: str) -> EgressInfo:
-        """Returns once the recorder has carried out the order. Raises EgressError."""
+        """Carries out an order. Returns once the recorder has done so. Raises EgressError."""
 
     async def set_options(self, asked: Options, egress_id: str) -> EgressInfo:
-        """Returns once the recording uses the options. Raises EgressError that names an option which cannot
-        change."""
+        """Changes options. Returns once the recording uses them. Raises EgressError that names an option
+        which cannot change."""
 
     async def clip(self, asked: ClipRequest) -> ClipInfo:
-        """Returns once the clip is stored. Raises EgressError."""
+        """Makes a clip. Returns once it is stored. Raises EgressError."""
 
 
 class ControlMethods:
@@ -38,7 +38,7 @@ class ControlMethods:
         self._egress = egress
 
     def methods(self) -> Mapping[str, TwirpMethod]:
-        """For TwirpService. Every method needs the grant roomRecord."""
+        """Methods for TwirpService. Each needs the grant roomRecord."""
         return {
             "PauseEgress": for_recorders(StopEgressRequest, self._pause),
             "ResumeEgress": for_recorders(StopEgressRequest, self._resume),

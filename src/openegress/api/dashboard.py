@@ -17,7 +17,7 @@ from openegress.core.tasks import cancelled
 EVENTS_PATH = "/dashboard/api/events"
 
 KEEP_ALIVE_S = 15.0
-"""Below the idle limits of usual proxies (30 to 60 s)."""
+"""Interval of messages on an idle feed: below the idle limits of usual proxies (30 to 60 s)."""
 KEEP_ALIVE = b": keep-alive\n\n"
 
 
@@ -47,7 +47,7 @@ class Dashboard:
             headers={
                 "Content-Type": "text/event-stream",
                 "Cache-Control": "no-store",
-                # nginx holds back what it proxies unless told not to.
+                # nginx buffers what it proxies unless told not to.
                 "X-Accel-Buffering": "no",
             }
         )

@@ -23,11 +23,12 @@ from openegress.request.redact import shown
 from openegress.store.record import rank
 
 KEPT_ENDED = 100
-"""How many ended egresses the page shows."""
+"""Limit for the ended egresses that the page shows."""
 KEPT_MOMENTS = 60
 """Limit for the timeline of an egress: a stream that is retried for hours would fill it with hundreds."""
 KEPT_SAMPLES = 120
-"""Progress of the last two minutes, so that graphs are not empty when a page is opened."""
+"""Number of kept progress reports: those of the last two minutes, so that graphs are not empty when a page is
+opened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Entry:
     thumbnail: str = ""
     """A small JPEG as a data: URL; empty: none."""
     moments: tuple[Moment, ...] = ()
-    """Oldest first."""
+    """The timeline, oldest first."""
 
     def to_dict(self, since: "Entry | None" = None) -> dict[str, Any]:
         """The entry as JSON for the page, without what has not changed since `since`: progress is sent every
@@ -65,7 +66,7 @@ class _Watcher:
 
 
 class DashboardState:
-    """All methods are called in the event loop's thread."""
+    """The state of the dashboard. All methods must be called in the event loop's thread."""
 
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
@@ -108,7 +109,8 @@ class DashboardState:
             self._set(replace(shown, thumbnail=data_url))
 
     def node(self, look: Callable[[], dict[str, Any]]) -> None:
-        """`look` returns facts about this machine (cores, load, memory, version ...) for new watchers."""
+        """Sets `look`, which returns facts about this machine (cores, load, memory, version ...) for new
+        watchers."""
         self._node = look
 
     def snapshot(self) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class ApiPolicy:
     signing_keys: Collection[str]
     """API keys that may sign webhooks."""
     default_signing_key: str = ""
-    """Signs webhooks that name no key; empty: they must name one."""
+    """The key that signs webhooks that name no key; empty: they must name one."""
     cluster_id: str = ""
     start_retry: CallRetry = ONCE
     """How often a start that found no worker is retried."""
@@ -100,7 +100,7 @@ class EgressService:
         await self._late_stops.close()
 
     def methods(self) -> Mapping[str, TwirpMethod]:
-        """For TwirpService. Every method needs the grant roomRecord."""
+        """Methods for TwirpService. Each needs the grant roomRecord."""
         starts = {
             "StartEgress": (StartEgressRequest, "egress"),
             "StartRoomCompositeEgress": (RoomCompositeEgressRequest, "room_composite"),
@@ -189,13 +189,13 @@ class EgressService:
     # --- running
 
     async def list(self, request: ListEgressRequest) -> ListEgressResponse:
-        """One egress by its id, whatever else the request says; else those of a room, active ones, or all.
-        Raises EgressError, with code NOT_FOUND for an unknown id."""
+        """Returns one egress by its id, whatever else the request says; else those of a room, active ones, or
+        all. Raises EgressError, with code NOT_FOUND for an unknown id."""
         return await self._records.list(request)
 
     async def stop(self, request: StopEgressRequest) -> EgressInfo:
-        """Raises EgressError. If no worker answers, the stop is kept for the worker that continues the
-        egress."""
+        """Stops an egress. If no worker answers, the stop is kept for the worker that continues the egress.
+        Raises EgressError."""
         info = await self._records.get(request.egress_id)
         _refuse_ended(info, "stopped")
         try:
@@ -222,7 +222,7 @@ class EgressService:
         return await self._change(info, orders.in_layout(request.layout, of_page=of_page))
 
     async def set_options(self, asked: Options, egress_id: str) -> EgressInfo:
-        """Does the same as an UpdateLayout with these options and no layout. Raises EgressError."""
+        """Changes options, like an UpdateLayout with these options and no layout. Raises EgressError."""
         return await self._change(await self._records.get(egress_id), orders.in_options(asked))
 
     async def _change(self, info: EgressInfo, asked: LayoutOrder) -> EgressInfo:
@@ -270,8 +270,8 @@ class EgressService:
         return await self._ask_recorder(str(order), info)
 
     async def _check_recorded(self, info: EgressInfo) -> None:
-        """Layouts set in the room reach nobody while the recorder has just died. Raises EgressError,
-        UNAVAILABLE."""
+        """Raises EgressError, UNAVAILABLE, if the recorder has just died: layouts set in the room would reach
+        nobody."""
         if info.status == EgressStatus.EGRESS_ACTIVE:
             await self._ask_recorder("", info)
 
@@ -284,7 +284,7 @@ class EgressService:
             raise await self._explained(info.egress_id, why, "updated", remap=False) from error
 
     async def clip(self, asked: ClipRequest) -> ClipInfo:
-        """Has the worker that records, or one that can read what was stored, make a clip. Returns once the
+        """Makes a clip at the worker that records, or at one that can read what was stored. Returns once the
         clip is stored. Raises EgressError."""
         info = await self._records.get(asked.egress_id)
         request = CutRequest(asked=asked, egress=info)

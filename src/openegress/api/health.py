@@ -1,4 +1,4 @@
-"""Health checks for orchestrators (alive, ready), and upstream's status page for its dashboards."""
+"""Serves health checks for orchestrators (alive, ready), and upstream's status page for its dashboards."""
 
 import asyncio
 import json
@@ -16,15 +16,15 @@ from openegress.request.redact import redacted, shown
 _log = structlog.get_logger(__name__)
 
 Check = Callable[[], Awaitable[str | None]]
-"""Returns None if all is well, else what is wrong and what to do, without secrets."""
+"""Returns None if all is well, else what is wrong and what to do. The text has no secrets."""
 
 CHECK_TIMEOUT_S = 2.0
-"""Shorter than the time-outs of orchestrators, so that they learn the reason."""
+"""Time-out of a check. It is shorter than the time-outs of orchestrators, so that they learn the reason."""
 
 
 class Health:
-    """A failed check of `alive` fails /healthz (restart the service) and /readyz; one of `ready` fails
-    /readyz alone (send no traffic)."""
+    """The checks of a service. A failed check of `alive` fails /healthz (restart the service) and /readyz;
+    one of `ready` fails only /readyz (send no traffic)."""
 
     def __init__(
         self, alive: Mapping[str, Check] | None = None, ready: Mapping[str, Check] | None = None
@@ -78,7 +78,7 @@ def upstream_status(cpu_load: float, egresses: Sequence[EgressInfo]) -> dict[str
 
 
 def health_app(health: Health, status: Callable[[], Mapping[str, Any]]) -> web.Application:
-    """For `health_port`: /healthz, /readyz, and upstream's JSON on any other path."""
+    """The application for `health_port`: /healthz, /readyz, and upstream's JSON on any other path."""
 
     async def any_path(request: web.Request) -> web.Response:
         return web.json_response(status(), dumps=json.dumps)

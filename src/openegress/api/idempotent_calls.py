@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 REQUEST_ID_HEADER = "X-Livekit-Request-Id"
 
 KEPT_S = 120.0
-"""Longer than all attempts of an SDK take together."""
+"""How long answers are kept: longer than all attempts of an SDK take together."""
 KEPT_AT_MOST = 10_000
 KEPT_BYTES = 16 * 1024 * 1024
 """Limit for the kept answers: each repeats its request, which may have a megabyte."""
@@ -30,11 +30,11 @@ class _Answer:
     task: "asyncio.Task[Message]"
     at_s: float
     size_bytes: int = 0
-    """0 until the answer is there."""
+    """Size of the answer; 0 until it is there."""
 
 
 class IdempotentCalls:
-    """Keeps answers by request. Failures are forgotten at once, so that a repeated call tries again."""
+    """Keeps answers by request. Failures are dropped at once, so that a repeated call tries again."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -47,7 +47,8 @@ class IdempotentCalls:
         return self._bytes
 
     async def answer(self, key: tuple[str, ...], call: Callable[[], Awaitable[Message]]) -> Message:
-        """The answer to the request `key`: that of the earlier call with this key, else that of `call`.
+        """Returns the answer to the request `key`: that of the earlier call with this key, else that of
+        `call`.
 
         The call goes on if the caller disconnects, as a repeated call will ask for its answer. Raises what
         `call` raises.

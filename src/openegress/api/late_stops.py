@@ -1,5 +1,5 @@
-"""Keeps stops that no worker took, because the egress had just lost its own: the worker that continues it
-gets them."""
+"""Keeps stops that no worker took because the egress had just lost its worker. The worker that continues the
+egress gets them."""
 
 import asyncio
 
@@ -17,12 +17,12 @@ _log = structlog.get_logger(__name__)
 
 _RETRY_S = 0.5
 _ATTEMPTS = 40
-"""Each attempt takes a second or more: by then another worker has the egress, or its record says that it was
-lost."""
+"""Limit for attempts. Each takes a second or more: by then another worker has the egress, or its record says
+that it was lost."""
 
 
 class LateStops:
-    """Retries until close()."""
+    """Delivers stops, with retries until close()."""
 
     def __init__(self, client: RPCClient, records: IOInfoService) -> None:
         self._client = client
@@ -49,7 +49,7 @@ class LateStops:
             self._waiting.discard(request.egress_id)
 
     async def _is_done(self, request: StopEgressRequest) -> bool:
-        """A worker has taken it, or there is nothing left to stop."""
+        """Whether a worker has taken the stop, or there is nothing left to stop."""
         try:
             if not is_running(await self._records.get(request.egress_id)):
                 return True

@@ -1,4 +1,4 @@
-"""Decides what an UpdateLayout does: whether the egress has a layout, and what its recorder is told."""
+"""Decides what an UpdateLayout does: whether the egress has a layout, and what to send to its recorder."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -24,8 +24,9 @@ class LayoutChange:
 def layout_change(
     info: EgressInfo, asked: LayoutOrder, own: Collection[str] = (), *, own_template: bool
 ) -> LayoutChange:
-    """Templates of the request, or of the server (`own_template`), get the name unchanged. The built-in
-    layouts accept any name, as upstream's template does. `own`: names of the operator's layouts."""
+    """Decides the effect of an UpdateLayout. Templates of the request, or of the server (`own_template`), get
+    the name unchanged. The built-in layouts accept any name, as upstream's template does. `own` has the names
+    of the operator's layouts."""
     request, name = room_request(info), asked.layout
     if request is None:
         kind = info.WhichOneof("request")
@@ -81,7 +82,7 @@ def noted(info: EgressInfo, notice: str) -> EgressInfo:
 
 
 def with_layout(info: EgressInfo, asked: LayoutOrder) -> EgressInfo:
-    """A copy of the info with the layout in its request. `updated_at` grows by one nanosecond only: a time of
+    """A copy of the info with the layout in its request. `updated_at` grows by only one nanosecond: a time of
     our clock could make the worker's next update look older."""
     changed = EgressInfo()
     changed.CopyFrom(info)

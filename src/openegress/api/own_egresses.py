@@ -1,4 +1,4 @@
-"""The part of the Egress API that a worker answers for its own dashboard: it lists and stops running
+"""Answers the part of the Egress API that a worker has for its own dashboard: lists and stops running
 egresses, and passes on orders.
 
 Starts and ended egresses belong to the livekit-server in front of it.
@@ -31,7 +31,7 @@ from openegress.store.ioinfo import check_page
 
 
 class OwnEgresses:
-    """`infos` returns the records of the egresses that run on this worker."""
+    """The egresses of one worker. `infos` returns the records of those that run there."""
 
     def __init__(
         self, client: RPCClient, infos: Callable[[], Sequence[EgressInfo]], cluster_id: str = ""
@@ -41,7 +41,7 @@ class OwnEgresses:
         self._infos = infos
 
     def methods(self) -> Mapping[str, TwirpMethod]:
-        """For TwirpService. Every method needs the grant roomRecord."""
+        """Methods for TwirpService. Each needs the grant roomRecord."""
         return {
             "ListEgress": for_recorders(ListEgressRequest, self.list),
             "StopEgress": for_recorders(StopEgressRequest, self.stop, MethodKind.ORDER),
@@ -59,26 +59,26 @@ class OwnEgresses:
         return ListEgressResponse(items=items)
 
     async def stop(self, request: StopEgressRequest) -> EgressInfo:
-        """Sent over the bus, as a livekit-server does, so it works for egresses of other workers too. Raises
-        EgressError."""
+        """Stops an egress over the bus, as a livekit-server does, so it works for egresses of other workers
+        too. Raises EgressError."""
         topic = check_egress_id(request.egress_id)
         with _explain_no_worker(topic):
             return await self._client.call(EgressHandler.STOP_EGRESS, request, topic=topic)
 
     async def order(self, order: Order, egress_id: str) -> EgressInfo:
-        """Sent over the bus to the worker that runs the egress. Returns once the order is carried out. Raises
-        EgressError."""
+        """Sends an order over the bus to the worker that runs the egress. Returns once the order is carried
+        out. Raises EgressError."""
         topic = check_egress_id(egress_id)
         request = UpdateLayoutRequest(egress_id=topic, layout=str(order))
         with _explain_no_worker(topic):
             return await self._client.call(EgressHandler.ORDER, request, topic=topic)
 
     async def set_options(self, asked: Options, egress_id: str) -> EgressInfo:
-        """Sent over the bus too. Returns once the recording uses the options. Raises EgressError."""
+        """Changes options, also over the bus. Returns once the recording uses them. Raises EgressError."""
         return await self.order(orders.set_options(asked), egress_id)
 
     async def clip(self, asked: ClipRequest) -> ClipInfo:
-        """A clip of an egress that runs on any worker, or has ended. The record comes from the
+        """Makes a clip of an egress that runs on any worker, or has ended. The record comes from the
         livekit-server if the egress does not run here. Raises EgressError."""
         egress_id = check_egress_id(asked.egress_id)
         info = next((each for each in self._infos() if each.egress_id == egress_id), None)

@@ -8,7 +8,7 @@ from aiohttp import web
 STATIC = Path(__file__).parent / "static"
 
 NO_CACHE = "no-cache"
-"""Built files keep their names, so browsers have to revalidate them each time."""
+"""Value of Cache-Control: built files keep their names, so browsers have to revalidate them each time."""
 
 CONTENT_TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -21,15 +21,16 @@ CONTENT_TYPES = {
     ".ico": "image/x-icon",
     ".woff2": "font/woff2",
 }
-"""Our own table, because that of the system differs from host to host."""
+"""Content types by extension. The system's table differs from host to host."""
 
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": "frame-ancestors 'none'",
 }
-"""A template's URL holds a token, which must not leak to other sites as a referrer. Other sites may not show
-the dashboard in a frame, where they could trick users into stopping recordings (clickjacking)."""
+"""Headers of all pages. A template's URL holds a token, which must not leak to other sites as a referrer.
+Other sites may not show the dashboard in a frame, where they could trick users into stopping recordings
+(clickjacking)."""
 
 
 class Pages:

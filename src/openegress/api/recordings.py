@@ -1,8 +1,8 @@
 """Serves recordings on the local disk to the dashboard: lists the files of an egress, and sends them.
 
 Only files that a record names are served, and only from the server's own storage folders. A player cannot
-send a header, and a token in a URL would be shared together with the URL. Whoever may see the record
-therefore gets a ticket for each file, which opens only that file.
+send a header, and a token in a URL would be shared together with the URL. Callers who may see the record
+therefore get a ticket for each file, which opens only that file.
 """
 
 import asyncio
@@ -28,7 +28,8 @@ FILES_PATH = "/dashboard/api/egress/{egress_id}/files"
 FILE_PATH = FILES_PATH + "/{place}"
 
 TICKET_S = 12 * 3600
-"""A player requests more of a file while it plays, so a ticket lasts longer than anybody watches."""
+"""Lifetime of a ticket. A player requests more of a file while it plays, so this is longer than anybody
+watches."""
 TICKET_AUDIENCE = "openegress file"
 CHUNK_BYTES = 256 * 1024
 
@@ -44,7 +45,7 @@ CONTENT_TYPES = {
     ".aac": "audio/aac",
     ".ivf": "video/x-ivf",
 }
-"""Files with other extensions are sent as BYTES, so that a browser never shows one as a page."""
+"""Content types by extension. Other files are sent as BYTES, so that a browser never shows one as a page."""
 BYTES = "application/octet-stream"
 
 HEADERS = {
@@ -57,11 +58,11 @@ HEADERS = {
 }
 
 Find = Callable[[str], Awaitable[EgressInfo]]
-"""The record of an egress id. Raises EgressError with code NOT_FOUND."""
+"""Returns the record of an egress id. Raises EgressError with code NOT_FOUND."""
 
 
 class Recordings:
-    """Serves FILES_PATH and FILE_PATH. `folders`: the folders in which this server stores recordings."""
+    """Serves FILES_PATH and FILE_PATH. `folders` are those in which this server stores recordings."""
 
     def __init__(self, find: Find, folders: Sequence[LocalStorage], keys: Mapping[str, str]) -> None:
         self._find = find
@@ -162,8 +163,8 @@ class Recordings:
         return found
 
     def _open(self, result: FileInfo) -> int:
-        """A file descriptor. Raises EgressError with code NOT_FOUND if the file is not here, or has another
-        size: another recording may have the name since."""
+        """Opens a file and returns its descriptor. Raises EgressError with code NOT_FOUND if the file is not
+        here, or has another size: another recording may have the name since."""
         for folder in self._folders:
             if not result.location.startswith(f"{folder.root}/"):
                 continue

@@ -61,7 +61,7 @@ class RoomEvents:
         return web.Response()
 
     def _is_new(self, event_id: str) -> bool:
-        """False for an event that was repeated: by a server that got no answer, or by an attacker."""
+        """Whether an event is new. It may be repeated by a server that got no answer, or by an attacker."""
         now_ns = time.time_ns()
         return not event_id or self._seen.is_new(event_id, now_ns + KEPT_NS, now_ns)
 

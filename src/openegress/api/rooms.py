@@ -1,5 +1,5 @@
-"""A client of LiveKit's RoomService: finds rooms and participants, and sets the metadata of recorders, which
-holds their layout."""
+"""Calls LiveKit's RoomService: finds rooms and participants, and sets the metadata of recorders, which holds
+their layout."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,20 +23,21 @@ from openegress.core.shown_url import redact_endpoint
 from openegress.core.tokens import room_service_token
 
 TIMEOUT_S = 5.0
-"""Long enough for a busy server on another continent, short enough for a caller who waits."""
+"""Time-out for a call: long enough for a busy server on another continent, short enough for a caller who
+waits."""
 
 M = TypeVar("M", bound=Message)
 
 
 class Rooms(Protocol):
-    """What the API asks of a LiveKit server."""
+    """The calls of the API to a LiveKit server."""
 
     async def find(self, name: str) -> str | None:
-        """The room's id, or None if there is no such room. Raises EgressError."""
+        """Returns the room's id, or None if there is no such room. Raises EgressError."""
 
     async def set_metadata(self, room: str, identity: str, metadata: str) -> None:
-        """Sets a participant's metadata. Raises EgressError, with code NOT_FOUND when the participant is not
-        in the room."""
+        """Sets a participant's metadata. Raises EgressError, with code NOT_FOUND if the participant is not in
+        the room."""
 
     async def close(self) -> None: ...
 
@@ -44,11 +45,11 @@ class Rooms(Protocol):
 @dataclass(frozen=True, slots=True)
 class LiveKitServer:
     url: str
-    """ws(s):// or http(s)://."""
+    """The URL of the server: ws(s):// or http(s)://."""
     api_key: str
     api_secret: str
     insecure: bool = False
-    """Any certificate is accepted."""
+    """Whether any certificate is accepted."""
 
     @property
     def shown(self) -> str:
@@ -62,7 +63,7 @@ class LiveKitServer:
 
 
 class RoomService:
-    """Rooms over the Twirp API of one server. Holds one HTTP session until close()."""
+    """Calls the Twirp API of one server. Holds one HTTP session until close()."""
 
     def __init__(self, server: LiveKitServer, timeout_s: float = TIMEOUT_S) -> None:
         self._server = server
@@ -83,7 +84,7 @@ class RoomService:
         return (await self._call("ListRooms", ListRoomsRequest(), ListRoomsResponse, "")).rooms
 
     async def participants(self, room: str) -> Sequence[ParticipantInfo]:
-        """Raises EgressError."""
+        """The participants of a room. Raises EgressError."""
         request = ListParticipantsRequest(room=room)
         return (await self._call("ListParticipants", request, ListParticipantsResponse, room)).participants
 
@@ -149,7 +150,7 @@ def _named(rooms: ListRoomsResponse, name: str) -> list[Room]:
 
 
 def _twirp_error(body: bytes) -> tuple[Code, str]:
-    """(code, message) of an error body; UNAVAILABLE if it is not Twirp's."""
+    """The code and message of an error body; UNAVAILABLE if it is not Twirp's."""
     try:
         error = foreign_json.loads(body)
         return Code(error["code"]), str(error["msg"])

@@ -1,4 +1,4 @@
-"""The HTTP server: Egress API, pages, dashboard and health on one port."""
+"""The HTTP server: serves the Egress API, pages, dashboard and health on one port."""
 
 import asyncio
 import socket
@@ -24,7 +24,8 @@ from openegress.core.storages import LocalStorage
 from openegress.request.unknown import UnknownFields
 
 MAX_BODY_BYTES = 256 * 1024
-"""Far above any request of the API, even with GCP credentials. Decoding more would delay other callers."""
+"""Limit for a body: far above any request of the API, even with GCP credentials. Decoding more would delay
+other callers."""
 CLOSE_TIMEOUT_S = 5.0
 """How long close() waits for calls in progress. A start takes longer only if no worker answers."""
 
@@ -33,7 +34,7 @@ CLOSE_TIMEOUT_S = 5.0
 class Listen:
     host: str = "127.0.0.1"
     port: int = 7980
-    """0: any free port."""
+    """The port to listen on; 0: any free port."""
     max_body_bytes: int = MAX_BODY_BYTES
 
 
@@ -49,7 +50,7 @@ class Parts:
     """The parts that the server serves. Without `egress` it serves only pages and health."""
 
     keys: Mapping[str, str]
-    """API key -> secret."""
+    """Secrets by API key."""
     egress: EgressMethods | None = None
     board: DashboardState = field(default_factory=DashboardState)
     health: Health = field(default_factory=Health)
@@ -64,7 +65,7 @@ class Parts:
 
 
 class ApiServer:
-    """Started once, closed once."""
+    """The server of one process. It is started once and closed once."""
 
     def __init__(self, listen: Listen, parts: Parts) -> None:
         self._listen = listen

@@ -9,15 +9,16 @@ from typing import TypeVar
 from openegress.core.errors import Code, EgressError, Fault
 
 RETRY_S = 2.0
-"""How often the first in line tries again, as load falls without notice. It also tries whenever an egress
-ends."""
+"""Interval at which the first in line tries again, as load falls without notice. It also tries whenever an
+egress ends."""
 BUSY = frozenset({Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE})
 
 T = TypeVar("T")
 
 
 class StartQueue:
-    """At most `size` starts wait, each at most `max_wait_s` seconds. With size 0, a start never waits."""
+    """The queue. At most `size` starts wait, each at most `max_wait_s` seconds. With size 0, a start never
+    waits."""
 
     def __init__(self, size: int, max_wait_s: float, no_room: Code = Code.UNAVAILABLE) -> None:
         """`no_room` is the error code of a start that finds others in the queue."""
@@ -33,13 +34,13 @@ class StartQueue:
         return len(self._line)
 
     def freed(self) -> None:
-        """An egress has ended: there may be room."""
+        """Lets the first in line try again, as an egress has ended and there may be room."""
         if self._line:
             self._line[0].set()
 
     async def place(self, start: Callable[[], Awaitable[T]]) -> T:
-        """The result of `start` once a worker has room. Raises its EgressError at once if the error is not
-        about room, or when the queue is full or `max_wait_s` is over."""
+        """Runs `start` once a worker has room, and returns its result. Raises its EgressError at once if the
+        error is not about room, or if the queue is full or `max_wait_s` is over."""
         if not self._line:
             try:
                 return await start()

@@ -1,4 +1,4 @@
-"""The timeline of an egress: derives what has happened from one EgressInfo and the next. Pure."""
+"""Derives the timeline of an egress: what has happened from one EgressInfo to the next. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Mood(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Moment:
     at_ns: int
-    """Unix."""
+    """Unix time in ns."""
     text: str
     mood: Mood = Mood.QUIET
 
@@ -35,7 +35,7 @@ ENDS = {
 
 
 def moments(before: EgressInfo | None, after: EgressInfo) -> list[Moment]:
-    """What has happened since `before`, oldest first. If `before` is None, everything that `after` has a time
+    """What has happened since `before`, oldest first. If `before` is None: everything that `after` has a time
     for."""
     old = before or EgressInfo()
     # The sort is stable, so the end comes last among moments of the same time.
@@ -123,7 +123,8 @@ def _stream(old: StreamInfo, new: StreamInfo, now_ns: int) -> Iterator[Moment]:
 
 
 def _stored(before: EgressInfo | None, after: EgressInfo) -> Iterator[Moment]:
-    """Files that were stored since `before`. A record has no time for that, so the change's time is used."""
+    """Yields files that were stored since `before`. A record has no time for that, so the change's time is
+    used."""
     if before is None:
         return
     places = {result.location for result in before.file_results}

@@ -1,7 +1,8 @@
-"""The Twirp wire protocol (v7): one POST route per method, JSON or protobuf in and out, errors as JSON.
+"""Speaks the Twirp wire protocol (v7): one POST route per method, JSON or protobuf in and out, errors as
+JSON.
 
-The caller is known before the first byte of a body is read: nothing of a stranger's body is read, unpacked or
-kept.
+The caller is known before the first byte of a body is read: nothing of a stranger's body is read,
+decompressed or kept.
 """
 
 import asyncio
@@ -56,7 +57,7 @@ class TwirpMethod:
     request: type[Message]
     call: Callable[[Any], Awaitable[Message]]
     authorise: Callable[[Caller], None]
-    """Raises EgressError for a caller without permission. Called before the body is read."""
+    """Raises EgressError for a caller without permission. It is called before the body is read."""
     kind: MethodKind = MethodKind.ANSWERED_HERE
 
 
@@ -194,7 +195,7 @@ def _single_slash(path: str) -> str:
 def _decode(method: TwirpMethod, media_type: str, body: bytes) -> Message:
     kind = method.request
     if media_type == JSON:
-        # Counts the characters that begin or separate values, before anything is decoded.
+        # Count the characters that begin or separate values, before anything is decoded.
         if body.count(b"{") + body.count(b",") > MAX_VALUES:
             raise _too_many_values()
         try:
@@ -210,7 +211,7 @@ def _decode(method: TwirpMethod, media_type: str, body: bytes) -> Message:
 
 
 def _values(message: Message, most: int) -> int:
-    """The number of values in a message; above `most` counting stops."""
+    """The number of values in a message. Counting stops above `most`."""
     count = 0
     for field, value in message.ListFields():
         count += len(value) if isinstance(value, Sized) and not isinstance(value, str | bytes) else 1
@@ -230,8 +231,8 @@ def _too_many_values() -> EgressError:
 
 
 async def _within(timeout_ms: str | None, answer: Awaitable[Message]) -> Message:
-    """The answer. Raises EgressError (DEADLINE_EXCEEDED) after the time that the caller's header gives in
-    milliseconds; an invalid header is ignored."""
+    """Awaits the answer. Raises EgressError (DEADLINE_EXCEEDED) after the time that the caller's header gives
+    in milliseconds; an invalid header is ignored."""
     if timeout_ms is None or not re.fullmatch(r"[0-9]{1,9}", timeout_ms) or int(timeout_ms) == 0:
         return await answer
     allowed_ms = min(int(timeout_ms), MAX_TIMEOUT_MS)

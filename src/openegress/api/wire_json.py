@@ -30,8 +30,8 @@ M = TypeVar("M", bound=Message)
 
 def parse(body: bytes, kind: type[M], *, has_options: bool = False) -> M:
     """Decodes a message. Raises ValueError if the body is not this message in JSON, and EgressError for
-    unknown fields that must be refused. `has_options`: the body may have options beside the message, which
-    the result carries (request.options)."""
+    unknown fields that must be refused. `has_options`: the body may have options in addition to the message,
+    which the result carries (request.options)."""
     message = today.kind_of(kind.DESCRIPTOR.full_name)()
     try:
         value = foreign_json.loads(body.decode(), _object)
@@ -52,7 +52,7 @@ def parse(body: bytes, kind: type[M], *, has_options: bool = False) -> M:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Raises EgressError if a name comes twice, as it is not clear which value was meant."""
+    """Makes an object. Raises EgressError if a name comes twice, as it is not clear which value was meant."""
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
@@ -92,8 +92,8 @@ def dump(message: Message) -> bytes:
 
 @lru_cache(maxsize=4096)
 def _ended(info: bytes) -> msgspec.Raw:
-    """The JSON of an ended record, cached: most records of a list have ended and do not change any more.
-    Running ones are not cached, as each of their states would be kept."""
+    """The JSON of an ended record, cached: most records of a list have ended and no longer change. Running
+    ones are not cached, as each of their states would be kept."""
     return msgspec.Raw(msgspec.json.encode(to_dict(EgressInfo.FromString(info))))
 
 
@@ -164,7 +164,7 @@ def _well_known(message: Message) -> Any:
 
 
 def _value_writer(field: FieldDescriptor) -> _Write | None:
-    """Converts a value of the field to JSON; None if no conversion is needed."""
+    """Returns a function that converts a value of the field to JSON; None if no conversion is needed."""
     if field.message_type is not None:
         kind = field.message_type
         return lambda message: _writer(kind)(message)

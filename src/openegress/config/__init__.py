@@ -1,1 +1,1 @@
-"""Typed settings; upstream's YAML is accepted unchanged."""
+"""Reads the configuration into typed settings. Upstream's YAML is accepted unchanged."""

@@ -21,7 +21,7 @@ from openegress.request.auto_start import rule_of
 ENCRYPTIONS = ("AES256", "aws:kms", "aws:kms:dsse")
 
 MIN_SECRET_CHARS = 32
-"""livekit-server's own advice for HS256 keys."""
+"""Length below which an API secret gets a warning: livekit-server's own advice for HS256 keys."""
 
 _WHY_NO_EFFECT = {
     "debug.enable_chrome_logging": "a page's console is logged anyway",
@@ -31,7 +31,7 @@ _WHY_NO_EFFECT = {
     "max_upload_queue": "segments that wait for upload are on the disk, which alone limits them",
     "video_encoder_threads": "the size and rate of the picture decide, and admission relies on that",
 }
-"""What to use instead, or why nothing is missing."""
+"""What to use instead of a setting without effect, or why nothing is missing."""
 
 
 def check(settings: Settings, warnings: tuple[str, ...] = ()) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""The server's own storage and backup, in the form of a plan."""
+"""Makes the server's own storage and backup, in the form of a plan."""
 
 from pathlib import Path
 
@@ -8,20 +8,20 @@ from openegress.core import storages
 from openegress.request.destinations import AssumeRole
 
 REPORTS = "reports"
-"""In the data folder: reports of failed egresses, unless another storage is configured."""
+"""Subfolder of the data folder for reports of failed egresses, unless another storage is configured."""
 REPORTS_RETRY_S = 20.0
 LOCKS = ".openegress-locks"
-"""In the data folder, and in each folder that recordings are stored in: files being written
-(store.disk_leases)."""
+"""File in the data folder, and in each folder that recordings are stored in, that locks the files being
+written (store.disk_leases)."""
 UNREPORTED = "unreported"
-"""In the data folder: ends of egresses that nobody has taken yet."""
+"""Subfolder of the data folder for ends of egresses that the record keeper has not accepted yet."""
 SEAL = "seal"
-"""In the data folder: the key of storage.seal."""
+"""File in the data folder with the key of storage.seal."""
 
 
 def storage_plan(settings: Settings) -> storages.StoragePlan:
-    """Where files go if their request names no storage, and the settings for all: prefix, backup, retries.
-    Without a storage that is the local disk; request.destinations decides whether it is allowed."""
+    """The storage of files whose request names none, and the settings for all: prefix, backup, retries. If no
+    storage is configured, it is the local disk; request.destinations decides whether that is allowed."""
     return storages.StoragePlan(
         backend=_closed(backend_of(settings.storage), settings) or _folder(settings.output_path, settings),
         prefix=settings.storage.prefix,
@@ -35,7 +35,7 @@ def storage_plan(settings: Settings) -> storages.StoragePlan:
 
 
 def report_plan(settings: Settings) -> storages.StoragePlan:
-    """Where reports of failed egresses go; by default, this machine's disk."""
+    """The storage of reports of failed egresses; by default, this machine's disk."""
     return storages.StoragePlan(
         backend=backend_of(settings.debug) or storages.LocalStorage(root=str(settings.data_path / REPORTS)),
         prefix=settings.debug.prefix,
@@ -45,14 +45,15 @@ def report_plan(settings: Settings) -> storages.StoragePlan:
 
 
 def local_folders(settings: Settings) -> list[storages.LocalStorage]:
-    """Where recordings may be on this machine: the storage and its backup, if they are local."""
+    """The folders of this machine in which recordings may be: the storage and its backup, if they are
+    local."""
     own = storage_plan(settings)
     return [place for place in (own.backend, own.backup) if isinstance(place, storages.LocalStorage)]
 
 
 def _folder(root: Path, settings: Settings) -> storages.LocalStorage:
-    """Files of the service itself below the root, whatever links lead there; recordings may not overwrite
-    them."""
+    """A local storage with this root. Recordings may not overwrite files of the service below it, whatever
+    links lead there."""
     own = (
         settings.spool_path,
         settings.db_path,

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 class Level(StrEnum):
     ERROR = "error"
-    """The service does not start with it."""
+    """The service does not start with this configuration."""
     WARNING = "warning"
 
 

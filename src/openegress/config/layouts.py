@@ -1,4 +1,4 @@
-"""The operator's own layouts, which the configuration has inline or in files."""
+"""Reads the operator's own layouts, which the configuration has inline or in files."""
 
 import re
 from collections.abc import Iterator
@@ -13,12 +13,13 @@ from openegress.request.layout_file import LayoutFault, LayoutFaults, parse_layo
 
 MAX_BYTES = 1_000_000
 MAX_LAYOUTS = 50
-"""Each recording of a room carries all of them, as any of them may be requested while it runs."""
+"""Limit for layouts. Each recording of a room carries all of them, as any of them may be requested while it
+runs."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 
 
 def layouts_of(settings: Settings) -> tuple[LayoutSpec, ...]:
-    """Raises EgressError for an invalid one."""
+    """Reads all layouts. Raises EgressError for an invalid one."""
     try:
         return tuple(_read(name, tree) for name, tree in settings.layouts.items())
     except LayoutFaults as error:
@@ -49,14 +50,14 @@ def layout_faults(settings: Settings) -> Iterator[Finding]:
 
 
 def _read(name: str, tree: object) -> LayoutSpec:
-    """Raises LayoutFaults."""
+    """Reads a layout. Raises LayoutFaults."""
     if not isinstance(tree, str):
         return read_layout(tree, name)
     return read_layout_file(tree, name)
 
 
 def read_layout_file(path: str, name: str) -> LayoutSpec:
-    """Raises LayoutFaults."""
+    """Reads a layout from a JSON file. Raises LayoutFaults."""
     try:
         with Path(path).open("rb") as opened:
             data = opened.read(MAX_BYTES + 1)

@@ -23,16 +23,16 @@ S = TypeVar("S", bound=StorageSettings)
 
 ZERO_IS_DEFAULT = ("io_create_timeout", "io_update_timeout", "io_selection_timeout")
 COSTS = tuple(name for name in CPUCost.__struct_fields__ if getattr(CPUCost(), name) == 0)
-"""Limits in cpu_cost; 0 is the default of each."""
+"""Fields of cpu_cost whose default is 0. A negative value counts as 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
     settings: Settings
     warnings: tuple[str, ...]
-    """One line each, for the log: unknown and renamed keys."""
+    """Warnings of one line each, for the log: unknown and renamed keys."""
     source: str
-    """Where the configuration came from, for messages."""
+    """The source of the configuration, for messages."""
 
 
 def load(
@@ -41,9 +41,10 @@ def load(
     environ: Mapping[str, str] | None = None,
     given: Mapping[str, Any] | None = None,
 ) -> Loaded:
-    """The settings. `body` overrides `file`, and both override EGRESS_CONFIG_BODY and EGRESS_CONFIG_FILE.
-    `given` holds settings by name, which override everything. Without any of them everything has its default.
-    Raises EgressError naming the source, the path of the key and its value, but never a secret."""
+    """Loads the settings. `body` overrides `file`, and both override EGRESS_CONFIG_BODY and
+    EGRESS_CONFIG_FILE. `given` holds settings by name, which override everything. A setting that is not given
+    has its default. Raises EgressError, which names the source, the path of the key and its value, but never
+    a secret."""
     environ = os.environ if environ is None else environ
     text, source = _text(file, body, environ)
     try:
@@ -60,7 +61,7 @@ def load(
 
 
 def _with_defaults(settings: Settings, warnings: list[str]) -> Settings:
-    """Values that upstream treats as its default."""
+    """Replaces values that upstream treats as its default."""
     default = Settings()
     changes: dict[str, Any] = {
         name: getattr(default, name) for name in ZERO_IS_DEFAULT if not getattr(settings, name)
@@ -99,7 +100,7 @@ def _text(file: str | None, body: str | None, environ: Mapping[str, str]) -> tup
 
 
 def from_environment(settings: Settings, environ: Mapping[str, str]) -> Settings:
-    """Fills in settings that are not given from the environment; those that are given win."""
+    """Fills in settings from the environment that are not given."""
     keys = settings.keys or _keys(environ.get("LIVEKIT_KEYS", ""))
     api_key = settings.api_key or environ.get("LIVEKIT_API_KEY", "")
     return msgspec.structs.replace(
@@ -118,7 +119,7 @@ def from_environment(settings: Settings, environ: Mapping[str, str]) -> Settings
 
 
 def _keys(text: str) -> dict[str, Secret]:
-    """livekit-server's LIVEKIT_KEYS: "key: secret", one or several, separated by lines or commas."""
+    """Reads livekit-server's LIVEKIT_KEYS: "key: secret", one or several, separated by lines or commas."""
     keys = {}
     for pair in text.replace(",", "\n").splitlines():
         key, colon, secret = pair.partition(":")
@@ -128,7 +129,7 @@ def _keys(text: str) -> dict[str, Secret]:
 
 
 def _filled(storage: S, environ: Mapping[str, str]) -> S:
-    """Fills in the keys that are not given."""
+    """Fills in the credentials of a storage that are not given."""
     return msgspec.structs.replace(
         storage,
         s3=storage.s3 and _s3(storage.s3, environ),

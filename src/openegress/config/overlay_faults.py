@@ -28,7 +28,7 @@ def overlay_faults(settings: Settings) -> Iterator[Finding]:
 
 
 def _why_not(name: str, path: str) -> str:
-    """ "": the picture is fine."""
+    """The reason why a picture cannot be used; "": it can."""
     try:
         PictureName.parse(name)
     except ValueError as error:

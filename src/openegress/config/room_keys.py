@@ -1,4 +1,4 @@
-"""Settings for rooms whose media is encrypted end to end: keys, and services that provide keys."""
+"""The settings for rooms whose media is encrypted end to end: keys, and services that provide keys."""
 
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
@@ -16,7 +16,7 @@ from openegress.core.shown_url import redact_endpoint
 from openegress.core.values import Seconds, Secret
 
 LONGEST_TIMEOUT_S = 6.0
-"""A recording waits for ten seconds for a track that it needs."""
+"""Limit for a time-out: a recording waits ten seconds for a track that it needs."""
 
 
 class RoomKeySettings(Block, frozen=True):
@@ -32,7 +32,7 @@ class RoomKeySettings(Block, frozen=True):
 
     @property
     def material(self) -> bytes:
-        """Raises ValueError where it must be base64 and is not."""
+        """The key material. Raises ValueError if it must be base64 and is not."""
         return material_of(self.key.reveal(), self.derivation)
 
 
@@ -46,7 +46,7 @@ class KeyServiceSettings(Block, frozen=True):
 
 
 def filled(key: RoomKeySettings, environ: Mapping[str, str]) -> RoomKeySettings:
-    """With the key from its file or variable. Raises EgressError."""
+    """`key` with the secret from its file or variable. Raises EgressError."""
     if key.key_env and not key.key:
         return msgspec.structs.replace(key, key=Secret(environ.get(key.key_env, "")))
     if key.key_file and not key.key:

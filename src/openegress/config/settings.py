@@ -32,7 +32,8 @@ class RedisTLS(Block, frozen=True):
 
 
 class Redis(Block, frozen=True):
-    """One server (`address`), sentinels, or a cluster; the same as livekit-server's."""
+    """The connection to Redis: one server (`address`), sentinels, or a cluster; the same as
+    livekit-server's."""
 
     address: str = ""
     username: str = ""
@@ -67,7 +68,7 @@ class LogLevel(StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> "LogLevel | None":
-        """Upstream's other levels, in upper or lower case."""
+        """Accepts upstream's other levels, in upper or lower case."""
         text = str(value).lower()
         text = {"warning": "warn", "dpanic": "error", "panic": "error", "fatal": "error"}.get(text, text)
         return cls(text) if text in cls._value2member_map_ else None
@@ -86,8 +87,8 @@ class Logging(Block, frozen=True):
 
 
 class CPUCost(Block, frozen=True):
-    """Cores that a request is assumed to need (0: our own estimate, corrected by measurements), and
-    limits."""
+    """Cores and memory that a request is assumed to need (0: our own estimate, corrected by measurements),
+    and limits."""
 
     max_cpu_utilization: float = 0.8
     max_memory: float = 0.0
@@ -110,7 +111,7 @@ class CPUCost(Block, frozen=True):
 
 
 class SessionLimitSettings(Block, frozen=True):
-    """0: no limit."""
+    """Limits for the length of each kind of output, and for the size of a file. 0: no limit."""
 
     file_output_max_duration: Seconds = Seconds(0)
     file_output_max_size: int = 0
@@ -120,7 +121,7 @@ class SessionLimitSettings(Block, frozen=True):
 
 
 class Debug(StorageSettings, frozen=True):
-    """Reports of failed egresses, and where they go."""
+    """The storage for reports of failed egresses."""
 
     enable_profiling: bool = False
     enable_track_logging: bool = False
@@ -148,7 +149,8 @@ class AudioTempoController(Block, frozen=True):
 
 
 class Webhook(Block, frozen=True):
-    """Where events go in standalone and own-cluster mode; the same as livekit-server's `webhook:` block."""
+    """The receivers of events in standalone and own-cluster mode; the same as livekit-server's `webhook:`
+    block."""
 
     urls: tuple[str, ...] = ()
     api_key: str = ""
@@ -185,11 +187,11 @@ class Timeouts(Block, frozen=True):
 
 
 class AutoStartBlock(Block, frozen=True):
-    """What to record without a request, in rooms whose names match."""
+    """What is recorded without a request, in rooms with matching names."""
 
     rooms: tuple[str, ...] = ()
     egress: dict[str, Any] = field(default_factory=dict)
-    """LiveKit's RoomEgress."""
+    """The requests to make, in the form of LiveKit's RoomEgress."""
 
 
 CLOUD_METADATA = (
@@ -199,7 +201,8 @@ CLOUD_METADATA = (
     "100.100.100.200/32",
     "168.63.129.16/32",
 )
-"""Where clouds serve instance credentials: link-local (AWS, GCP, Azure), AWS over IPv6, Alibaba, Azure."""
+"""Networks in which clouds serve instance credentials: link-local (AWS, GCP, Azure), AWS over IPv6, Alibaba,
+Azure."""
 
 
 def new_node_id() -> str:
@@ -211,23 +214,24 @@ class SamePath(StrEnum):
 
     REFUSE = "refuse"
     SUFFIX = "suffix"
-    """Its names end in -<egress id>."""
+    """The names of its files end in -<egress id>."""
 
 
 class NoRoom(StrEnum):
     """The answer to a start that no worker has room for."""
 
     UNAVAILABLE = "unavailable"
-    """503, which makes LiveKit's SDKs try again; upstream answers the same."""
+    """HTTP status 503, which makes LiveKit's SDKs try again; upstream answers the same."""
     RESOURCE_EXHAUSTED = "resource_exhausted"
-    """429."""
+    """HTTP status 429."""
 
 
 class PageUdp(StrEnum):
     """Whether pages may use WebRTC over UDP, which no proxy can filter."""
 
     AUTO = "auto"
-    """As long as deny_networks names only networks with cloud credentials: nothing there speaks UDP."""
+    """They may as long as deny_networks names only networks with cloud credentials: nothing there speaks
+    UDP."""
     ALLOW = "allow"
     DENY = "deny"
 
@@ -253,7 +257,7 @@ class Settings(Block, frozen=True):
     options: OptionDefaults = OptionDefaults()
     overlays: OverlaySettings = OverlaySettings()
     layouts: dict[str, Any] = field(default_factory=dict)
-    """By name: the path of a JSON file, or its content."""
+    """Layouts by name: the path of a JSON file, or its content."""
     storage: StorageSettings = StorageSettings()
     backup: StorageSettings = StorageSettings()
     disallow_local_storage: bool = False
@@ -314,12 +318,12 @@ class Settings(Block, frozen=True):
 
     @property
     def spool_path(self) -> Path:
-        """Recordings in progress, and finished ones that no storage has confirmed yet."""
+        """The folder of recordings in progress, and of finished ones that no storage has confirmed yet."""
         return self.data_path / "spool"
 
     @property
     def output_path(self) -> Path:
-        """Where files without another storage go."""
+        """The folder of files without another storage."""
         return Path(self.output_root).absolute() if self.output_root else self.data_path / "recordings"
 
     @property
@@ -365,6 +369,6 @@ NO_EFFECT = frozenset(
         "video_encoder_threads",
     }
 )
-"""Upstream's keys for parts that do not exist here. They are accepted, and `config check` reports them: a
-recording's queue on disk is limited only by the disk; equal warnings are always limited; each recording shows
+"""Upstream's keys for parts that do not exist here. They are accepted, and `config check` reports them. A
+recording's queue on disk is limited only by the disk. Equal warnings are always limited. Each recording shows
 its state in the metrics, the log and on the dashboard."""

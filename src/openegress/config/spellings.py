@@ -1,4 +1,4 @@
-"""Older and misspelt keys, and today's names for them.
+"""Translates older and misspelt keys to today's names.
 
 Upstream's service ignores most of these silently, although its documentation and older releases name them. We
 apply them and report it.
@@ -30,12 +30,12 @@ RENAMED: dict[str, str] = {
     "backup.gcp.credentials": "backup.gcp.credentials_json",
     "backup.azure.container": "backup.azure.container_name",
 }
-"""Old path -> today's. Applied in this order, so that a block that moved has its own keys renamed
-afterwards."""
+"""Today's path by the old one. They are applied in this order, so that a block that moved has its own keys
+renamed afterwards."""
 
 
 def modernise(tree: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """A copy of the tree with today's keys, and a warning for each renamed one."""
+    """Returns a copy of the tree with today's keys, and a warning for each renamed one."""
     tree = _copy(tree)
     warnings = []
     for old, new in RENAMED.items():

@@ -64,7 +64,7 @@ class Local(Block, frozen=True):
 
 
 class StorageSettings(Block, frozen=True):
-    """At most one of the destinations is set."""
+    """The settings of one storage: at most one of the destinations is set."""
 
     prefix: str = ""
     generate_presigned_url: bool = False

@@ -54,12 +54,13 @@ _READ = (
 )
 _READ_AT_HOME = (".fonts", ".local/share/fonts", ".cache/fontconfig", ".config/fontconfig")
 _READ_AS_NAMED = ("SSL_CERT_FILE", "SSL_CERT_DIR", "AWS_CA_BUNDLE", "FONTCONFIG_FILE", "FONTCONFIG_PATH")
-"""Variables with the name of a file or folder."""
+"""Environment variables with the name of a file or folder."""
 _AWS_NAMED = ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE")
 _AWS_TOKENS = ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")
-"""Files that are replaced during a recording: their folders are granted."""
+"""Environment variables that name files which are replaced during a recording: their folders are granted."""
 _PACKAGES = ("site-packages", "dist-packages")
-"""Found in module paths, which begin with the service's working folder."""
+"""Names of folders of Python packages, to find them in sys.path, which begins with the service's working
+folder."""
 _RESOLVER = Path("/etc/resolv.conf")
 
 
@@ -68,11 +69,11 @@ class Confinement(Protocol):
         """Call it before media arrives and before there is another thread. Raises EgressError."""
 
     def seal(self) -> None:
-        """Ends the starting of programs: everything needed already runs."""
+        """Forbids starting programs from now on: everything needed already runs."""
 
 
 class Unconfined:
-    """For a process that is not a handler."""
+    """The confinement of a process that is not a handler, or of a handler if confinement is off."""
 
     async def enter(self) -> None:
         """Restricts nothing."""
@@ -89,7 +90,7 @@ class Work(Enum):
 
 
 class Granted(Protocol):
-    """A plan, for what it grants."""
+    """The parts of a plan that decide what it grants."""
 
     @property
     def egress_id(self) -> str: ...
@@ -193,8 +194,8 @@ def _identity(backend: Backend, environment: Mapping[str, str], home: Path) -> I
 
 
 async def _make_folders(plan: Granted, spool: Path | None) -> None:
-    """Makes the granted folders, which must exist; a recovery, without `spool`, finds its own or has none.
-    Runs in a thread that ends: a thread of the loop's pool would stay outside the cage. Raises
+    """Makes the granted folders, which must exist. A recovery passes no `spool`: its spool folder exists, or
+    there is none. Runs in a thread that ends: a thread of the loop's pool would stay outside the cage. Raises
     EgressError."""
     made: Future[None] = Future()
     thread = threading.Thread(target=_made_folders, args=(plan, spool, made), name="folders", daemon=True)

@@ -31,7 +31,7 @@ class WorkerChannel:
         self._loop.call_soon_threadsafe(self._write, ipc.frame(message))
 
     async def messages(self) -> AsyncIterator[ipc.ToHandler]:
-        """Ends when the worker closes its end or dies."""
+        """Yields the worker's messages. Ends when the worker closes its end or dies."""
         framer = ipc.Framer()
         while True:
             try:
@@ -44,7 +44,7 @@ class WorkerChannel:
                 yield _FROM_WORKER.decode(body)
 
     async def close(self) -> None:
-        """Everything sent before reaches the worker."""
+        """Closes the channel. Everything sent before still reaches the worker."""
         await asyncio.sleep(0)  # this thread's last sends are callbacks of the current turn
         self._writer.close()
         try:

@@ -1,4 +1,4 @@
-"""What the handler of a clip may read: the files that the clip is cut from, wherever they are stored."""
+"""Lists what the handler of a clip may read: the files that the clip is cut from, in whichever storage."""
 
 import contextlib
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from openegress.storage.uploader import join
 
 
 def clip_rules(plan: ClipPlan) -> Iterator[PathRule]:
-    """In the spool, in local storages and in their backups."""
+    """Yields the rules for files in the spool, in local storages and in their backups."""
     if plan.left_in:
         yield PathRule(Path(plan.left_in), READ)
     storage = plan.recorded.storage
@@ -31,8 +31,8 @@ def clip_rules(plan: ClipPlan) -> Iterator[PathRule]:
 
 
 def _sources(plan: ClipPlan) -> Iterator[tuple[str, Access]]:
-    """Paths in the storage, and the access to their folders. A storage opens the folder of a file; a playlist
-    names its segments only once it is read."""
+    """Yields paths in the storage, and the access to their folders. A storage opens the folder of a file. A
+    playlist names its segments only once it is read."""
     for part in plan.stored:
         yield part.path, Access.READ_DIR
     if plan.playlist:

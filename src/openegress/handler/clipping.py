@@ -21,16 +21,16 @@ from openegress.output.clip.maker import ClipMaker
 _log = logging.getLogger(__name__)
 
 NICENESS = 19
-"""Everything else that wants the processor comes first (sched(7))."""
+"""The nice value of the process: everything else that wants the processor comes first (sched(7))."""
 RETRY_FOR_S = 600.0
-"""For the clip's upload: the recording remains, and the clip can be requested again."""
+"""Time limit for retries of the clip's upload. The recording remains, so the clip can be requested again."""
 _ALIVE_S = 1.0
 
 Send = Callable[[AnyEvent | ClipMade | ipc.ClaimClip], None]
 
 
 class Clipping:
-    """Run once."""
+    """Makes one clip. Run it once."""
 
     def __init__(self, plan: ClipPlan, spool: Path, send: Send, confinement: Confinement) -> None:
         self._plan = plan
@@ -45,7 +45,7 @@ class Clipping:
         self._maker = ClipMaker(plan, spool, uploader, self._claim)
 
     def stop(self) -> None:
-        """The caller no longer waits for it."""
+        """Stops the work, because the caller no longer waits for it."""
         self._maker.stop()
         self._uploaders.stop_retrying()
 
@@ -54,14 +54,14 @@ class Clipping:
             self._claimed.set_result(message)
 
     async def _claim(self, path: str) -> None:
-        """Raises EgressError if something else is being written there."""
+        """Claims the path. Raises EgressError if something else is being written there."""
         self._send(ipc.ClaimClip(path))
         answer = await self._claimed
         if answer.code:
             raise EgressError(Code(answer.code), answer.error)
 
     async def run(self) -> None:
-        """Sends the outcome. Never raises."""
+        """Makes the clip and sends the outcome. Never raises."""
         heart = asyncio.create_task(self._show_life(), name="clip alive")
         try:
             os.nice(NICENESS)

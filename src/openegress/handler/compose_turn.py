@@ -7,9 +7,9 @@ from openegress.core import ipc
 from openegress.core.codecs import EncoderSpeed
 
 _SPEEDS = (EncoderSpeed.FAST, EncoderSpeed.VERYFAST, EncoderSpeed.SUPERFAST)
-"""Indexed by how many recordings wait for this one."""
+"""Encoder speeds, indexed by how many recordings wait for this one."""
 _QUICKEST = EncoderSpeed.ULTRAFAST
-"""The speed if more wait."""
+"""The speed if more recordings wait."""
 
 
 class ComposeTurn:
@@ -20,7 +20,7 @@ class ComposeTurn:
         self._send = send
         self._given = asyncio.Event()
         self.speed = _QUICKEST
-        """Any thread may read it."""
+        """The speed of the encoder. Any thread may read it."""
 
     def give(self, behind: int = 0) -> None:
         """Gives the turn, or updates it."""

@@ -78,7 +78,7 @@ class Composer:
         """After run(): the spool holds nothing that still waits."""
 
     def stop(self) -> None:
-        """The process is about to end: the next one does what is left."""
+        """Stops composing, because the process is about to end. The next process does what is left."""
         self._stopped.set()
         if self._composition is not None:
             self._composition.stop()
@@ -86,12 +86,12 @@ class Composer:
             self._outputs.stop_retrying()
 
     async def run(self, journal: RecordingJournal, recorded: RecordedSpan) -> EgressError | None:
-        """Returns the error, if any. Never raises an EgressError."""
+        """Composes the recording. Returns the error, if any. Never raises an EgressError."""
         self._journal, self._tracks = journal, SpooledTracks(journal.folder)
         return await self._run(recorded)
 
     async def _run(self, recorded: RecordedSpan | None) -> EgressError | None:
-        """`recorded` is None if the recording process died."""
+        """Composes the recording; `recorded` is None if the recording process died."""
         try:
             await self._wait_for_turn()
             if await asyncio.to_thread(self._journal.begin_composing) > MAX_TRIES:
@@ -115,7 +115,7 @@ class Composer:
             self._thread.shutdown(wait=False)
 
     async def _wait_for_turn(self) -> None:
-        """Raises EgressError if the service ends first."""
+        """Waits for this recording's turn. Raises EgressError if the service ends first."""
         self._send(Composing(None))
         waits = [asyncio.create_task(self._turn.wait()), asyncio.create_task(self._stopped.wait())]
         try:
@@ -125,8 +125,8 @@ class Composer:
         self._refuse_incomplete()
 
     async def run_left(self, journal: RecordingJournal, late: LateUploads) -> tuple[Ended, bool]:
-        """Composes what a process that died has left. Returns its last event, and whether the spool is no
-        longer needed. Raises EgressError."""
+        """Composes what a dead process has left. Returns its last event, and whether the spool is no longer
+        needed. Raises EgressError."""
         self._journal, self._tracks, self._late = journal, SpooledTracks(journal.folder), late
         recorded = journal.recorded
         if recorded is None:
@@ -142,7 +142,7 @@ class Composer:
         return ended, self.is_settled
 
     def _cut_off(self) -> RecordedSpan:
-        """The span recorded by a process that died: up to the last packet of the file."""
+        """The span recorded by a process that died: it ends with the last packet of the file."""
         path = self._tracks.take()
         length_ns = MeetingFile(path).end_ns if path is not None else 0
         ended_at_ns = self._began_ns + length_ns + paused_ns(self._journal.pauses)
@@ -232,7 +232,7 @@ class Composer:
             self._send(Composing(percent))
 
     def _refuse_incomplete(self) -> None:
-        """Raises EgressError."""
+        """Raises EgressError if an output failed or the service ended."""
         if self._failure is not None:
             raise self._failure
         if self._stopped.is_set():
@@ -276,18 +276,18 @@ class Composer:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
 
     def _end(self, reason: EndReason, error: EgressError | None) -> None:
-        """Reports that no output is left."""
+        """Keeps the error that leaves no output to compose for."""
         self._fail(error or internal("no output is left for the composed recording"))
 
     def _fail(self, error: EgressError) -> None:
-        """Any thread may call it."""
+        """Keeps the first error and stops the composition. Any thread may call it."""
         self._failure = self._failure or error
         if self._composition is not None:
             self._composition.stop()
 
 
 def is_left_to_compose(journal: RecordingJournal) -> bool:
-    """Whether a process that died has left it uncomposed."""
+    """Whether a process that died has left the recording uncomposed."""
     return not journal.is_composed and bool(journal.told)
 
 

@@ -41,11 +41,11 @@ from openegress.source import Observed
 _log = logging.getLogger(__name__)
 
 MAX_EARLY_ORDERS = 100
-"""Orders that wait for the first frame: the last ones count."""
+"""Limit for orders that wait for the first frame; the latest ones are kept."""
 
 
 class RecordingControl:
-    """Runs on the event loop."""
+    """Applies limits and orders to one recording. Runs on the event loop."""
 
     def __init__(
         self, plan: Plan, send: Callable[[AnyEvent | LiveState], None], end: Callable[[EndReason], None]
@@ -54,7 +54,7 @@ class RecordingControl:
         self._plan = plan
         self._send = send
         self._asked = plan
-        """Including later changes."""
+        """The plan, including later changes."""
         self._times = TimeLimits(plan, end)
         self._silence = SilenceLimit(partial(end, EndReason.SILENT))
         self._pauses = Pauses(plan.on_pause)
@@ -63,18 +63,18 @@ class RecordingControl:
         """The current recording, if any."""
         self._is_heard = False
         self._early: deque[Order] | None = deque(maxlen=MAX_EARLY_ORDERS)
-        """Orders from the room before recording starts; None: they are carried out."""
+        """Orders from the room before recording starts; None once they have been carried out."""
         self._early_layouts: deque[str] = deque(maxlen=MAX_EARLY_ORDERS)
-        """Like `_early`: a handler that continues the recording applies them."""
+        """Layouts that were set before recording starts, noted for a handler that continues the recording."""
         self._beginning: asyncio.Task[None] | None = None
         self._one_at_a_time = asyncio.Lock()
 
     def start(self) -> None:
-        """Recording has not started yet."""
+        """Starts the time limits that apply before recording starts."""
         self._times.start()
 
     def listeners(self, media_input: MediaInput) -> tuple[list[PacketSink], list[FrameSink]]:
-        """Sinks that get the media beside the outputs."""
+        """Sinks that get the media in addition to the outputs."""
         formats, hearing = list(media_input.formats()), self._silence.hearing
         # A source that learns its tracks later has none here.
         self._is_heard = not formats or any(form.is_sound for form in formats)
@@ -85,7 +85,7 @@ class RecordingControl:
     def record(
         self, started_at_ns: int, media_input: MediaInput, outputs: Outputs, past: Past | None = None
     ) -> None:
-        """The current recording began at this unix time. `past`: what it continues."""
+        """Notes that the current recording began at this unix time. `past` is what it continues."""
         self._recorded = media_input, outputs
         self._times.record(started_at_ns)
         if past is not None:
@@ -112,13 +112,14 @@ class RecordingControl:
         outputs.note_pauses(self._pauses.until(0))
 
     def _tell_live(self) -> None:
-        """For a worker on another machine that takes over; one on this machine has the journal."""
+        """Sends the live state for a worker on another machine that takes over. A worker on this machine has
+        the journal."""
         if self._plan.resumes:
             counted_ns, is_counting = round(self._times.counted_s * S), self._times.is_counting
             self._send(live_state(self._asked, time.time_ns(), counted_ns, is_counting=is_counting))
 
     def end(self) -> None:
-        """Recording has ended."""
+        """Notes that recording has ended."""
         self._recorded = None
         self._silence.stop()
 
@@ -133,7 +134,7 @@ class RecordingControl:
         return self._pauses.until(ended_at_ns)
 
     async def apply_order(self, order: Order) -> None:
-        """Returns once the order is carried out. Raises EgressError."""
+        """Applies an order and returns once it is carried out. Raises EgressError."""
         if self._beginning is not None:
             await asyncio.wait([self._beginning])  # earlier orders come first
         async with self._one_at_a_time:
@@ -152,7 +153,7 @@ class RecordingControl:
         ):
             return
         if (layout := orders.layout_in(observed.event.metadata)) is not None:
-            # Omits the rest of it, which may be long.
+            # Keep only the layout: the rest may be long.
             self._early_layouts.append(json.dumps({"layout": layout}))
             await self._note_layouts()
 

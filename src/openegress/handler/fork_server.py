@@ -16,7 +16,7 @@ from openegress.core import ipc
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DESCRIPTORS = 2
-"""Sent with each request: the handler's end of its channel, and its stderr."""
+"""The descriptors sent with each request: the handler's end of its channel, and its stderr."""
 
 
 class ForkServer:
@@ -28,11 +28,11 @@ class ForkServer:
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
         self._running: dict[int, int] = {}
-        """Pids, by pidfd."""
+        """Pids of running handlers by pidfd."""
 
     def serve(self) -> int | None:
-        """Returns the channel in a handler, and None in the fork server once the worker has hung up. Handlers
-        live on."""
+        """Serves requests. Returns the channel in a handler, and None in the fork server once the worker has
+        hung up. Handlers keep running."""
         while True:
             for descriptor, _ in self._poll.poll():
                 if descriptor != self._control.fileno():
@@ -47,7 +47,7 @@ class ForkServer:
                     return descriptors[0]
 
     def _fork(self, descriptors: list[int]) -> bool:
-        """Returns True in the handler."""
+        """Forks a handler. Returns True in the handler."""
         try:
             if len(descriptors) < _DESCRIPTORS:
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))

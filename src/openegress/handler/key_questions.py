@@ -18,7 +18,7 @@ class KeyQuestions:
         self._waiting: dict[int, asyncio.Future[ipc.KeysGiven]] = {}
 
     async def ask(self, question: KeyQuestion) -> KeyAnswer:
-        """Raises EgressError. Waits for the worker: cancel it when the worker is gone."""
+        """Asks the worker and waits for its answer: cancel it when the worker is gone. Raises EgressError."""
         call = next(self._calls)
         self._waiting[call] = asyncio.get_running_loop().create_future()
         try:

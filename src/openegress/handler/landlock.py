@@ -59,12 +59,12 @@ WRITE = (
     | Access.REFER
 )
 STORE = WRITE & ~(Access.READ_FILE | Access.TRUNCATE | Access.REMOVE_DIR)
-"""For a folder that others also store to: its files are not readable."""
+"""Access to a folder that others also store to: its files are not readable."""
 
 
 @dataclass(frozen=True, slots=True)
 class PathRule:
-    """`access` to a file, or to everything in and below a folder. A missing path grants nothing."""
+    """Grants `access` to a file, or to everything in and below a folder. A missing path grants nothing."""
 
     path: Path
     access: Access
@@ -80,8 +80,8 @@ def abi() -> int:
 
 
 def restrict(rules: Iterable[PathRule]) -> int:
-    """From here on this thread can use only the files of the rules. If the kernel can (ABI 6), it cannot
-    reach other processes by a signal or an abstract socket either. Threads that already run keep their
+    """Restricts this thread to the files of the rules. If the kernel can (ABI 6), it also stops the thread
+    from reaching other processes by a signal or an abstract socket. Threads that already run keep their
     access. Returns the ABI; 0: nothing was restricted. Raises OSError."""
     version = abi()
     if not version:

@@ -1,4 +1,4 @@
-"""The handler's log: the worker gets its records and writes them beside its own."""
+"""Sends the handler's log to its worker, which writes the records into its own log."""
 
 import logging
 
@@ -38,6 +38,6 @@ def install(channel: WorkerChannel, level: str) -> None:
     # As in app.log: debug output of libraries contains secrets.
     root.setLevel(max(logging.getLevelNamesMapping()[level.upper()], logging.INFO))
     logging.getLogger("openegress").setLevel(level.upper())
-    # FFmpeg and ICE say a lot below warnings.
+    # FFmpeg and ICE log a lot below warnings.
     for noisy in ("libav", "aioice"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

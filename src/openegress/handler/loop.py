@@ -31,12 +31,12 @@ from openegress.source import memory
 _log = logging.getLogger(__name__)
 
 RECOVERY_BYTES = 2**30
-"""Memory for reading a recording that is recovered or cut. FFmpeg trusts a damaged file's sample counts: a
-kilobyte can claim gigabytes. An MP4 of a whole day takes 300 MiB."""
+"""Memory limit for reading a recording that is recovered or cut. FFmpeg trusts a damaged file's sample
+counts: a kilobyte can claim gigabytes. An MP4 of a whole day takes 300 MiB."""
 
 
 ORPHANED = 3
-"""The exit status, treated like a kill: the media is in the spool."""
+"""The exit status of a handler without a worker, treated like a kill: the media is in the spool."""
 
 
 class HandlerLoop:
@@ -68,7 +68,7 @@ class HandlerLoop:
                 await self._browser.close()
 
     async def _inbox(self) -> None:
-        """Returns when the recording is over, or the worker is gone."""
+        """Handles messages until the recording is over or the worker is gone."""
         messages = self._channel.messages()
         while True:
             following = asyncio.ensure_future(anext(messages, None))
@@ -162,7 +162,7 @@ class HandlerLoop:
         return self._settings
 
     def _composer(self, plan: Plan) -> Composer | None:
-        """None: the plan is composed while it is recorded, or not at all."""
+        """The composer of a plan; None if it is composed while it is recorded, or not at all."""
         return Composer(plan, self._channel.send, self._turn) if plan.render is Render.DEFERRED else None
 
     def _cage(self, plan: Granted, work: Work) -> Confinement:
@@ -180,7 +180,7 @@ class HandlerLoop:
         self._channel.send(ipc.Ready())
 
     def _answer(self, call: int, ask: Callable[[Recording], Awaitable[None]]) -> None:
-        """Answers in parallel with other messages, because the request may take time."""
+        """Answers a request in parallel with other messages, because it may take time."""
         task = asyncio.create_task(self._reply(call, ask))
         self._requests.add(task)
         task.add_done_callback(self._requests.discard)

@@ -46,13 +46,13 @@ class MediaInput(Protocol):
     """Whether encoded frames reach the outputs unchanged."""
 
     async def prepare(self) -> None:
-        """Raises EgressError with its phase."""
+        """Prepares the source. Raises EgressError with its phase."""
 
     async def start(self) -> int:
         """Starts the media, and holds it until connect(). Returns media time zero in unix ns."""
 
     def formats(self) -> Sequence[StreamFormat]:
-        """Known after prepare()."""
+        """The formats of the packets, known after prepare()."""
 
     def name_values(self) -> dict[str, str]:
         """The filename placeholders that only the source knows. Known after prepare()."""
@@ -60,7 +60,8 @@ class MediaInput(Protocol):
     def connect(
         self, sinks: Sequence[PacketSink], taps: Sequence[FrameSink], tracks: Sequence[PacketSink] = ()
     ) -> None:
-        """`tracks`: sinks for a room's tracks as they come, beside the encoded media, if requested."""
+        """Connects the sinks. `tracks` are sinks for a room's tracks as they are, in addition to the encoded
+        media, if requested."""
 
     def events(self) -> AsyncIterator[SourceEvent]: ...
 
@@ -69,7 +70,7 @@ class MediaInput(Protocol):
         began, in unix ns. Raises EgressError, UNIMPLEMENTED, if the input cannot pause."""
 
     async def resume(self) -> int:
-        """Like pause(). Media is available again when this returns."""
+        """Ends a pause; returns and raises like pause(). Media is available again when this returns."""
 
     async def change_rules(self, rules: EndRules) -> None:
         """Replaces the rules by which the room ends the recording."""
@@ -82,8 +83,8 @@ class MediaInput(Protocol):
         """Makes the first picture at `at_ns` of the timeline or later a key frame. Any thread may call it."""
 
     async def stop(self) -> None:
-        """The last packet has reached the sinks when this returns. Idempotent. May hang if an encoder hangs:
-        the caller has the time-out."""
+        """Stops the input. When this returns, the last packet has reached the sinks. Idempotent. May hang if
+        an encoder hangs: the caller has the time-out."""
 
     async def close(self) -> None:
         """Releases the source's resources, after stop(). Idempotent."""
@@ -110,7 +111,7 @@ class AttendedPackets(PacketSource, Attended, Pausable, Protocol):
     """A source of encoded frames that watches its room."""
 
     def request_key_frames(self) -> None:
-        """Requests one for every picture track. Call it from the thread, or loop, of its packets."""
+        """Requests a key frame for every picture track. Call it from the thread, or loop, of its packets."""
 
 
 class FrameInput:
@@ -321,5 +322,5 @@ class _HoldBuffer:
         self._packets.open(sinks)
 
     def key_frame_at(self, at_ns: int) -> None:
-        """Any thread may call it."""
+        """Requests a key frame at `at_ns`. Any thread may call it."""
         self._keys.ask(at_ns)

@@ -12,7 +12,8 @@ from openegress.request import naming, places
 
 
 class NameClaim:
-    """For one recording. The worker knows what others write to, on this machine and in the whole cluster."""
+    """The claim of one recording. The worker knows what others write to, on this machine and in the whole
+    cluster."""
 
     def __init__(self, plan: Plan, send: Callable[[ipc.ClaimNames], None]) -> None:
         self._wants_container = any(isinstance(o, FileOutput) and o.container is None for o in plan.outputs)

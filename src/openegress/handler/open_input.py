@@ -30,10 +30,11 @@ from openegress.source.web.page_room import PageRoom
 from openegress.source.web.source import PageSettings, WebPageSource, template_url
 
 _ROOM_HOLD_S = 1.0
-"""A room's media stays encoded until it is decoded: there is time as long as it does not pile up."""
+"""How long the encoder may hold a room back. The room's media stays encoded until it is decoded, so a delay
+does no harm as long as the backlog does not grow."""
 
 _INSTEAD_OF_PCM = AudioEncoding(AudioCodec.OPUS, kbps=64, sample_rate=48_000)
-"""For a G.711 track that its container does not support."""
+"""The encoding of a G.711 track that its container does not support."""
 
 OnError = Callable[[EgressError], None]
 
@@ -45,7 +46,8 @@ async def open_input(
     on_error: OnError,
     room_keys: KeySupply = NO_KEYS,
 ) -> MediaInput:
-    """Any thread may call `on_error`. Raises EgressError if the browser does not start."""
+    """Opens the input for a plan. Any thread may call `on_error`. Raises EgressError if the browser does not
+    start."""
     match plan.source:
         case WebSource() | TemplateSource():
             return await _page_input(plan, plan.source, settings, warm, on_error, room_keys)
@@ -71,7 +73,8 @@ async def _room_input(
 
 
 def _trusted(source: WebSource | TemplateSource) -> tuple[str, ...]:
-    """The room, and the operator's own page: both may be in networks that other pages must not reach."""
+    """URLs of the room and of the operator's own page, which may be in networks that other pages must not
+    reach."""
     if not isinstance(source, TemplateSource):
         return ()
     return (source.base_url, source.ws_url) if source.is_trusted else (source.ws_url,)

@@ -30,17 +30,18 @@ from openegress.storage.late import LateUploads
 _log = logging.getLogger(__name__)
 
 MAX_MARKERS = 1000
-"""Per recording: setting one with each key press must not fill its journal."""
+"""Limit per recording: setting a marker with each key press must not fill its journal."""
 
 MAX_CLIPS = 1000
-"""Per recording, in its manifest; see markers."""
+"""Limit per recording for clips in its manifest; see MAX_MARKERS."""
 
 OnEnd = Callable[[EndReason, EgressError | None], None]
-"""Any thread may call it, with what ends the whole egress."""
+"""Called with what ends the whole egress. Any thread may call it."""
 
 
 class Outputs:
-    """Build it in the event loop; then open(), feed `sinks` and `taps`, and finish()."""
+    """The outputs of one egress. Build it in the event loop; then open(), feed `sinks` and `taps`, and
+    finish()."""
 
     def __init__(
         self,
@@ -54,7 +55,7 @@ class Outputs:
         stream_retry_s: float | None = None,
         late: LateUploads | None = None,
     ) -> None:
-        """`ask_key`: as in build_output(). `late`: set if the recording has already ended."""
+        """`ask_key`: see build_output(). `late` is set if the recording has already ended."""
         self._plan = plan
         self._sidecars = sidecars
         self._stems = StemRecorder(plan)
@@ -92,7 +93,7 @@ class Outputs:
 
     @property
     def tracks(self) -> Sequence[PacketSink]:
-        """Sinks for a room's tracks as they come, beside the encoded media."""
+        """Sinks for a room's tracks as they are, in addition to the encoded media."""
         sinks = [sink for built in self._opened.values() if (sink := built.tracks) is not None]
         return [*sinks, *self._stems.of_tracks]
 
@@ -132,9 +133,9 @@ class Outputs:
         past: Past | None = None,
         resumed_at_ns: int = 0,
     ) -> None:
-        """`passthrough`: the packets are the source's own. `past`: the recording continues it from
-        `resumed_at_ns` on, and `started_at_ns` is its beginning. Raises EgressError if no output opens, or if
-        one that should continue does not."""
+        """Opens the outputs. `passthrough`: the packets are the source's own. `past`: the recording continues
+        it from `resumed_at_ns` on, and `started_at_ns` is its beginning. Raises EgressError if no output
+        opens, or if one that should continue does not."""
         values = {**self._plan.name_values, **name_values}
         self._journal.note_names(values)
         if passthrough:
@@ -177,17 +178,17 @@ class Outputs:
                 built.guard.go_on(built.output.size_bytes(), past.end_ns)
 
     def note_restart(self, restart: Restart) -> None:
-        """Blocking. Raises EgressError if the disk refuses it."""
+        """Notes a restart in the journal. Blocking. Raises EgressError if the disk refuses it."""
         self._journal.note_restart(len(self._restarts), restart)
         self._restarts = (*self._restarts, restart)
 
     @property
     def only_sends(self) -> bool:
-        """Whether another process may continue it without media on disk that says where."""
+        """Whether another process may continue the recording, but no media on disk shows how far it got."""
         return self._plan.resumes and all(built.is_live for built in self._outputs)
 
     def note_alive(self) -> None:
-        """Blocking."""
+        """Notes a sign of life. Blocking."""
         self._journal.note_alive()
 
     def note_change(self, change: EndRules | str) -> None:
@@ -204,7 +205,7 @@ class Outputs:
             _log.error("the journal is behind", extra={"error": error.text})
 
     def note_pauses(self, pauses: tuple[Pause, ...]) -> None:
-        """All pauses so far, the last of which has changed. Blocking."""
+        """Notes the last one of `pauses`, which are all so far. Blocking."""
         try:
             self._journal.note_pause(len(pauses) - 1, pauses[-1])
         except EgressError as error:
@@ -260,14 +261,14 @@ class Outputs:
                 built.marked.mark(marker)
 
     def note_clip(self, clip: ClipRecord) -> None:
-        """A clip is stored: manifests list a limited number. Blocking."""
+        """Notes a stored clip for the manifests, which list a limited number. Blocking."""
         if len(self._clips) >= MAX_CLIPS:
             return
         self._journal.note_clip(len(self._clips), clip)
         self._clips = (*self._clips, clip)
 
     def set_muted(self, muted: bool, at_ns: int) -> None:
-        """The recorded track was muted or unmuted, at a time in unix ns."""
+        """Notes that the recorded track was muted or unmuted, at a time in unix ns."""
         if self._opening is None:
             return
         for built in self._opened.values():
@@ -275,7 +276,8 @@ class Outputs:
                 built.mute_listener.set_muted(muted, at_ns - self._opening.started_at_ns)
 
     def stop_retrying(self) -> None:
-        """The process is about to end: what no storage takes now waits in the spool."""
+        """Stops retrying uploads, because the process is about to end. What no storage takes now waits in the
+        spool."""
         self._uploaders.stop_retrying()
 
     async def finish(
@@ -315,8 +317,8 @@ class Outputs:
         return is_settled and all(built.output.is_settled() for built in self._opened.values())
 
     def _verdict(self, errors: dict[int, EgressError]) -> EgressError | None:
-        """A broken stream is reported in its StreamInfo. It fails the egress only if there was no other
-        output."""
+        """The error of the egress, if any. A broken stream is reported in its StreamInfo; it fails the egress
+        only if there was no other output."""
         stored = {
             index: error
             for index, error in errors.items()
@@ -354,7 +356,7 @@ class Outputs:
         )
 
     def _emit(self, event: AnyEvent) -> None:
-        """Any thread may call it."""
+        """Notes an event in the journal and sends it. Any thread may call it."""
         self._journal.note(event)
         if isinstance(event, StreamUpdate) and self._plan.resumes:
             self._journal.note_stream(event)
@@ -365,13 +367,13 @@ class Outputs:
                 self._on_end(EndReason.FAILURE, EgressError(Code(event.code), event.error))
 
     def _on_empty(self) -> None:
-        """The last URL was removed. Other outputs continue."""
+        """Handles the removal of the last URL: ends the egress unless it has other outputs."""
         if all(built.streams is not None for built in self._outputs):
             self._on_end(EndReason.STREAMS_STOPPED, None)
 
 
 def _size_limit(plan: Plan, output: Output, own_bytes: int, on_end: OnEnd) -> SizeLimit | None:
-    """The smaller one of the server's limit, which is for files, and the recording's own."""
+    """The smaller of the server's limit, which is for files, and the recording's own."""
     session_bytes = plan.limits.file_bytes if isinstance(output, FileOutput) else 0
     if session_bytes and not 0 < own_bytes < session_bytes:
         return SizeLimit(session_bytes, lambda: on_end(EndReason.LIMIT, None))

@@ -18,20 +18,20 @@ from openegress.storage.uploader import join
 class OwnFolder:
     storage: LocalStorage
     names: tuple[str, ...]
-    """Below the storage's root."""
+    """Names of the folders below the storage's root."""
 
     @property
     def path(self) -> Path:
         return Path(self.storage.root).absolute().joinpath(*self.names)
 
     def make(self) -> None:
-        """Raises OSError."""
+        """Makes the folder. Raises OSError."""
         LocalFolder(self.storage).make_folder(self.names)
 
 
 def own_folders(outputs: Sequence[Output]) -> Iterator[OwnFolder]:
-    """The folders of each output and its backup. For a path with names that only the room knows, the folder
-    before the first of them."""
+    """Yields the folders of each output and its backup. If only the room knows some names of a path, this is
+    the folder before the first of them."""
     for output in outputs:
         for storage, path in _paths(output):
             for backend, prefix in (

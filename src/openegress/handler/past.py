@@ -54,12 +54,12 @@ class Past:
     """End of the recorded media on the timeline."""
     mode: PauseMode
     pauses: tuple[Pause, ...] = ()
-    """An open pause comes last, with the end 0."""
+    """The pauses so far. An open one comes last, with the end 0."""
     restarts: tuple[Restart, ...] = ()
     markers: tuple[Marker, ...] = ()
     clips: tuple[ClipRecord, ...] = ()
     stopped_s: float = field(default=0.0, compare=False)
-    """When the recorded files were last written, in unix seconds."""
+    """The unix time in seconds at which the recorded files were last written."""
 
     @property
     def is_paused(self) -> bool:
@@ -67,7 +67,7 @@ class Past:
 
     @property
     def is_cut_now(self) -> bool:
-        """Whether it is paused, and leaves the pause out."""
+        """Whether it is paused and the timeline leaves the pause out."""
         return self.is_paused and self.mode is PauseMode.CUT
 
     @property
@@ -76,7 +76,7 @@ class Past:
         return self.started_at_ns + self.end_ns + self._left_out_ns()
 
     def media_ns(self, unix_ns: int) -> int:
-        """The position on the timeline of what was recorded then."""
+        """The position on the timeline of what was recorded at this unix time."""
         return unix_ns - self.started_at_ns - self._left_out_ns(unix_ns)
 
     def _left_out_ns(self, until_ns: int | None = None) -> int:
@@ -87,7 +87,7 @@ class Past:
         return sum(length for end, length in spans if end and (until_ns is None or end <= until_ns))
 
     def restarted(self, resumed_at_ns: int) -> Restart:
-        """The gap until then, or until the open pause began."""
+        """The restart, with the gap until `resumed_at_ns` or until the open pause began."""
         if self.is_cut_now:
             resumed_at_ns = max(self.lost_at_ns, self.pauses[-1].paused_at_ns)
         return Restart(self.lost_at_ns, resumed_at_ns, self.end_ns)
@@ -100,7 +100,8 @@ class Past:
         return self.shift(source_at_ns, await paused_from_ns(media_input, self.mode, source_at_ns))
 
     def shift(self, source_at_ns: int, from_ns: int = 0) -> TimelineShift:
-        """Maps a source whose time zero was at this unix time, and counts from its `from_ns`."""
+        """Maps a source whose time zero was at this unix time and whose media counts from its `from_ns`
+        on."""
         by_ns = self.end_ns - from_ns
         return TimelineShift(by_ns, source_at_ns - self.started_at_ns - by_ns, from_ns)
 
@@ -113,8 +114,8 @@ async def shift_of_part(media_input: MediaInput, mode: PauseMode, source_at_ns: 
 
 
 async def paused_from_ns(media_input: MediaInput, mode: PauseMode, source_at_ns: int) -> int:
-    """Pauses an input that began at this unix time before any of it counts. Returns where, in its time.
-    Raises EgressError."""
+    """Pauses an input that began at this unix time, before any of its media counts. Returns the beginning of
+    the pause in the input's time. Raises EgressError."""
     from_ns = max(1, await media_input.pause(mode) - source_at_ns)
     media_input.key_frame_at(from_ns)
     return from_ns
@@ -124,7 +125,7 @@ def as_changed(plan: Plan, spool: Path) -> Plan:
     """Applies the changes requested while it ran. Never raises: a handler that continues it finds what is
     wrong with its journal. Blocking."""
     try:
-        journal = Journal.load(spool / plan.egress_id, mends=False)  # who wrote it may do so yet
+        journal = Journal.load(spool / plan.egress_id, mends=False)  # its writer may still be writing
         plan = msgspec.structs.replace(plan, end_rules=changed_rules_of(journal) or plan.end_rules)
         for metadata in metadata_of(journal):
             plan = as_shown(plan, metadata)
@@ -182,16 +183,16 @@ def past_of(plan: Plan, journal: RecordingJournal) -> Past:
 
 
 def _decisive(plan: Plan, journal: RecordingJournal, ends: Mapping[int, int]) -> list[int]:
-    """Those of `ends`, by output, whose last one continues the timeline. A joined file must not get a gap
-    because another output, with a clock of its own, got further. A picture is taken before those that follow
-    it in a file."""
+    """The items of `ends` (by output), the last of which is where the timeline continues. A joined file must
+    not get a gap because another output, with a clock of its own, got further. A picture is taken before the
+    frames that follow it in a file."""
     stored = [n for n in ends if not isinstance(plan.outputs[n], ImageOutput)]
     joined = [n for n in stored if not left_of(plan, n, journal).parts]
     return [ends[n] for n in joined or stored or ends]
 
 
 def left_of(plan: Plan, index: int, journal: RecordingJournal) -> LeftOutput:
-    """What an output continues; NOTHING_LEFT if it begins. Raises msgspec.DecodeError."""
+    """The stored part that an output continues; NOTHING_LEFT if it begins. Raises msgspec.DecodeError."""
     match plan.outputs[index]:
         case FileOutput() as output:
             every = (journal.told[key] for key in sorted(journal.told) if key[0] == index)
@@ -223,7 +224,7 @@ def _is_joined(plan: Plan, output: FileOutput, told: FileUpdate) -> bool:
 
 
 def _end_ns(plan: Plan, folder: Path, index: int, told: OutputUpdate, past: Past) -> int:
-    """Where the media of an output that can be continued ends; 0: it has none."""
+    """The end of the media of an output that can be continued, on the timeline; 0: it has none."""
     match plan.outputs[index], told:
         case FileOutput() as output, FileUpdate():
             path = local_path(folder / f"file-{index}", output, told)

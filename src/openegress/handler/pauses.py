@@ -8,11 +8,11 @@ from openegress.output.manifest import Pause
 from openegress.request.orders import PauseOrder
 
 MAX_PAUSES = 1000
-"""Per recording, because placing each piece of its sound takes all of them."""
+"""Limit per recording, because placing each piece of its sound goes through all of them."""
 
 
 class Pauses:
-    """Runs on the event loop, one order at a time."""
+    """The pauses of one recording. Runs on the event loop, one order at a time."""
 
     def __init__(self, mode: PauseMode) -> None:
         self._mode = mode
@@ -24,7 +24,8 @@ class Pauses:
         return self._since_ns is not None
 
     async def apply_order(self, order: PauseOrder, media_input: MediaInput) -> Paused | Resumed | None:
-        """Returns the result; None if nothing changes. Raises EgressError if it is impossible."""
+        """Applies an order. Returns the result; None if nothing changes. Raises EgressError if it is
+        impossible."""
         match order:
             case PauseOrder.PAUSE if self._since_ns is None:
                 if len(self._over) >= MAX_PAUSES:
@@ -40,7 +41,7 @@ class Pauses:
         return None
 
     def go_on(self, pauses: tuple[Pause, ...]) -> None:
-        """Earlier pauses of a recording that another handler began. One without an end is open."""
+        """Takes over the pauses of a recording that another handler began. One without an end is open."""
         self._over = [each for each in pauses if each.resumed_at_ns]
         self._since_ns = next((each.paused_at_ns for each in pauses if not each.resumed_at_ns), None)
 

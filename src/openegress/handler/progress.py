@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from openegress.handler.outputs import Outputs
 
 _PROGRESS_S = 1.0
-"""This is also the sign of life by which the worker recognises a handler that hangs."""
+"""Interval of reports. A report is also the sign of life by which the worker recognises a handler that
+hangs."""
 
 
 async def report_progress(

@@ -54,7 +54,7 @@ from openegress.source import AwaitsSignal, Closed, Failed, Muted, Notice, Obser
 _log = logging.getLogger(__name__)
 
 _UNDER_WAY_S = 3.0
-"""After the start of a recording: memory used for the start is freed."""
+"""Time after the start of a recording at which memory used for the start is freed."""
 
 T = TypeVar("T")
 Send = Callable[[AnyEvent | LiveState | AddedTarget], None]
@@ -63,7 +63,7 @@ Send = Callable[[AnyEvent | LiveState | AddedTarget], None]
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """Why a recording ends. Without an error it is complete."""
+    """The reason why a recording ends. Without an error it is complete."""
 
     reason: EndReason
     error: EgressError | None = None
@@ -83,7 +83,7 @@ class End:
 
 
 class _EndedEarly(Exception):
-    """Something ended the recording before it began."""
+    """Raised if something ended the recording before it began."""
 
     def __init__(self, end: End) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class _EndedEarly(Exception):
 
 
 class Recording:
-    """Run it once."""
+    """One recording. Run it once."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class Recording:
         names: NameClaim,
         composer: Composer | None = None,
     ) -> None:
-        """`composer`: for a plan that is composed after it was recorded."""
+        """`composer` is set for a plan that is composed after it was recorded."""
         self._plan = plan
         self._settings = settings
         self._send = send
@@ -120,12 +120,12 @@ class Recording:
         self._input_stop: InputStop | None = None
         self._orphaned = False
         self._phase: Phase | None = None
-        """START_SIGNAL while waiting for a page."""
+        """START_SIGNAL while it waits for the page's signal."""
         self._control = RecordingControl(plan, send, lambda reason: self._end(End(reason)))
 
     @property
     def _work(self) -> Plan:
-        """The plan while there is media to record."""
+        """The plan that is recorded: of the tracks, if they are composed afterwards."""
         return recording_of(self._plan, self._settings.spool) if self._composer is not None else self._plan
 
     @property
@@ -134,8 +134,8 @@ class Recording:
         return self._plan.resumes and self._begun.done() and not self._ending.done()
 
     def stop(self, reason: EndReason, *, orphaned: bool = False) -> None:
-        """`orphaned`: nobody receives the events any more. The spool keeps them for the next worker to
-        report."""
+        """Ends the recording. `orphaned`: nobody receives the events any more. The spool keeps them for the
+        next worker to report."""
         self._orphaned = self._orphaned or orphaned
         if reason is EndReason.KILLED and self._outputs is not None:
             self._outputs.stop_retrying()
@@ -144,25 +144,25 @@ class Recording:
         self._end(End(reason))
 
     async def update_streams(self, add: tuple[StreamTarget, ...], remove: tuple[str, ...]) -> None:
-        """Waits until the recording has begun, or cannot begin. Raises EgressError with every failure;
-        changes that worked stay in force."""
+        """Adds and removes streams once the recording has begun, or cannot begin. Raises EgressError with
+        every failure; changes that worked stay in force."""
         await asyncio.wait((self._begun, self._ending), return_when=asyncio.FIRST_COMPLETED)
         if self._outputs is None or self._ending.done():
             raise EgressError(Code.FAILED_PRECONDITION, "the egress is not recording")
         await self._outputs.update_streams(add, remove, self._send)
 
     async def apply_order(self, order: Order) -> None:
-        """Returns once the order is carried out. Raises EgressError."""
+        """Applies an order and returns once it is carried out. Raises EgressError."""
         await self._control.apply_order(order)
 
     async def note_clip(self, clip: ClipStored) -> None:
-        """Part of the recording was stored as a clip."""
+        """Notes that part of the recording was stored as a clip."""
         if self._outputs is not None and not self._ending.done():
             await self._control.note_clip(clip, self._outputs)
 
     async def run(self, room_keys: KeySupply = NO_KEYS, *, resumes: bool = False, seal: str = "") -> None:
-        """`resumes`: continues what another handler has left. `seal`: for the journal. Never raises: the
-        Ended event has the error."""
+        """Runs to the last event. `resumes`: continues what another handler has left. `seal`: for the
+        journal. Never raises: the Ended event has the error."""
         heart = asyncio.create_task(report_progress(self._send, self._recorded), name="progress")
         self._control.start()
         try:
@@ -203,7 +203,7 @@ class Recording:
             opening = journal_and_past(Path(self._settings.spool), self._plan, resumes, seal)
             prepared, opened = await asyncio.gather(
                 self._unless_ended(media_input.prepare()),
-                # A process that still works on it may take long; a new folder is made in any case.
+                # A process that still works on the folder may take long. A new folder is made in any case.
                 self._unless_ended(opening) if resumes else opening,
                 return_exceptions=True,
             )
@@ -221,7 +221,7 @@ class Recording:
                     await self._settle(journal)
             except Exception:
                 if self._outputs is None and past is None:
-                    # None was opened, so that a recovery would find nothing.
+                    # No output was opened, so a recovery would find nothing.
                     await self._settle(journal)
                 raise
             finally:
@@ -313,14 +313,15 @@ class Recording:
         return End(end.reason, error or failure, composer.is_settled, end.left_out)
 
     def _restarted(self, past: Past, resumed_at_ns: int, outputs: Outputs) -> Restarted:
-        """Raises EgressError."""
+        """Notes the restart and returns its event. Raises EgressError."""
         restart = past.restarted(resumed_at_ns)
         outputs.note_restart(restart)
         restarts = (*past.restarts, restart)
         return Restarted(resumed_at_ns, restart.lost_at_ns, len(restarts), missing_ns(restarts))
 
     async def _settle(self, journal: RecordingJournal) -> None:
-        """The spool holds nothing that still waits except, for an orphan, its last events."""
+        """Removes the spool folder, as it holds nothing that still waits. The folder of an orphan stays: its
+        last events wait there."""
         if self._orphaned:
             return
         try:
@@ -362,7 +363,7 @@ class Recording:
                     self._send(event)
 
     def _watch_ended(self, watch: asyncio.Task[None]) -> None:
-        """If the watch fails, the end of the source would never be noticed."""
+        """Ends the recording if the watch failed, because the end of the source would never be noticed."""
         if not watch.cancelled() and (error := watch.exception()) is not None:
             _log.error("the source's events could not be followed", exc_info=error)
             text = f"the source's events could not be followed: {error!r}"
@@ -373,7 +374,7 @@ class Recording:
             self._ending.set_result(end)
 
     def _loop_safe_end(self, reason: EndReason, error: EgressError | None) -> None:
-        """Any thread may call it."""
+        """Calls _end() on the event loop. Any thread may call it."""
         self._ending.get_loop().call_soon_threadsafe(self._end, End(reason, error))
 
     def _fail_from_thread(self, error: EgressError) -> None:
@@ -381,15 +382,15 @@ class Recording:
 
 
 def _is_empty(end: End, media_input: MediaInput) -> bool:
-    """No participant sent anything, which leaves no file of tracks but does leave a picture."""
+    """Whether no participant sent anything, which leaves no file of tracks but does leave a picture."""
     return end.reason is not EndReason.FAILURE and not media_input.sample().frames
 
 
 def _discard(event: AnyEvent) -> None:
-    """Updates of a file of tracks belong to none of the requested outputs."""
+    """Drops updates of a file of tracks, which belong to none of the requested outputs."""
 
 
 def _left_out(media_input: MediaInput) -> LeftOut:
-    """For passed-through tracks, the tracks report everything that was dropped."""
+    """The media left out. For passed-through tracks, the tracks report everything that was dropped."""
     sample = media_input.sample()
     return LeftOut(sample.losses, 0 if media_input.passes_through else sample.dropped_frames, sample.quicker)

@@ -1,7 +1,8 @@
-"""What a recording leaves on disk, so that another process can finish it if its handler is killed.
+"""Keeps a recording's journal on disk, so that another process can finish the recording if its handler is
+killed.
 
-The journal lies beside the media: the plan, and the last update of each output. A lock on it distinguishes a
-running recording from an abandoned one.
+The journal lies beside the media. It holds the plan, and the last update of each output. A lock on it
+distinguishes a running recording from an abandoned one.
 """
 
 import asyncio
@@ -50,7 +51,7 @@ _RULES, _METADATA = "rules", "metadata-"
 _STREAM, _TARGET = "stream-", "target-"
 _ALIVE = b"%020d"
 MAX_ASKED_BYTES = 16 * 2**20
-"""From this size on, a journal refuses further requests of users, however many come: the recording's own
+"""Size from which on a journal refuses further requests of users, however many come. The recording's own
 notes still fit, and a process that continues it can read all of it (journal.MAX_BYTES)."""
 _UPDATE: msgspec.json.Decoder[OutputUpdate] = msgspec.json.Decoder(OutputUpdate)
 
@@ -67,9 +68,9 @@ class RecordingJournal:
 
     @classmethod
     def create(cls, spool: Path, plan: Plan, seal: str = "") -> "RecordingJournal":
-        """`seal`: the worker's, of the plan. Raises EgressError if the disk refuses it, or if the folder
-        holds an earlier recording of this egress: a retry must not cost media that waits there for its
-        storage."""
+        """Creates the journal of a new recording. `seal` is the worker's seal of the plan. Raises EgressError
+        if the disk refuses it, or if the folder holds an earlier recording of this egress: a retry must not
+        cost media that waits there for its storage."""
         folder = spool / plan.egress_id
         if is_held(folder):
             raise _refused(folder, "another process is still working on it")
@@ -143,7 +144,7 @@ class RecordingJournal:
             self._unwritten.discard(_key(event))
 
     def note_names(self, values: dict[str, str]) -> None:
-        """The values of the file name placeholders."""
+        """Notes the values of the file name placeholders."""
         self._journal.note_names(values)
 
     @property
@@ -151,39 +152,39 @@ class RecordingJournal:
         return self._journal.names
 
     def note_marker(self, number: int, marker: Marker) -> None:
-        """Raises EgressError if the disk refuses it."""
+        """Notes a marker. Raises EgressError if the disk refuses it."""
         self._note_asked(f"{_MARKER}{number}", msgspec.json.encode(marker).decode())
 
     @property
     def markers(self) -> tuple[Marker, ...]:
-        """Raises ValueError."""
+        """The noted markers. Raises ValueError."""
         return self._journal.noted(_MARKER, Marker)
 
     def note_pause(self, number: int, pause: Pause) -> None:
-        """An open pause has the end 0. Raises EgressError if the disk refuses it."""
+        """Notes a pause; an open one has the end 0. Raises EgressError if the disk refuses it."""
         self._note_asked(f"{_PAUSE}{number}", msgspec.json.encode(pause).decode())
 
     @property
     def pauses(self) -> tuple[Pause, ...]:
-        """Raises msgspec.DecodeError."""
+        """The noted pauses. Raises msgspec.DecodeError."""
         return self._journal.noted(_PAUSE, Pause)
 
     def note_restart(self, number: int, restart: Restart) -> None:
-        """Raises EgressError if the disk refuses it."""
+        """Notes a restart. Raises EgressError if the disk refuses it."""
         self._journal.note(f"{RESTART}{number}", msgspec.json.encode(restart).decode())
 
     @property
     def restarts(self) -> tuple[Restart, ...]:
-        """Raises msgspec.DecodeError."""
+        """The noted restarts. Raises msgspec.DecodeError."""
         return self._journal.noted(RESTART, Restart)
 
     def note_started(self, at_ns: int) -> None:
-        """Unix ns of media time zero. Raises EgressError if the disk refuses it."""
+        """Notes media time zero in unix ns. Raises EgressError if the disk refuses it."""
         self._journal.note(STARTED, at_ns)
 
     @property
     def started_at_ns(self) -> int:
-        """0: nothing was recorded yet."""
+        """Media time zero in unix ns; 0: nothing was recorded yet."""
         return int(self._journal.facts.get(STARTED, 0))
 
     def note_alive(self) -> None:
@@ -201,11 +202,11 @@ class RecordingJournal:
             return 0
 
     def note_stream(self, update: StreamUpdate) -> None:
-        """The last update of a stream or a websocket. Never raises: at worst its numbers restart."""
+        """Notes the last update of a stream or a WebSocket. Never raises: at worst its numbers restart."""
         self._try_note(_numbered(_STREAM, update.output, update.stream), update)
 
     def note_target(self, output: int, number: int, target: StreamTarget) -> None:
-        """A target that was added. Never raises: at worst a continuation does not send to it."""
+        """Notes a target that was added. Never raises: at worst a continuation does not send to it."""
         self._try_note(_numbered(_TARGET, output, number), target)
 
     def _try_note(self, key: str, what: StreamUpdate | StreamTarget) -> None:
@@ -215,7 +216,7 @@ class RecordingJournal:
             _log.error("the journal is behind", extra={"error": error.text})
 
     def stream(self, output: int, number: int = 0) -> StreamUpdate | None:
-        """Raises msgspec.DecodeError."""
+        """The last update of a stream, if any. Raises msgspec.DecodeError."""
         return self._noted_one(_numbered(_STREAM, output, number), StreamUpdate)
 
     def targets(self, output: StreamOutput, index: int) -> tuple[StreamTarget, ...]:
@@ -235,8 +236,8 @@ class RecordingJournal:
         return None if noted is None else msgspec.json.decode(str(noted), type=kind)
 
     def note_ending(self) -> None:
-        """The recording must not be continued any more. Never raises: at worst it is continued for a
-        moment."""
+        """Notes that the recording must not be continued any more. Never raises: at worst it is continued for
+        a moment."""
         try:
             self._journal.note(_ENDING, True)
         except EgressError as error:
@@ -247,24 +248,25 @@ class RecordingJournal:
         return bool(self._journal.facts.get(_ENDING))
 
     def note_rules(self, rules: EndRules) -> None:
-        """Rules that replace the plan's. Raises EgressError if the disk refuses them."""
+        """Notes rules that replace the plan's. Raises EgressError if the disk refuses them."""
         self._note_asked(_RULES, msgspec.json.encode(rules).decode())
 
     def note_metadata(self, metadata: str) -> None:
-        """Metadata of the recorder's participant, which define its look. Raises EgressError if the disk
-        refuses them."""
+        """Notes metadata of the recorder's participant, which defines the look of the recording. Raises
+        EgressError if the disk refuses it."""
         number = sum(key.startswith(_METADATA) for key in self._journal.facts)
         self._note_asked(f"{_METADATA}{number}", metadata)
 
     def _note_asked(self, key: str, value: str) -> None:
-        """Raises EgressError if the disk refuses it, or there is too much."""
+        """Notes a change that a user requested. Raises EgressError if the disk refuses it, or there are too
+        many."""
         if self._journal.size_bytes + len(value) > MAX_ASKED_BYTES:
             why = f"journal in {self.folder}: too many changes were requested"
             raise EgressError(Code.RESOURCE_EXHAUSTED, why, phase=Phase.RECORDING)
         self._journal.note(key, value)
 
     def note_clip(self, number: int, clip: ClipRecord) -> None:
-        """Never raises: the clip is stored, even if a recovery cannot list it."""
+        """Notes a clip. Never raises: the clip is stored, even if a recovery cannot list it."""
         try:
             self._journal.note(f"{_CLIP}{number}", msgspec.json.encode(clip).decode())
         except EgressError as error:
@@ -272,11 +274,11 @@ class RecordingJournal:
 
     @property
     def clips(self) -> tuple[ClipRecord, ...]:
-        """Raises msgspec.DecodeError."""
+        """The noted clips. Raises msgspec.DecodeError."""
         return self._journal.noted(_CLIP, ClipRecord)
 
     def note_passthrough(self) -> None:
-        """Encoded frames are stored unchanged."""
+        """Notes that encoded frames are stored unchanged."""
         self._journal.note(_PASSTHROUGH, True)
 
     @property
@@ -288,18 +290,19 @@ class RecordingJournal:
         return self._journal.egress_id
 
     def note_recorded(self, recorded: RecordedSpan) -> None:
-        """Later updates belong to the composed outputs. Raises EgressError."""
+        """Notes the end of a recording that is composed next: later updates belong to the composed outputs.
+        Raises EgressError."""
         self._journal.note(_RECORDED, msgspec.json.encode(recorded).decode())
 
     @property
     def recorded(self) -> RecordedSpan | None:
-        """Raises msgspec.DecodeError."""
+        """The recorded span; None before note_recorded(). Raises msgspec.DecodeError."""
         noted = self._journal.facts.get(_RECORDED)
         return None if noted is None else msgspec.json.decode(str(noted), type=RecordedSpan)
 
     def begin_composing(self) -> int:
-        """Discards all updates of outputs. Returns how often composing began, including this time. Raises
-        EgressError."""
+        """Discards all updates of outputs and counts an attempt to compose. Returns the number of attempts,
+        including this one. Raises EgressError."""
         self._told.clear()
         self._unwritten.clear()
         count = int(self._journal.facts.get(_COMPOSINGS, 0)) + 1
@@ -307,11 +310,11 @@ class RecordingJournal:
         return count
 
     def take_back_composing(self) -> None:
-        """Composing was stopped in order, and does not count. Raises EgressError."""
+        """Takes back the count of an attempt to compose that was stopped in order. Raises EgressError."""
         self._journal.note(_COMPOSINGS, int(self._journal.facts.get(_COMPOSINGS, 0)) - 1)
 
     def note_composed(self) -> None:
-        """The rest is as for any recording. Raises EgressError."""
+        """Notes that the recording is composed; from here on, it is like any other. Raises EgressError."""
         self._journal.note(_COMPOSED, True)
 
     @property
@@ -319,31 +322,31 @@ class RecordingJournal:
         return bool(self._journal.facts.get(_COMPOSED))
 
     def last_change_s(self) -> float:
-        """When the working process last wrote, in unix seconds. Blocking."""
+        """The unix time in seconds at which the working process wrote last. Blocking."""
         return last_change_s(self.folder)
 
     def late_since(self, stopped_s: float) -> LateUploads:
-        """Uploads of files made before that, while the recording continues."""
+        """The uploads of files made before this unix time, while the recording continues."""
         return LateUploads(stopped_s, SentByJournal(self._journal))
 
     def late_uploads(self) -> LateUploads:
-        """Blocking."""
+        """The uploads of a recording that has ended. Blocking."""
         return LateUploads.of(self._journal)
 
     def settle(self) -> None:
-        """Everything is stored: removes the folder. Raises EgressError if the disk refuses."""
+        """Removes the folder, as everything is stored. Raises EgressError if the disk refuses."""
         self._journal.finish()
         self.release()
 
     def release(self) -> None:
-        """Leaves the folder to a later recovery. Idempotent."""
+        """Releases the lock, and leaves the folder to a later recovery. Idempotent."""
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
             self._lock_fd = -1
 
 
 def changed_rules_of(journal: Journal) -> EndRules | None:
-    """None: the plan's rules hold. Raises msgspec.DecodeError."""
+    """The rules that replace the plan's; None: the plan's rules hold. Raises msgspec.DecodeError."""
     noted = journal.facts.get(_RULES)
     return None if noted is None else msgspec.json.decode(str(noted), type=EndRules)
 
@@ -354,7 +357,7 @@ def metadata_of(journal: Journal) -> list[str]:
 
 
 def _key(event: OutputUpdate) -> tuple[int, int]:
-    """(output, part)."""
+    """Returns (output, part)."""
     return event.output, event.part if isinstance(event, FileUpdate) else 0
 
 

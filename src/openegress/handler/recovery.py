@@ -58,8 +58,8 @@ class Recovery:
         self._orphaned = False
 
     def stop(self, reason: EndReason, *, orphaned: bool = False) -> None:
-        """Leaves to the next recovery what no storage takes now. An `orphaned` one also leaves it the report
-        of what was stored. Composing only ends with the service."""
+        """Leaves what no storage takes now to the next recovery, and if `orphaned`, also the report of what
+        was stored. Composing stops only when the service ends."""
         if self._composer is not None and reason is not EndReason.KILLED:
             return
         self._orphaned = self._orphaned or orphaned
@@ -69,7 +69,7 @@ class Recovery:
         self._stopped.set()
 
     async def run(self) -> None:
-        """Sends what it could save, output by output, and Ended last. Never raises."""
+        """Sends what was saved, output by output, and Ended last. Never raises."""
         heart = asyncio.create_task(self._show_life(), name="recovery alive")
         try:
             ended = await self._run()
@@ -159,7 +159,7 @@ class _Salvage:
                 return await self._save_images(output, told)
             case _:
                 self._refuse_unnamed(index)
-                return Records()  # it had not begun, or left nothing behind
+                return Records()  # the output had not begun, or left nothing behind
 
     def _refuse_unnamed(self, index: int) -> None:
         """Raises EgressError if there is media that the journal does not name because the disk was full.
@@ -230,7 +230,7 @@ class _Salvage:
         return records
 
     async def _save_sidecars(self, plan: Plan) -> tuple[Records, EgressError | None]:
-        """What was stored, and the error if some was not."""
+        """Stores the sidecars. Returns what was stored, and the error if some was not."""
         values = {**plan.name_values, **self._journal.names}
         end_ns = max((each.ended_at_ns for each in self._journal.told.values()), default=0)
         return await store_sidecars(

@@ -16,13 +16,13 @@ from openegress.media.passthrough import audio_format
 from openegress.room.transport.media import Transport
 
 _SAMPLES = 960
-"""Per packet of Opus: 20 ms."""
+"""Samples in a packet of Opus: 20 ms."""
 _PACKETS = 60
-"""Enough for two fragments."""
+"""Number of packets: enough for two fragments."""
 
 
 def rehearse() -> None:
-    """Leaves no thread and no descriptor, and sends nothing."""
+    """Runs the rehearsal. Leaves no thread and no descriptor, and sends nothing."""
     lookup_loop.run(_talk())
     _write()
 
@@ -43,7 +43,7 @@ async def _talk() -> None:
 
 
 def _write() -> None:
-    """Writes a file of sound that nobody gets."""
+    """Writes a file of sound and discards it."""
     form = audio_format(AudioCodec.OPUS)
     writer = FragmentWriter(_drop, [form], header=file_header([form]))
     writer.open()

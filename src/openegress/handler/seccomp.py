@@ -21,7 +21,7 @@ _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _NUMBER, _ARCHITECTURE, _ARGUMENT_0, _ARGUMENT_BYTES = 0, 4, 16, 8
 """Offsets in struct seccomp_data; for an argument, its lower half on a little-endian machine."""
 _X32 = 0x4000_0000
-"""Calls of x86-64's other ABI have this bit set."""
+"""The bit that is set in calls of x86-64's other ABI."""
 _CLONE_THREAD = 0x0001_0000
 _FAMILIES = (2, 10, 16)
 """AF_INET, AF_INET6, AF_NETLINK: libc learns addresses from the last."""
@@ -32,13 +32,13 @@ elsewhere."""
 
 
 class UnixSockets(Enum):
-    """Landlock does not restrict connecting to sockets with a path, such as other recordings' displays and
-    sound servers."""
+    """Whether a process may connect Unix sockets. Landlock does not restrict connecting to sockets with a
+    path, such as other recordings' displays and sound servers."""
 
     ALLOWED = auto()
-    """For pages, which need their display and sound server."""
+    """All connections are allowed: pages need their display and sound server."""
     REFUSED = auto()
-    """Pairs of stream sockets, which reach nobody else, still work."""
+    """Only pairs of stream sockets work, which reach nobody else."""
 
 
 _DENIED: dict[str, tuple[int | None, int | None]] = {
@@ -126,7 +126,7 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "mq_unlink": (241, 181),
     "ioprio_set": (251, 30),
 }
-"""Numbers by architecture: x86-64, aarch64 (asm/unistd_64.h, asm-generic/unistd.h)."""
+"""Numbers of forbidden calls by architecture: x86-64, aarch64 (asm/unistd_64.h, asm-generic/unistd.h)."""
 
 
 _OWN: dict[str, tuple[int, int, tuple[int, ...]]] = {
@@ -163,7 +163,7 @@ ARCHITECTURES = {
     "x86_64": Architecture(0xC000_003E, _denied(0), _OWN_X86, 56, 435, 41, 53, 317),
     "aarch64": Architecture(0xC000_00B7, _denied(1), _OWN_ARM, 220, 435, 198, 199, 277),
 }
-"""By platform.machine()."""
+"""Supported architectures by platform.machine()."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -182,9 +182,9 @@ def is_there() -> bool:
 
 
 def restrict(unix_sockets: UnixSockets) -> bool:
-    """From here on no thread of this process can start a program or a process, look into another one or slow
-    it down, or make any other call in _DENIED: EPERM. Returns False if nothing was restricted. Raises
-    OSError."""
+    """Forbids all threads of this process to start programs or processes, to look into other processes or
+    slow them down, and to make any other call in _DENIED, which then fails with EPERM. Returns False if
+    nothing was restricted. Raises OSError."""
     here = _here()
     if here is None or not is_there():
         return False

@@ -33,11 +33,12 @@ from openegress.storage.uploader import Uploader
 _log = logging.getLogger(__name__)
 
 _MAX_EARLY = 10_000
-"""Entries before the first frame, which wait in memory. All people share the room."""
+"""Limit for entries before the first frame, which wait in memory. All participants share it."""
 
 
 class SidecarRecorder:
-    """For one egress. Does nothing if the plan has no sidecars; runs on the event loop."""
+    """Logs the events of one egress for its sidecars. Does nothing if the plan has none; runs on the event
+    loop."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -54,7 +55,8 @@ class SidecarRecorder:
         """After finish(): the spool holds nothing that still waits."""
 
     def observe(self, observed: Observed) -> None:
-        """Never raises: participants decide what comes, and the recording must go on."""
+        """Logs an event of the room. Never raises: participants decide what comes, and the recording must go
+        on."""
         if not self._plan.sidecars and self._plan.render is Render.LIVE:
             return
         try:
@@ -91,8 +93,8 @@ class SidecarRecorder:
         self._append(LogEntry(time.time_ns(), entries.ASKED, {"layout": text}))
 
     def note_gap(self, lost_at_ns: int, resumed_at_ns: int | None) -> None:
-        """Nothing was recorded in between, because there was no handler. None: a pause is open, and counts
-        from the end of the recorded media."""
+        """Logs a gap in which nothing was recorded, because there was no handler. `resumed_at_ns` is None if
+        a pause is open, which counts from the end of the recorded media."""
         fields = {entries.IS_CUT: True, entries.IS_RESTART: True}
         self._append(LogEntry(lost_at_ns, entries.PAUSED, fields))
         if resumed_at_ns is not None:
@@ -107,7 +109,7 @@ class SidecarRecorder:
         self._append(LogEntry(time.time_ns(), entries.CLIPPED, told))
 
     def open(self, opening: Opening) -> None:
-        """Media time zero is known."""
+        """Begins the log, as media time zero is known."""
         if with_sidecars(self._plan) is None and self._plan.render is Render.LIVE:
             return
         self._opening = opening
@@ -127,7 +129,7 @@ class SidecarRecorder:
     async def finish(
         self, ended_at_ns: int, uploader: Callable[[StoragePlan], Uploader], emit: Emit
     ) -> tuple[Records, EgressError | None]:
-        """What was stored, and the error if some was not."""
+        """Stores the sidecars. Returns what was stored, and the error if some was not."""
         if self._log is None or self._opening is None:
             return Records(), None
         self.is_settled = False
@@ -170,13 +172,13 @@ class SidecarRecorder:
 
 
 class StoredSidecars:
-    """Makes the files of a complete log."""
+    """Makes the files of a complete log and stores them."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._opening: Opening | None = None
         self.is_settled = True
-        """As in SidecarRecorder."""
+        """Like SidecarRecorder.is_settled."""
 
     def open(self, opening: Opening) -> None:
         self._opening = opening
@@ -184,7 +186,7 @@ class StoredSidecars:
     async def finish(
         self, ended_at_ns: int, uploader: Callable[[StoragePlan], Uploader], emit: Emit
     ) -> tuple[Records, EgressError | None]:
-        """What was stored, and the error if some was not."""
+        """Stores the sidecars. Returns what was stored, and the error if some was not."""
         assert self._opening is not None
         self.is_settled = False
         records, failed = await store_sidecars(

@@ -8,7 +8,7 @@ from openegress.media.hearing import Hearing
 
 
 class SilenceLimit:
-    """Runs on the event loop. Calls `on_reached` once."""
+    """Calls `on_reached` once. Runs on the event loop."""
 
     def __init__(self, on_reached: Callable[[], None]) -> None:
         self.hearing = Hearing()

@@ -14,21 +14,22 @@ from openegress.output.spool_file import disk_error
 from openegress.source.room.meeting_history import RoomChange
 
 _MADE = ("file-*", "segments-*", "images-*")
-"""Output files below the folder of their egress."""
+"""Patterns of output files below the folder of their egress."""
 _WRITTEN = f"file-0/recording.{Container.MKV.value}"
-"""The file while it is recorded."""
+"""The file of the tracks while it is recorded."""
 
 
 def _has_bytes(path: Path) -> bool:
-    """The file is created before the first packet, and stays empty if none comes."""
+    """Whether anything was recorded. The file is created before the first packet, and stays empty if none
+    comes."""
     return path.exists() and path.stat().st_size > 0
 
 
 class SpooledTracks:
-    """Methods raise EgressError if the disk refuses."""
+    """The tracks of one recording. Methods raise EgressError if the disk refuses."""
 
     def __init__(self, folder: Path) -> None:
-        """`folder`: the egress' own."""
+        """`folder` is the egress' own."""
         self._folder = folder
         self._whole = folder / FOLDER / TRACKS
 

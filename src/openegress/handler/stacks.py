@@ -1,4 +1,4 @@
-"""Where each thread of this process is, for the log."""
+"""Lists the stack of each thread of this process, for the log."""
 
 import sys
 import threading

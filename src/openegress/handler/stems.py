@@ -33,17 +33,18 @@ from openegress.storage.uploader import Uploader
 _log = logging.getLogger(__name__)
 
 _FOLDER = "stems"
-"""Within the folder of the egress."""
+"""The folder of the stems, within the folder of the egress."""
 _NICENESS = 19
-"""Of the thread that makes them: recordings come first (sched(7))."""
+"""The nice value of the thread that makes stems: recordings come first (sched(7))."""
 _SLOWEST = 10
-"""Relative to the length of the recording, on a fully loaded machine."""
+"""The longest that making stems may take on a fully loaded machine, relative to the length of the
+recording."""
 
 Told = FileUpdate | SegmentsUpdate | ImagesUpdate
 
 
 class StemRecorder:
-    """For one egress. Does nothing if the plan has no stems; runs on the event loop."""
+    """Makes the stems of one egress. Does nothing if the plan has none; runs on the event loop."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -54,7 +55,8 @@ class StemRecorder:
         """After finish(): the spool holds nothing that still waits."""
 
     def open(self, opening: Opening) -> None:
-        """Media time zero is known. If this fails, the recording continues."""
+        """Opens the file of the voices, as media time zero is known. If this fails, the recording
+        continues."""
         if self._plan.stems is None:
             return
         self._opening = opening
@@ -73,13 +75,14 @@ class StemRecorder:
 
     @property
     def of_tracks(self) -> list[PacketSink]:
-        """Sinks for a room's tracks beside the picture composed from them."""
+        """Sinks for a room's tracks, in addition to the picture composed from them."""
         return [self._voices] if self._voices is not None and not self.of_packets else []
 
     async def finish(
         self, told: Mapping[tuple[int, int], Told], uploader: Callable[[StoragePlan], Uploader], emit: Emit
     ) -> tuple[Records, EgressError | None]:
-        """What was stored, and the error if some was not. `told`: the outputs' last updates."""
+        """Stores the stems. Returns what was stored, and the error if some was not. `told`: the outputs' last
+        updates."""
         if self._opening is None:
             return Records(), None
         self.is_settled = False
@@ -105,8 +108,8 @@ async def store_stems(
     uploader: Callable[[StoragePlan], Uploader],
     emit: Emit,
 ) -> tuple[Records, EgressError | None]:
-    """What was stored, and the error. `folder` is the egress' own in the spool, `values` are those of
-    placeholders."""
+    """Makes the stems and stores them. Returns what was stored, and the error, if any. `folder` is the
+    egress' own in the spool, `values` are those of placeholders."""
     first, source = first_stored(plan), _source(folder, plan)
     if first is None or plan.stems is None or not source.exists() or not source.stat().st_size:
         return Records(), None
@@ -129,9 +132,9 @@ async def store_stems(
 
 
 def _made(source: Path, folder: Path, plan: Plan, length_ns: int) -> dict[str, Path]:
-    """Files by identity. Blocking. Raises EgressError."""
+    """Makes the stems. Returns files by identity. Blocking. Raises EgressError."""
     assert plan.stems is not None
-    os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)  # of this thread only
+    os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)  # the priority of this thread only
     file = MeetingFile(source)
     length_ns = length_ns or file.end_ns
     try:
@@ -146,7 +149,7 @@ def _made(source: Path, folder: Path, plan: Plan, length_ns: int) -> dict[str, P
 
 
 def _paths(identities: Collection[str], folder: Path, extension: str) -> dict[str, Path]:
-    """Where they are made: names of people are not safe file names."""
+    """The files to make, by identity. They have numbers, as names of people are not safe file names."""
     return {identity: folder / f"{number}.{extension}" for number, identity in enumerate(identities, 1)}
 
 

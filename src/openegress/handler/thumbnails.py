@@ -13,11 +13,11 @@ from openegress.output.images.jpeg import full_range, jpeg
 _log = logging.getLogger(__name__)
 
 EVERY_NS = 10 * S
-"""In media time. A picture takes some milliseconds of the encoding thread."""
+"""Interval of thumbnails in media time. A picture takes some milliseconds of the encoding thread."""
 WIDTH = 480
-"""Large enough to recognise a face."""
+"""Width of a thumbnail: large enough to recognise a face."""
 _QUALITY = 10
-"""FFmpeg's scale: about 12 KiB for a picture."""
+"""JPEG quality on FFmpeg's scale: about 12 KiB for a picture."""
 
 
 class Thumbnails:
@@ -40,7 +40,7 @@ class Thumbnails:
             _log.warning("no thumbnail: %s", error)
 
     def audio(self, samples: bytes, pts_ns: int, sample_rate: int) -> None:
-        """Sound makes no thumbnail."""
+        """Does nothing, because sound makes no thumbnail."""
 
     def resumed(self, pts_ns: int, paused_ns: int) -> None:
-        """A thumbnail has no time."""
+        """Does nothing, because a thumbnail has no time."""

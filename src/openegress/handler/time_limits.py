@@ -17,7 +17,8 @@ _AT_ONCE_S = 1e-3
 
 
 class TimeLimits:
-    """Runs on the event loop. `end` may be called more than once, but not after close()."""
+    """The time limits of one recording. Runs on the event loop. `end` may be called more than once, but not
+    after close()."""
 
     def __init__(self, plan: Plan, end: Callable[[EndReason], None]) -> None:
         self._limits = plan.limits
@@ -28,32 +29,34 @@ class TimeLimits:
         self._own: asyncio.TimerHandle | None = None
         """The options' limit, first on the start and then on the recorded time."""
         self._before_s = plan.part.recorded_ns / S if plan.part is not None else 0.0
-        """Length of the other parts."""
+        """Seconds that other parts have recorded."""
         self._recorded_s = 0.0
-        """Recorded before the last pause."""
+        """Seconds recorded before the last pause."""
         self._since_s: float | None = None
         """Loop time at which the current recording began; None: nothing is being recorded."""
 
     def start(self) -> None:
-        """Recording has not started yet."""
+        """Starts the limits that apply before recording starts."""
         self._count_session()
         self._own = self._after(self._endings.start_timeout_s, EndReason.START_TIMEOUT)
 
     def record(self, started_at_ns: int) -> None:
-        """Media time zero was at this unix time. The session limit restarts: it applies to the start, and
-        then to the recording."""
+        """Starts the limits of the recording, whose media time zero was at this unix time. The session limit
+        restarts: it applies to the start, and then to the recording."""
         self._count_session()
         lead_s = min(_LONGEST_LEAD_S, max(0.0, (time.time_ns() - started_at_ns) / S))
         self._count_recorded(lead_s)
 
     def go_on(self, recorded_s: float, since_ns: int) -> None:
-        """Call it after record(), for a recording that another handler began at this unix time."""
+        """Adds the time of a recording that another handler began at this unix time. Call it after
+        record()."""
         self._recorded_s += recorded_s
         self._count_session(max(0.0, (time.time_ns() - since_ns) / S))
         self.change(self._endings)
 
     def note(self, event: AnyEvent) -> None:
-        """A pause stops the count of recorded time, but not that of the session."""
+        """Takes an event of the recording. A pause stops the count of recorded time, but not that of the
+        session."""
         match event:
             case Paused():
                 self._count_up()
@@ -63,7 +66,7 @@ class TimeLimits:
                 self._count_recorded(0.0)
 
     def change(self, rules: EndRules) -> None:
-        """Time recorded so far counts."""
+        """Replaces the rules. Time recorded so far counts."""
         self._endings = rules
         if self._since_s is not None:
             self._count_up()
@@ -79,7 +82,7 @@ class TimeLimits:
 
     @property
     def counted_s(self) -> float:
-        """Time that counts towards max_duration."""
+        """Recorded time that counts towards max_duration."""
         return self._before_s + self.recorded_s
 
     @property

@@ -12,8 +12,8 @@ _log = logging.getLogger(__name__)
 
 
 class Uploaders:
-    """The uploaders log retries, report outcomes as events, share one Failover for each storage, and stop
-    retrying together."""
+    """The uploaders of one egress. They log retries, report outcomes as events, share one Failover for each
+    storage, and stop retrying together."""
 
     def __init__(self, emit: Callable[[AnyEvent], None]) -> None:
         self._emit = emit
@@ -35,7 +35,8 @@ class Uploaders:
         return uploader
 
     def _failover(self, storage: StoragePlan) -> Failover:
-        """One for each storage, so that outputs and manifests do not each wait until it is given up."""
+        """The Failover of a storage. It is shared, so that outputs and manifests do not each wait until the
+        storage is given up."""
         for plan, failover in self._failovers:
             if plan == storage:
                 return failover
@@ -44,7 +45,7 @@ class Uploaders:
         return failover
 
     def _log_unsigned(self, stored: Stored) -> None:
-        """Logs each reason once: each segment of a recording would repeat it."""
+        """Logs each reason once, because each segment of a recording would repeat it."""
         if stored.presign_error not in self._unsigned:
             self._unsigned.add(stored.presign_error)
             _log.warning(
@@ -53,7 +54,7 @@ class Uploaders:
             )
 
     def stop_retrying(self) -> None:
-        """Failed uploads are not retried from now on. Call it in the event loop."""
+        """Stops retrying failed uploads. Call it in the event loop."""
         self._retries = False
         for uploader in self._made:
             uploader.stop_retrying()

@@ -19,7 +19,7 @@ _UNSEEN = (1280, 720, 10)
 
 @dataclass(frozen=True, slots=True)
 class BrowserShape:
-    """What a browser is started for. Sound and picture may go unused."""
+    """The shape of the browser to start. Sound and picture may go unused."""
 
     width: int
     height: int
@@ -30,7 +30,7 @@ class BrowserShape:
 
     @classmethod
     def of(cls, plan: Plan) -> "BrowserShape | None":
-        """None: the plan needs no browser."""
+        """The shape for a plan; None: the plan needs no browser."""
         if not needs_browser(plan):
             return None
         video, audio = plan.video, plan.audio
@@ -48,10 +48,10 @@ class BrowserShape:
 
 
 class WarmBrowser:
-    """The caller that takes it owns it; call close() otherwise."""
+    """A browser that was started ahead. The caller that takes it owns it; call close() otherwise."""
 
     def __init__(self, settings: HandlerSettings, shape: BrowserShape) -> None:
-        """Begins to start it, on the event loop."""
+        """Begins to start the browser, on the event loop."""
         self._settings = settings
         self._shape = shape
         self._starting: asyncio.Task[Browser] | None = asyncio.create_task(_start(settings, shape))

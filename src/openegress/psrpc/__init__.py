@@ -20,13 +20,13 @@ class Bus(Protocol):
     """Whether the bus connects only clients and servers of this process."""
 
     async def publish(self, channel: str, payload: bytes) -> None:
-        """Raises EgressError (UNAVAILABLE) if the bus cannot be reached."""
+        """Publishes a payload. Raises EgressError (UNAVAILABLE) if the bus cannot be reached."""
 
     async def subscribe(self, channel: str) -> Subscription:
         """Subscribes to a channel. Payloads published after this returns are received. Raises EgressError."""
 
     async def subscribe_queue(self, channel: str) -> Subscription:
-        """As subscribe(), but each payload goes to only one of a channel's queue subscribers."""
+        """Subscribes like subscribe(), but each payload goes to only one of a channel's queue subscribers."""
 
     async def close(self) -> None:
         """Ends all subscriptions."""

@@ -1,11 +1,11 @@
-"""Names of channels on the bus, as github.com/livekit/psrpc forms them for Redis."""
+"""Makes the names of channels on the bus, as github.com/livekit/psrpc does for Redis."""
 
 _PLAIN = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz")
 
 
 def escape(part: str) -> str:
-    """Escapes one part of a name: characters other than [0-9A-Za-z_] become u+hhhh, above U+FFFF
-    U+hhhhhhhh."""
+    """Escapes one part of a name: characters other than [0-9A-Za-z_] become u+hhhh, or U+hhhhhhhh above
+    U+FFFF."""
     return "".join(c if c in _PLAIN else _escape(ord(c)) for c in part)
 
 
@@ -19,20 +19,20 @@ def join(*parts: str) -> str:
 
 
 def requests(service: str, method: str, topic: str = "") -> str:
-    """Client to servers: a request, which servers may claim."""
+    """The channel from a client to servers for requests, which servers may claim."""
     return join(service, method, topic, "REQ")
 
 
 def claim_responses(service: str, method: str, topic: str = "") -> str:
-    """Client to servers: which server was chosen."""
+    """The channel from a client to servers that says which server was chosen."""
     return join(service, method, topic, "RCLAIM")
 
 
 def claim_requests(service: str, client_id: str) -> str:
-    """Servers to one client: claims with an affinity."""
+    """The channel from servers to one client for claims with an affinity."""
     return join(service, client_id, "CLAIM")
 
 
 def responses(service: str, client_id: str) -> str:
-    """Servers to one client: the result."""
+    """The channel from servers to one client for results."""
     return join(service, client_id, "RES")

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 AFTER_REFUSAL_S = 0.1
-"""How long after a refusal a claim may still arrive. Servers claim at once and refuse late (psrpc.server)."""
+"""Time after a refusal in which a claim may still arrive. Servers claim at once and refuse late
+(psrpc.server)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,17 +13,17 @@ class Claim:
     server_id: str
     affinity: float
     at_s: float
-    """Seconds since the request was published."""
+    """Time in seconds since the request was published."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimSelection:
-    """How a client chooses; the defaults are psrpc's. Durations in seconds since the request."""
+    """How a client chooses a server; the defaults are psrpc's. Durations are in seconds since the request."""
 
     first_wins: bool = True
-    """The first claim wins, whatever its affinity."""
+    """Whether the first claim wins, whatever its affinity."""
     maximum: float = 0.0
-    """A claim with at least this affinity wins at once; 0: the client always waits for better ones."""
+    """The affinity at which a claim wins at once; 0: the client always waits for better ones."""
     short_circuit_s: float = 0.2
     """How long the client waits for better claims after the first one."""
     timeout_s: float = 1.0
@@ -37,20 +38,20 @@ class Chosen:
 @dataclass(frozen=True, slots=True)
 class Waiting:
     until_s: float
-    """When to decide again, unless a claim comes first."""
+    """The time at which to decide again, unless a claim comes first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Nobody:
     unfit: int
-    """How many servers claimed with an affinity of 0 or less, which is not an offer."""
+    """The number of servers that claimed with an affinity of 0 or less, which is not an offer."""
 
 
 def choose(
     claims: Sequence[Claim], now_s: float, rule: ClaimSelection, refused_at_s: float | None = None
 ) -> Chosen | Waiting | Nobody:
-    """The decision at `now_s`. `refused_at_s`: when the first refusal arrived, if any. All times are seconds
-    since the request.
+    """Decides at `now_s`. `refused_at_s` is the time at which the first refusal arrived, if any. All times
+    are seconds since the request.
 
     All servers get a request at the same time, so those that have not claimed it shortly after a refusal will
     not do so later.

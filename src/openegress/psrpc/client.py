@@ -1,4 +1,4 @@
-"""The client side of psrpc: publishes a request, chooses among the claims, awaits the response."""
+"""The client side of psrpc: publishes a request, chooses among the claims, and awaits the response."""
 
 import asyncio
 import time
@@ -18,8 +18,8 @@ from openegress.psrpc.services import CallRetry, Method, Req, Res
 from openegress.psrpc.wire_errors import NoResponse, from_wire, timed_out, to_wire
 
 STALL_S = 0.05
-"""A time-out that fires later than this shows that the process was blocked. Claims that arrived meanwhile
-have not been read yet, so the wait is extended by the same time."""
+"""Delay of a time-out that shows that the process was blocked. Claims that arrived meanwhile have not been
+read yet, so the wait is extended by the same time."""
 
 
 @dataclass(slots=True)
@@ -76,7 +76,7 @@ class RPCClient:
         raise AssertionError("a retry policy has at least one attempt")
 
     async def close(self) -> None:
-        """Ends the subscriptions. Calls in progress end with their time-outs."""
+        """Ends the subscriptions. Calls in progress end when they time out."""
         self._closed = True
         for inbox in self._inboxes.values():
             for subscription in inbox.subscriptions:
@@ -127,7 +127,7 @@ class RPCClient:
         self._observer.called(Role.CLIENT, method, elapsed_ms, code, len(sent.raw_request), answered_bytes)
 
     async def _select(self, method: Method[Req, Res], call: _Call) -> str:
-        """The id of the server that gets the call. Raises EgressError if none wants it."""
+        """Returns the id of the server that gets the call. Raises EgressError if none wants it."""
         started_s = time.monotonic()
         claims: list[Claim] = []
         refusal: EgressError | None = None
@@ -211,7 +211,7 @@ class RPCClient:
 
 
 def _result(method: Method[Req, Res], response: Response) -> Res:
-    """The response's message. Raises EgressError when it carries an error, or not this message."""
+    """The response's message. Raises EgressError if the response carries an error, or not this message."""
     if response.error:
         raise from_wire(response.code, response.error)
     try:

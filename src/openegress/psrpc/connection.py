@@ -1,4 +1,5 @@
-"""Connections to Redis from the `redis:` block: one server, sentinels or a cluster, with or without TLS."""
+"""Makes connections to Redis from the `redis:` block: one server, sentinels or a cluster, with or without
+TLS."""
 
 import asyncio
 import random
@@ -18,20 +19,20 @@ from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.tasks import cancellable
 
 FAILURES = (RedisError, RedisClusterException, OSError, TimeoutError)
-"""What a command raises if Redis cannot be reached or refuses it."""
+"""Exceptions of a command if Redis cannot be reached or refuses it."""
 
 Argument = str | bytes | int | float
 
 QUICK_RETRIES = 2
-"""A retry replaces a connection that was lost while idle."""
+"""Retries of a command. The first replaces a connection that was lost while idle."""
 
 
 POOL_SIZE = 50
-"""Parallel commands if `pool_size` is not set. Further ones wait."""
+"""Limit for parallel commands if `pool_size` is not set. Further ones wait."""
 
 
 def connect(settings: config.Redis) -> "Redis | RedisCluster":
-    """A client for commands. It connects for its first command, and again after each loss."""
+    """Makes a client for commands. It connects for its first command, and again after each loss."""
     retries = max(QUICK_RETRIES, settings.max_redirects if settings.cluster_addresses else 0)
     retry = Retry(ExponentialWithJitterBackoff(cap=0.2, base=0.02), retries)
     options = _options(settings) | {
@@ -54,7 +55,7 @@ def connect(settings: config.Redis) -> "Redis | RedisCluster":
 
 
 def connect_subscriber(settings: config.Redis) -> Redis:
-    """A client for one subscription connection, without automatic retries.
+    """Makes a client for one subscription connection, without automatic retries.
 
     In a cluster messages reach all nodes, so it connects to a random one.
     """
@@ -191,7 +192,7 @@ def _name_in(client: "Redis | RedisCluster", tls: config.RedisTLS) -> None:
 
 
 def _named(base: type[Any], server_name: str) -> type[Any]:
-    """`base` is a connection with TLS."""
+    """A subclass of `base`, a connection with TLS, that uses `server_name`."""
 
     class Named(base):  # type: ignore[misc]
         def _connection_arguments(self) -> dict[str, Any]:

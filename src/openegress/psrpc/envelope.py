@@ -8,20 +8,21 @@ from openegress.proto import psrpc_pb2
 
 TYPE_URL_PREFIX = "type.googleapis.com/"
 MAX_BYTES = 8 * 1024 * 1024
-"""Enough for a list of ten thousand records, the largest payload."""
+"""Limit for a payload: enough for a list of ten thousand records, the largest one."""
 
 M = TypeVar("M", bound=Message)
 
 
 def seal(message: Message) -> bytes:
-    """The message in its envelope. The field `channel` is empty, as Redis needs only the channel's name."""
+    """Puts a message into its envelope. The field `channel` is empty, as Redis needs only the channel's
+    name."""
     return psrpc_pb2.Msg(
         type_url=TYPE_URL_PREFIX + message.DESCRIPTOR.full_name, value=message.SerializeToString()
     ).SerializeToString()
 
 
 def unseal(payload: bytes, kind: type[M]) -> M | None:
-    """The message in an envelope; None if the payload is anything else, or too large."""
+    """Returns the message in an envelope; None if the payload is anything else, or too large."""
     if len(payload) > MAX_BYTES:
         return None
     try:

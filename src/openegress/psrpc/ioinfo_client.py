@@ -21,7 +21,8 @@ _UNCERTAIN_CODES = frozenset({Code.DEADLINE_EXCEEDED, Code.UNAVAILABLE, Code.INT
 
 
 class IOInfoClient:
-    """One per worker; safe for many egresses at once. Updates of one egress are sent one after another."""
+    """A worker has one client, which is safe for many egresses at once. Updates of one egress are sent one
+    after another."""
 
     def __init__(
         self,
@@ -31,8 +32,8 @@ class IOInfoClient:
         selection_timeout_s: float = FIRST.timeout_s,
         in_doubt: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`selection_timeout_s`: how long to wait for a claim. `in_doubt`: whether this worker was out of
-        reach, so that others may have ended its egresses."""
+        """`selection_timeout_s` is how long to wait for a claim. `in_doubt` says whether this worker was out
+        of reach, so that others may have ended its egresses."""
         selection = replace(FIRST, timeout_s=selection_timeout_s)
         self._create = replace(IOInfo.CREATE_EGRESS, selection=selection)
         self._update = replace(IOInfo.UPDATE_EGRESS, selection=selection)
@@ -91,7 +92,8 @@ class IOInfoClient:
         await self._ours_alone(IOInfo.ADD_PART, info)
 
     async def get(self, egress_id: str) -> EgressInfo | None:
-        """The record, or None if there is none. Raises EgressError if the record keeper does not answer."""
+        """Returns the record, or None if there is none. Raises EgressError if the record keeper does not
+        answer."""
         try:
             return await self._client.call(IOInfo.GET_EGRESS, GetEgressRequest(egress_id=egress_id))
         except EgressError as error:

@@ -1,4 +1,4 @@
-"""The bus inside one process: the same payloads as over Redis, without Redis."""
+"""Implements the bus inside one process: the same payloads as over Redis, without Redis."""
 
 from collections import defaultdict, deque
 

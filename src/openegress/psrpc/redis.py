@@ -1,4 +1,4 @@
-"""The bus over Redis PUBLISH/SUBSCRIBE, as livekit-server uses it."""
+"""Implements the bus over Redis PUBLISH/SUBSCRIBE, as livekit-server uses it."""
 
 import asyncio
 import base64
@@ -24,12 +24,12 @@ LOCK_S = 5
 """Lifetime of the lock on a payload of a queue, as in psrpc."""
 
 QUIET_S = 5.0
-"""Without a message for this long, the connection is pinged. It is lost after the same time without an
-answer."""
+"""Time without a message after which the connection is pinged. It counts as lost after the same time without
+an answer."""
 
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 1.0
-"""Pauses between attempts to reconnect."""
+"""Longest pause between attempts to reconnect."""
 
 PUBLISH_PAUSE_S = 0.25
 """The pause between attempts to publish while Redis is unreachable, if the caller wants retries."""
@@ -88,7 +88,8 @@ class RedisBus:
         self._reader: asyncio.Task[None] | None = None
 
     async def publish(self, channel: str, payload: bytes, retry_for_s: float = 0.0) -> None:
-        """Raises EgressError (UNAVAILABLE) if Redis cannot be reached within `retry_for_s` seconds."""
+        """Publishes a payload. Raises EgressError (UNAVAILABLE) if Redis cannot be reached within
+        `retry_for_s` seconds."""
         give_up_s = asyncio.get_running_loop().time() + retry_for_s
         while True:
             try:
@@ -122,11 +123,11 @@ class RedisBus:
         return subscription
 
     async def ping(self) -> None:
-        """For health checks. Raises EgressError (UNAVAILABLE) if Redis does not answer."""
+        """Raises EgressError (UNAVAILABLE) if Redis does not answer. For health checks."""
         await self._redis.run(self._redis.client.ping)
 
     async def stopped(self) -> str | None:
-        """For health checks: why the reader has stopped; None while it works."""
+        """Returns why the reader has stopped; None while it works. For health checks."""
         return stopped(self._reader)
 
     async def close(self) -> None:
@@ -140,7 +141,7 @@ class RedisBus:
     # --- queues
 
     async def _take(self, payload: bytes) -> bool:
-        """Locks the payload. False if another subscriber has locked it before."""
+        """Locks the payload. Returns False if another subscriber has locked it before."""
         key = base64.b64encode(hashlib.sha256(payload).digest()).decode()
         try:
             return bool(await self._redis.run(self._redis.client.set, key, b"1", nx=True, ex=LOCK_S))
@@ -177,7 +178,7 @@ class RedisBus:
             return
         del self._channels[channel]
         async with self._writing:
-            # There may be a new subscription to the channel since.
+            # There may be a new subscription to the channel by now.
             if self._pubsub is not None and channel not in self._channels:
                 try:
                     await cancellable(self._pubsub.unsubscribe(channel))

@@ -1,4 +1,4 @@
-"""The server side of psrpc: claims requests, runs their handlers, publishes the results."""
+"""The server side of psrpc: claims requests, runs their handlers, and publishes the results."""
 
 import asyncio
 import time
@@ -24,38 +24,38 @@ _log = structlog.get_logger(__name__)
 
 Handler = Callable[[Req], Awaitable[Res]]
 Affinity = Callable[[Req], float | EgressError]
-"""How much a server wants a request: 0 < a <= 1. Negative: it does not take the call, and is silent. An
-EgressError: it does not take the call and gives this reason, which the caller gets unless another server
+"""Returns how much a server wants a request: 0 < a <= 1. Negative: it does not take the call, and is silent.
+An EgressError: it does not take the call and gives this reason, which the caller gets unless another server
 takes the call."""
 
 REFUSAL_DELAY_S = 0.5
-"""A refusal must not arrive before the answer of a chosen server, as stock clients take the first response
-after their choice. By now, all servers that want the call have claimed it. Our own clients check who answers,
-so no delay is needed on the bus inside one process."""
+"""Delay of a refusal. It must not arrive before the answer of a chosen server, as stock clients take the
+first response after their choice. After this delay, all servers that want the call have claimed it. Our own
+clients check who answers, so no delay is needed on the bus inside one process."""
 
 CHOICE_S = 1.2
-"""Clients choose within a second of their request."""
+"""Time in which a client chooses: within a second of its request."""
 
 PUBLISH_PAUSE_S = 0.25
 """The pause between attempts to publish an answer while the bus is unreachable."""
 
 
 MAX_RUNNING = 1_000
-"""Calls of one method in parallel. Further ones are left to other servers, or not answered."""
+"""Limit for parallel calls of one method. Further ones are left to other servers, or not answered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """What a handler may use of its request beside the message."""
+    """What a handler may use of its request in addition to the message."""
 
     client_id: str
     expiry_ns: int
-    """Unix ns; the client stops waiting for the answer then."""
+    """The unix time in ns at which the client stops waiting for the answer."""
     metadata: dict[str, str] = field(default_factory=dict)
 
 
 incoming: ContextVar[Incoming] = ContextVar("incoming")
-"""Set while a handler runs."""
+"""The request of the handler that runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +66,14 @@ class Served(Generic[Req, Res]):
     handler: Handler[Req, Res]
     topic: str = ""
     affinity: Affinity[Req] | None = None
-    """None: it takes every call."""
+    """The affinity for a request; None: the server takes every call."""
     hesitation_s: Callable[[], float] | None = None
-    """How long it waits for other servers to claim a request first. Ignored on the bus inside one process,
+    """How long the server waits for others to claim a request first. Ignored on the bus inside one process,
     which has no other servers."""
 
 
 class Registration(Generic[Req, Res]):
-    """One method served on one topic, from register() to close()."""
+    """A method that is served on one topic, from register() to close()."""
 
     def __init__(
         self,
@@ -119,7 +119,8 @@ class Registration(Generic[Req, Res]):
         self._readers.append(asyncio.create_task(self._read_requests(requests)))
 
     async def close(self) -> None:
-        """Takes no further requests. Returns when the claimed ones are answered or were given to others."""
+        """Takes no further requests. Returns when the claimed ones are answered or were given to other
+        servers."""
         self._on_close(self)
         *choices, requests = self._subscriptions
         await requests.close()
@@ -210,7 +211,7 @@ class Registration(Generic[Req, Res]):
                 if choice.done():
                     outcome = ClaimOutcome.LOST_TO_PEER
                     return False
-            # Asked only now, as another request may have taken the room meanwhile.
+            # Ask only now, as another request may have taken the capacity meanwhile.
             affinity = self._served.affinity(message) if self._served.affinity else 1.0
             if isinstance(affinity, EgressError):
                 if not self._bus.in_process:
@@ -237,7 +238,7 @@ class Registration(Generic[Req, Res]):
             self._observer.claimed(self._method, outcome, (time.monotonic() - began_s) * 1000)
 
     async def _publish(self, channel: str, answer: Response, expiry_ns: int) -> None:
-        """Publishes the answer, with retries as long as the client waits for it."""
+        """Publishes the answer, and retries as long as the client waits for it."""
         while True:
             try:
                 await self._bus.publish(channel, seal(answer))

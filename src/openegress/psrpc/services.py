@@ -1,4 +1,4 @@
-"""The services that livekit-server and its egress workers offer each other, as a table of methods."""
+"""Lists the services that livekit-server and its egress workers offer each other, as a table of methods."""
 
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -44,7 +44,7 @@ class CallRetry:
 
 
 ORDER_TIMEOUT_S = 6.0
-"""A recording that resumes waits up to 2 s for its media."""
+"""Time-out for an order: a recording that resumes waits up to 2 s for its media."""
 CLIP_TIMEOUT_S = 120.0
 """Limit for cutting and storing a clip. The worker continues a clip that takes longer."""
 ONCE = CallRetry(attempts=1)
@@ -55,11 +55,11 @@ class Routing(Enum):
     """Which servers get a request and answer it (psrpc's options of a method)."""
 
     CLAIMED = auto()
-    """All servers get it; those that want it claim it, and the client chooses one."""
+    """All servers get the request. Those that want it claim it, and the client chooses one."""
     QUEUED = auto()
-    """One server gets it, by a lock on the bus, and claims it."""
+    """One server gets the request, by a lock on the bus, and claims it."""
     BROADCAST = auto()
-    """All servers get it and answer without a claim ("multi")."""
+    """All servers get the request and answer without a claim ("multi")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class Method(Generic[Req, Res]):
 
 
 class EgressInternal:
-    """Offered by workers; the topic is the cluster id, empty by default."""
+    """The service of workers; the topic is the cluster id, empty by default."""
 
     START_EGRESS = Method(
         "EgressInternal",
@@ -103,11 +103,11 @@ class EgressInternal:
         routing=Routing.BROADCAST,
     )
     CLIP = Method("EgressInternal", "Clip", CutRequest, ClipInfo, timeout_s=CLIP_TIMEOUT_S)
-    """Not part of LiveKit's protocol."""
+    """Makes a clip. Not part of LiveKit's protocol."""
 
 
 class EgressHandler:
-    """Offered by the worker that runs an egress; the topic is the egress id."""
+    """The service of the worker that runs an egress; the topic is the egress id."""
 
     STOP_EGRESS = Method("EgressHandler", "StopEgress", StopEgressRequest, EgressInfo, routing=Routing.QUEUED)
     UPDATE_STREAM = Method(
@@ -121,15 +121,15 @@ class EgressHandler:
         routing=Routing.QUEUED,
         timeout_s=ORDER_TIMEOUT_S,
     )
-    """Not part of LiveKit's protocol: the layout is an order (request.orders), or empty, which asks whether
-    there is a recorder to obey one. A livekit-server has no such method, and orders reach the recorder in the
-    room."""
+    """Delivers an order. Not part of LiveKit's protocol. The layout is an order (request.orders), or empty,
+    which asks whether there is a recorder that could obey one. A livekit-server has no such method, and its
+    orders reach the recorder in the room."""
     ADD_PART = Method("EgressHandler", "AddPart", EgressInfo, Empty, routing=Routing.QUEUED)
-    """Not part of LiveKit's protocol: the results of a part that another worker recorded before."""
+    """Delivers the results of a part that another worker recorded before. Not part of LiveKit's protocol."""
 
 
 class IOInfo:
-    """Offered by livekit-server, or by openegress where it keeps the records itself; no topic."""
+    """The service of livekit-server, or of openegress if it keeps the records itself. It has no topic."""
 
     CREATE_EGRESS = Method("IOInfo", "CreateEgress", EgressInfo, Empty, routing=Routing.QUEUED)
     UPDATE_EGRESS = Method("IOInfo", "UpdateEgress", EgressInfo, Empty, routing=Routing.QUEUED)
@@ -138,11 +138,12 @@ class IOInfo:
         "IOInfo", "ListEgress", ListEgressRequest, ListEgressResponse, routing=Routing.QUEUED
     )
     REVISE_EGRESS = Method("IOInfo", "ReviseEgress", EgressInfo, Empty, routing=Routing.QUEUED)
-    """Not part of LiveKit's protocol: adds stored files to an ended record. A livekit-server would report any
+    """Adds stored files to an ended record. Not part of LiveKit's protocol: a livekit-server would report any
     update of an ended record to webhooks as another end."""
     ADD_PART = Method("IOInfo", "AddPart", EgressInfo, Empty, routing=Routing.QUEUED)
-    """Not part of LiveKit's protocol: the results of a part of an egress that is not its last one."""
+    """Delivers the results of a part of an egress that is not its last one. Not part of LiveKit's
+    protocol."""
     COUNT_EGRESS = Method("IOInfo", "CountEgress", EgressInfo, Empty, routing=Routing.QUEUED)
-    """Not part of LiveKit's protocol: what has been recorded so far. A livekit-server would report it to
-    webhooks."""
+    """Reports what has been recorded so far. Not part of LiveKit's protocol: a livekit-server would report it
+    to webhooks."""
     UPDATE_METRICS = Method("IOInfo", "UpdateMetrics", UpdateMetricsRequest, Empty, routing=Routing.QUEUED)

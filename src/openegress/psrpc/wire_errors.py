@@ -1,6 +1,6 @@
 """Converts EgressError to and from the `code` and `error` of a Response.
 
-psrpc's codes are Twirp's with a few exceptions (psrpc errors.go). Unknown ones become `unknown`.
+psrpc's codes are Twirp's with a few exceptions (psrpc errors.go). Unknown codes become `unknown`.
 """
 
 from openegress.core.errors import Code, EgressError, Fault
@@ -47,12 +47,12 @@ def from_wire(code: str, message: str) -> EgressError:
 
 
 class NoResponse(EgressError):
-    """No server answered. The text is psrpc's, and clients match on it."""
+    """Raised if no server answered. The text is psrpc's, and clients match on it."""
 
     def __init__(self) -> None:
         super().__init__(Code.UNAVAILABLE, "no response from servers", fault=Fault.SERVICE)
 
 
 def timed_out() -> EgressError:
-    """The chosen server did not answer in time. The text is psrpc's."""
+    """The error of a chosen server that did not answer in time. The text is psrpc's."""
     return EgressError(Code.DEADLINE_EXCEEDED, "request timed out", fault=Fault.SERVICE)

@@ -1,1 +1,1 @@
-"""A request on the wire becomes a Plan, or a refusal that names the field and the reason. No I/O."""
+"""Turns a request on the wire into a Plan, or into a refusal that names the field and the reason. No I/O."""

@@ -1,4 +1,4 @@
-"""The options of one request, merged from all the ways in which they may arrive. Pure."""
+"""Merges the options of one request from all the ways in which they may arrive. Pure."""
 
 from dataclasses import dataclass
 
@@ -25,8 +25,8 @@ from openegress.request.resume_options import ResumeChoice
 
 LEAST_LENGTH_S = 10.0
 LEAST_SIZE_BYTES = 5_000_000
-"""Least length of a part: each part is another entry of EgressInfo, which every update carries. 10 s make
-8,640 in a day."""
+"""Minimum length and size of a part. Each part is another entry of EgressInfo, which every update carries: 10
+s make 8,640 in a day."""
 SPLITTABLE = frozenset({Container.MP4})
 
 _STORED = (parts.FileOutput, parts.SegmentOutput, parts.ImageOutput)
@@ -36,16 +36,16 @@ _ROOM_END_RULES = ("stop_when_empty", "stop_when_idle")
 @dataclass(frozen=True, slots=True)
 class AskedOptions:
     all: Options
-    """Includes those of the configuration and the room."""
+    """All options, including those of the configuration and the room."""
     asked: Options
-    """Those of the request alone."""
+    """The options of the request alone."""
     layout: str
     """The operator's layout that the request's layout names."""
     notices: tuple[str, ...] = ()
 
     def end_rules(self, plan: Plan) -> EndRules:
         """The end rules of a recording of `plan`. Raises EgressError for what the request asks for and this
-        recording cannot do; what only the configuration or the room asks for is left out."""
+        recording cannot do. What only the configuration or the room asks for is left out."""
         refuse_unsuited(self.asked, plan)
         rules = changed_rules(EndRules(), self.all)
         if not _is_of_room(plan):
@@ -53,7 +53,7 @@ class AskedOptions:
         return rules if _has_sound(plan) else msgspec.structs.replace(rules, stop_when_silent_s=0.0)
 
     def split(self, source: parts.Source, outputs: tuple[parts.Output, ...]) -> tuple[parts.Output, ...]:
-        """The outputs, with files that are split. Raises EgressError as end_rules() does."""
+        """The outputs, with the splitting of files. Raises EgressError like end_rules()."""
         every = self.all.split_every
         if not every:
             return outputs
@@ -90,7 +90,7 @@ class AskedOptions:
         )
 
     def tracks_file(self, source: parts.Source) -> str:
-        """The path of the file of tracks beside a composite; "": none. Raises as end_rules() does."""
+        """The path of the file of tracks beside a composite; "": none. Raises like end_rules()."""
         if isinstance(source, parts.LayoutSource):
             return self.all.tracks_file or ""
         if self.asked.tracks_file:
@@ -98,7 +98,7 @@ class AskedOptions:
         return ""
 
     def sidecars(self, source: parts.Source, outputs: tuple[parts.Output, ...]) -> tuple[Sidecar, ...]:
-        """What is kept beside the recording of `source`. Raises as end_rules() does."""
+        """The sidecars beside the recording of `source`. Raises like end_rules()."""
         wanted = self.all.sidecars.each if self.all.sidecars else ()
         why: EgressError | None = None
         if isinstance(source, parts.WebSource | parts.TemplateSource):
@@ -113,7 +113,7 @@ class AskedOptions:
 
     def with_stems(self, plan: Plan) -> Plan:
         """`plan` with the stems that it may have. A recording with stems cannot resume: stems that only the
-        configuration or the room wants give way to a request for `resume`. Raises as end_rules() does."""
+        configuration or the room wants give way to a request for `resume`. Raises like end_rules()."""
         wanted = self.all.stems.form if self.all.stems else None
         if wanted is None:
             return plan
@@ -129,7 +129,7 @@ class AskedOptions:
         return msgspec.structs.replace(plan, stems=wanted, resumes=False)
 
     def loudness_lufs(self, plan: Plan) -> float:
-        """The loudness of the sound of `plan`, and of its stems; 0: unchanged. Raises as end_rules() does."""
+        """The loudness of the sound of `plan`, and of its stems; 0: unchanged. Raises like end_rules()."""
         target = float(self.all.loudness or 0.0)
         is_encoded = plan.audio is not None and plan.passthrough is Passthrough.NEVER
         if not target or is_encoded or plan.stems is not None:
@@ -140,13 +140,13 @@ class AskedOptions:
 
     @property
     def asks_for_loudness(self) -> bool:
-        """Tracks that would be stored as they are must be encoded for it."""
+        """Whether tracks must be encoded for loudness that would otherwise be stored as they are."""
         return bool(self.asked.loudness)
 
     def with_data(
         self, sidecars: tuple[Sidecar, ...], outputs: tuple[parts.Output, ...]
     ) -> tuple[Sidecar, ...]:
-        """`sidecars` with the data that a media source asks for. Raises EgressError where no output is stored
+        """`sidecars` with the data that a media source asks for. Raises EgressError if no output is stored
         that it could lie beside."""
         if not _is_stored(outputs):
             raise invalid(
@@ -158,9 +158,9 @@ class AskedOptions:
     def storyboard(
         self, outputs: tuple[parts.Output, ...], video: parts.VideoEncoding | None, passthrough: Passthrough
     ) -> tuple[parts.Output, ...]:
-        """The outputs, with thumbnails if they are wanted. Raises EgressError where the request asks for them
-        without an encoded picture. If only the configuration or the room wants them, they are left out, also
-        where tracks would have to be decoded for them."""
+        """The outputs, with thumbnails if they are wanted. Raises EgressError if the request asks for them
+        without an encoded picture. If only the configuration or the room wants them, they are left out in
+        that case, and also if tracks would have to be decoded for them."""
         every_s = self.all.storyboard
         if not every_s:
             return outputs
@@ -187,13 +187,13 @@ class AskedOptions:
 
     @property
     def asks_for_card(self) -> bool:
-        """Tracks that would be stored as they are must be encoded for it."""
+        """Whether tracks must be encoded for a card that would otherwise be stored as they are."""
         return self.asked.on_pause is PauseMode.HOLD
 
     def on_pause(self, outputs: tuple[parts.Output, ...], *, as_it_comes: bool) -> PauseMode:
         """The pause mode for `outputs`. A stream cannot leave time out, and outputs beside it have the same
-        pictures. `as_it_comes`: tracks are stored as they are, without a place for a card; raises EgressError
-        where the request asks for one all the same."""
+        pictures. `as_it_comes`: tracks are stored as they are, without a place for a card. Raises EgressError
+        if the request asks for one all the same."""
         if any(isinstance(each, parts.StreamOutput | parts.WebsocketOutput) for each in outputs):
             return PauseMode.HOLD
         if not as_it_comes:
@@ -205,7 +205,7 @@ class AskedOptions:
     def encoded(
         self, video: parts.VideoEncoding | None, outputs: tuple[parts.Output, ...], render: Render
     ) -> parts.VideoEncoding | None:
-        """`video` with the requested speed and frame rate. Raises EgressError where the request asks for
+        """`video` with the requested speed and frame rate. Raises EgressError if the request asks for
         something that its outputs cannot use."""
         if video is None:
             for key in ("encoder_speed", "video_codec", "variable_frame_rate"):
@@ -221,7 +221,7 @@ class AskedOptions:
         is_h264 = video.codec is VideoCodec.H264
         if self.asked.variable_frame_rate and not is_h264:
             raise unimplemented("variable_frame_rate of pictures that are not H.264")
-        # What is composed later has the more time, the fewer recordings wait for it.
+        # A recording that is composed later has more time, the fewer recordings wait for it.
         left_to_us = AskedSpeed.AUTO if render is Render.DEFERRED else AskedSpeed.VERYFAST
         speed = self.all.encoder_speed or left_to_us
         is_auto = speed is AskedSpeed.AUTO
@@ -248,12 +248,12 @@ class AskedOptions:
         return Render.LIVE
 
     def resumption(self, outputs: tuple[parts.Output, ...], render: Render) -> ResumeChoice:
-        """Whether and how a recording into `outputs` resumes. Raises EgressError as end_rules() does."""
+        """Whether and how a recording into `outputs` resumes. Raises EgressError like end_rules()."""
         return resume_options.choice_of(self.all, self.asked, outputs, render)
 
     def recorded(self, source: parts.Source) -> parts.Recorded:
-        """Who of `source` is recorded. Raises EgressError where somebody would be recorded who must not be,
-        even if only the configuration or the room says so."""
+        """The participants and tracks of `source` that are recorded. Raises EgressError if somebody would be
+        recorded who must not be, even if only the configuration or the room says so."""
         for key in sorted(options.SELECTING):
             of_page = isinstance(source, parts.TemplateSource) and getattr(self.all, key)
             of_no_room = isinstance(source, parts.WebSource) and getattr(self.asked, key)
@@ -267,12 +267,12 @@ class AskedOptions:
         )
 
     def looks(self, source: parts.Source, pictures: PictureFiles, *, is_drawn: bool) -> Looks:
-        """The looks of `source`, whose pictures are drawn here or not. Raises as end_rules() does."""
+        """The looks of `source`, whose pictures are drawn here or not. Raises like end_rules()."""
         return look_options.looks_of(self.all, self.asked, source, pictures, is_drawn=is_drawn)
 
 
 def _why_no_stems(plan: Plan) -> EgressError | None:
-    """None: it can have them."""
+    """The reason why `plan` cannot have stems; None: it can."""
     if not _is_of_room(plan):
         return unimplemented("stems of a page")
     if not _is_stored(plan.outputs):
@@ -325,7 +325,7 @@ def _is_of_room(plan: Plan) -> bool:
 
 
 def _has_sound(plan: Plan) -> bool:
-    """Unknown for a single track, whose kind only the room knows."""
+    """Whether sound is recorded; true for a single track, whose kind only the room knows."""
     if isinstance(plan.source, parts.TracksSource):
         return plan.source.audio
     if isinstance(plan.source, parts.MediaSource) and plan.source.single_track_id:
@@ -334,7 +334,8 @@ def _has_sound(plan: Plan) -> bool:
 
 
 def asked_options(request: Request, context: Context) -> AskedOptions:
-    """Raises EgressError naming the source and the key, for an unknown option or an invalid value."""
+    """Returns the options. Raises EgressError, which names the source and the key, for an unknown option or
+    an invalid value."""
     body = request.WhichOneof("request")
     if body is None:
         return AskedOptions(Options(), Options(), "")

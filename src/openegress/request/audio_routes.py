@@ -1,4 +1,4 @@
-"""Which audio of a room goes to which channel, for each way in which a request may say so."""
+"""Reads which audio of a room goes to which channel, for each way in which a request may say so."""
 
 from typing import Any, Literal
 
@@ -37,7 +37,7 @@ def of_config(config: AudioConfig) -> tuple[AudioRoute, ...]:
     """The routes of a v2 media source, in protocol v1.54.0's class; empty: no audio. Raises EgressError."""
     routes = tuple(_route(route) for route in today(config).routes)
     if config.capture_all:
-        # Comes after the others, as it takes what they leave.
+        # This route comes last, as it takes what the others leave.
         return (*routes, AudioRoute(match="all"))
     if routes and all(route.exclude for route in routes):
         raise missing_or_invalid("audio routes (nothing is left but what is excluded; set capture_all)")
@@ -45,7 +45,7 @@ def of_config(config: AudioConfig) -> tuple[AudioRoute, ...]:
 
 
 def _route(wire: Any) -> AudioRoute:
-    """An AudioRoute of protocol v1.54.0."""
+    """Converts an AudioRoute of protocol v1.54.0."""
     channel = CHANNELS.get(wire.channel)
     if channel is None:
         raise missing_or_invalid("audio route channel")

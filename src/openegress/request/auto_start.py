@@ -1,4 +1,4 @@
-"""Requests that nobody sends: those that a rule makes when a room opens or a track is published. Pure.
+"""Makes the requests of rules that start an egress when a room opens or a track is published. Pure.
 
 A rule holds LiveKit's own RoomEgress (livekit_room.proto), which livekit-server accepts when a room is
 created.
@@ -74,7 +74,8 @@ class AutoStart:
 
 
 def rule_of(rooms: Sequence[str], egress: Mapping[str, Any]) -> AutoStartRule:
-    """From the configuration, whose scalars are text. Raises EgressError naming the mistake."""
+    """Reads a rule from the configuration, whose scalars are text. Raises EgressError, which names the
+    mistake."""
     if not rooms:
         raise invalid('rooms: missing; list patterns of room names, "*" for every room')
     message = RoomEgress()
@@ -97,7 +98,7 @@ def rule_of(rooms: Sequence[str], egress: Mapping[str, Any]) -> AutoStartRule:
 
 
 def _part(asked: Any, kind: str) -> Message:
-    """In today's protocol. Raises ParseError, and EgressError for an unknown enum number."""
+    """Reads a part in today's protocol. Raises ParseError, and EgressError for an unknown enum number."""
     message = today.kind_of(kind)()
     json_format.ParseDict(_typed(asked, message.DESCRIPTOR), message)
     for each in unknown.in_message(message):
@@ -111,7 +112,7 @@ def _named(name: str, kind: Any) -> FieldDescriptor | None:
 
 
 def of_room(rules: Sequence[AutoStartRule], room: Room) -> Iterator[AutoStart]:
-    """What to start when the room opens."""
+    """Yields what to start when the room opens."""
     for rule in _matching(rules, room):
         if rule.egress.HasField("room"):
             body = RoomCompositeEgressRequest()
@@ -123,7 +124,7 @@ def of_room(rules: Sequence[AutoStartRule], room: Room) -> Iterator[AutoStart]:
 def of_track(
     rules: Sequence[AutoStartRule], room: Room, participant: ParticipantInfo, track: TrackInfo
 ) -> Iterator[AutoStart]:
-    """What to start when sound or a picture is published: for the track, and for its publisher, as
+    """Yields what to start when sound or a picture is published: for the track, and for its publisher, as
     livekit-server does."""
     if track.type not in (TrackType.AUDIO, TrackType.VIDEO):
         return
@@ -151,7 +152,8 @@ def _matching(rules: Sequence[AutoStartRule], room: Room) -> Iterator[AutoStartR
 
 
 def _with_fields_of(source: Message, target: M) -> M:
-    """Copies fields of the same names: LiveKit's automatic requests are parts of the ones that are sent."""
+    """Copies fields of the same names: LiveKit's automatic requests are parts of the requests that clients
+    send."""
     newest = today.today(target)
     json_format.ParseDict(json_format.MessageToDict(today.today(source)), newest)
     return today.in_wheel(newest, type(target))

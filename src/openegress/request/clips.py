@@ -1,4 +1,4 @@
-"""The plan of a clip, from the request and what is known of its egress. Pure."""
+"""Makes the plan of a clip from the request and what is known of its egress. Pure."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -39,7 +39,7 @@ class _Last(Block, frozen=True, forbid_unknown_fields=True):
 
 
 def wish_of(request: ClipRequest) -> RequestedSpan:
-    """Raises EgressError for a span that no recording could have."""
+    """The requested span. Raises EgressError for a span that no recording could have."""
     begin, end = str(getattr(request, "from")), request.to
     last_ns = round(Decoder().struct({"last": request.last}, _Last, "").last * S) if request.last else None
     wish = RequestedSpan(
@@ -54,7 +54,7 @@ def wish_of(request: ClipRequest) -> RequestedSpan:
 
 
 def of_running(request: ClipRequest, info: EgressInfo, plan: Plan, spool: Path, clip_id: str) -> ClipPlan:
-    """For an egress that is recording, whose plan has its storage. Raises EgressError."""
+    """The plan for an egress that is recording, whose plan has its storage. Raises EgressError."""
     wish = wish_of(request)
     if plan.render is Render.DEFERRED:
         why = "the egress is composed after it was recorded: ask when it is complete"
@@ -82,7 +82,8 @@ def of_running(request: ClipRequest, info: EgressInfo, plan: Plan, spool: Path, 
 
 
 def of_ended(request: ClipRequest, info: EgressInfo, context: Context, clip_id: str) -> ClipPlan:
-    """For an egress that has ended, from what it stored in the server's own storage. Raises EgressError."""
+    """The plan for an egress that has ended, from what it stored in the server's own storage. Raises
+    EgressError."""
     wish = wish_of(request)
     storage = context.storage
     files = _files_of_recording(info)
@@ -125,7 +126,7 @@ def of_ended(request: ClipRequest, info: EgressInfo, context: Context, clip_id: 
 
 
 def _files_of_recording(info: EgressInfo) -> list[FileInfo]:
-    """Its parts in order, without the file of its room's tracks."""
+    """The parts of the recording in order, without the file of its room's tracks."""
     files = [each for each in info.file_results if each.location]
     body = info.WhichOneof("request")
     if body is None or not _asks_for_file(getattr(info, body)):
@@ -142,8 +143,8 @@ def _asks_for_file(request: Message) -> bool:
 
 
 def is_within_reach(info: EgressInfo, context: Context) -> bool:
-    """Whether this machine can read what an ended egress has stored: a local file exists on one machine
-    only."""
+    """Whether this machine can read what an ended egress has stored: a local file exists only on one
+    machine."""
     if not isinstance(context.storage.backend, LocalStorage):
         return True
     names = [each.location for each in info.file_results if each.location]
@@ -186,7 +187,7 @@ def _stored_name(output: FileOutput | SegmentOutput, info: EgressInfo) -> str:
 def _target(
     request: ClipRequest, recorded: str, storage: StoragePlan, values: Mapping[str, str]
 ) -> FileOutput:
-    """Raises EgressError where the path leaves the output root."""
+    """The file of the clip. Raises EgressError if its path leaves the output root."""
     directory, name = naming.split(recorded)
     stem = f"{_stem(name)}-clip-{{from}}-{{to}}"
     if not request.filepath:
@@ -205,7 +206,7 @@ def _stem(name: str) -> str:
 
 
 def _part(file: FileInfo, *, on_backup: bool) -> StoredPart:
-    """A segment that is not stored yet may still grow."""
+    """A stored part. Its size is 0 while it is not stored yet and may still grow."""
     return StoredPart(file.filename, file.duration, file.size if file.location else 0, on_backup)
 
 

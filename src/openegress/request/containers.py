@@ -1,4 +1,4 @@
-"""The containers that a request chooses for its encoded outputs. Pure."""
+"""Chooses the containers of encoded outputs. Pure."""
 
 from openegress.core.codecs import CONTAINER_VIDEO, Container, VideoCodec
 from openegress.core.errors import missing_or_invalid, unimplemented
@@ -8,7 +8,7 @@ from openegress.request.requested import FileWish, RequestedOutputs
 
 def of_file(wish: FileWish, codec: VideoCodec | None, *, fits_webm: bool) -> Container | None:
     """The file type that the request chooses; None: it chooses none, and the codecs decide. `codec` is the
-    requested one; `fits_webm`: nothing else in the request rules out WebM."""
+    requested one. `fits_webm`: nothing else in the request rules out WebM."""
     asked = getattr(wish.file, "file_type", 0)
     if asked == outputs.MCAP:
         raise unimplemented("file_type MCAP of anything but layout tracks and media of StartEgress")
@@ -20,15 +20,15 @@ def of_file(wish: FileWish, codec: VideoCodec | None, *, fits_webm: bool) -> Con
     path = wish.file.filepath.lower()
     if is_named_webm(wish) and fits_webm and codec in (None, *CONTAINER_VIDEO[Container.WEBM]):
         return Container.WEBM
-    # A codec changes the container even if the file is named otherwise, as upstream does; VP8 and VP9 only
-    # where the name leaves it open.
+    # A codec changes the container even if the file is named otherwise, as upstream does. VP8 and VP9 do so
+    # only if the name leaves it open.
     if path.endswith(".mp4") and codec in (VideoCodec.VP8, VideoCodec.VP9):
         return Container.MP4
     return None
 
 
 def is_named_webm(wish: FileWish) -> bool:
-    """The API has no name for WebM, but a path may ask for it."""
+    """Whether the path asks for WebM, which the API has no name for."""
     return not getattr(wish.file, "file_type", 0) and wish.file.filepath.lower().endswith(".webm")
 
 

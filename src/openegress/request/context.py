@@ -1,4 +1,4 @@
-"""What the server adds to every request: its storage, its credentials, its limits, the time."""
+"""Holds what the server adds to every request: its storage, its credentials, its limits, the time."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from openegress.request.options import OptionDefaults
 from openegress.request.unknown import UnknownFields
 
 METADATA_NETWORKS = ("169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128", "100.100.100.200/32")
-"""Where clouds hand out credentials to whoever asks."""
+"""Networks in which clouds give credentials to anybody who asks."""
 METADATA_HOSTS = frozenset({"metadata.google.internal", "metadata.goog", "instance-data"})
 
 
@@ -34,29 +34,30 @@ class Context:
 
     now_ns: int
     storage: StoragePlan
-    """The server's own storage; LocalStorage(output root) where none is configured."""
+    """The server's own storage; LocalStorage(output root) if none is configured."""
     assume_role: AssumeRole = field(default_factory=AssumeRole)
     ws_url: str = ""
     template_base: str = ""
-    """The page that lays out rooms if a request names none; empty: rooms are laid out without a page."""
+    """URL of the page that lays out rooms if a request names none; empty: rooms are laid out without a
+    page."""
     insecure: bool = False
-    """Any certificate of a LiveKit server is accepted."""
+    """Whether any certificate of a LiveKit server is accepted."""
     make_token: Callable[[str, str], str] | None = None
-    """(egress id, room name) -> a recorder's token; None: no API key is configured."""
+    """Makes a recorder's token from the egress id and the room name; None: no API key is configured."""
     allow_local: bool = True
     zone: tzinfo = UTC
     """The server's time zone, for {time}."""
     limits: SessionLimits = field(default_factory=SessionLimits)
     options: OptionDefaults = field(default_factory=OptionDefaults)
-    """Options for whatever a request leaves open."""
+    """Options that apply if a request leaves them open."""
     pictures: PictureFiles = field(default_factory=PictureFiles)
     """Pictures that options may name."""
     layouts: tuple[LayoutSpec, ...] = ()
     """The operator's own layouts."""
     room_metadata: str = ""
-    """Metadata of the room, which may contain options too."""
+    """Metadata of the room, which may contain options."""
     unknown_fields: UnknownFields = UnknownFields.WARN
     distinct: Distinct = Distinct.NONE
-    """Which names contain the egress's id."""
+    """Which names contain the egress' id."""
     deny_networks: tuple[str, ...] = METADATA_NETWORKS
     """CIDR networks that no recorded page may lie in, if its URL names an address."""

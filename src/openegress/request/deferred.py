@@ -1,4 +1,4 @@
-"""What a recording whose picture is composed afterwards may ask for. Pure."""
+"""Decides what a recording whose picture is composed afterwards may ask for. Pure."""
 
 from openegress.core import plan as parts
 from openegress.core.errors import EgressError, invalid, unimplemented
@@ -9,7 +9,7 @@ _OPTION = "render=deferred"
 
 
 def refusal(source: parts.Source, outputs: tuple[parts.Output, ...], every: Options) -> EgressError | None:
-    """Why it cannot be deferred; None: it can. `every`: all options that apply to it."""
+    """The reason why it cannot be deferred; None: it can. `every`: all options that apply to it."""
     if isinstance(source, parts.WebSource | parts.TemplateSource):
         return invalid(f"{_OPTION}: a page can only be recorded while it is shown; leave it out")
     if not isinstance(source, parts.LayoutSource):

@@ -1,4 +1,4 @@
-"""Which storage an output goes to: its own, the request's, the server's, or the local disk."""
+"""Chooses the storage of an output: its own, the request's, the server's, or the local disk."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class UploadRequest(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AssumeRole:
-    """The server's role for requests that upload to S3. Empty fields: none."""
+    """The server's role for requests that upload to S3. Empty fields are not configured."""
 
     access_key: str = ""
     secret: str = ""
@@ -51,7 +51,7 @@ class AssumeRole:
     arn: str = ""
     """The role for requests that name none."""
     external_id: str = ""
-    """For `arn`."""
+    """The external id for `arn`."""
 
 
 def choose(
@@ -63,7 +63,7 @@ def choose(
     deny_networks: tuple[str, ...] = (),
 ) -> StoragePlan:
     """The first upload that names a storage, with the server's settings; otherwise the server's own storage.
-    Raises EgressError naming `output` where that would be the local disk and the server forbids it."""
+    Raises EgressError, which names `output`, if that would be the local disk and the server forbids it."""
     for upload in uploads:
         backend = of_upload(upload)
         if isinstance(backend, S3Storage):
@@ -88,7 +88,8 @@ def choose(
 
 
 def of_upload(upload: UploadRequest) -> Named | None:
-    """None: the upload names no storage. Raises EgressError invalid_argument for one without a bucket."""
+    """The storage that an upload names; None: it names none. Raises EgressError invalid_argument if it has no
+    bucket."""
     if upload.HasField("s3"):
         return _s3(upload.s3)
     if upload.HasField("gcp"):
@@ -143,7 +144,8 @@ def _s3(upload: S3Upload) -> S3Storage:
 
 
 def _as_patient(backend: S3Storage, server: Backend) -> S3Storage:
-    """The server decides on retries of S3 calls and on checksums, whoever owns the bucket."""
+    """`backend` with the server's settings for retries of S3 calls and for checksums, which apply to any
+    bucket."""
     if not isinstance(server, S3Storage):
         return backend
     return msgspec.structs.replace(
@@ -156,16 +158,16 @@ def _as_patient(backend: S3Storage, server: Backend) -> S3Storage:
 
 
 def _may_know_us(backend: S3Storage, server: Backend) -> bool:
-    """Whether the server's identity (its role, its keys, its external id) may be used where a request
-    says."""
+    """Whether the server's identity (its role, its keys, its external id) may be used at an endpoint that a
+    request names."""
     own = server.endpoint if isinstance(server, S3Storage) else ""
     return is_aws(backend.endpoint) or backend.endpoint == own
 
 
 def _in_role(backend: S3Storage, role: AssumeRole) -> S3Storage:
-    """As in upstream: an external id belongs to the role it was set for, so it does not mix with a request's.
-    The ambient identity assumes the server's role only: otherwise callers could make it assume any. Raises
-    EgressError (permission_denied)."""
+    """`backend` with the role to assume. As in upstream, an external id belongs to the role it was set for,
+    so it does not mix with a request's. The ambient identity assumes only the server's role: otherwise
+    callers could make it assume any. Raises EgressError (permission_denied)."""
     if backend.assume_role_arn and not backend.access_key and not role.access_key:
         raise EgressError(
             Code.PERMISSION_DENIED,
@@ -196,7 +198,8 @@ def _proxy(wire: ProxyConfig) -> Proxy | None:
 
 
 def _check_pair(kind: str, access_key: str, secret: str) -> None:
-    """Half of a pair would be left out: uploads would be made as somebody else."""
+    """Raises EgressError if half of a pair is missing: without this check, uploads would be made as somebody
+    else."""
     if bool(access_key) != bool(secret):
         missing, there = ("secret", "access_key") if access_key else ("access_key", "secret")
         raise missing_or_invalid(f"{kind} {missing} (there is {there} alone)")
@@ -209,7 +212,7 @@ def _needed(field: str, value: str) -> str:
 
 
 def path_in(storage: StoragePlan, path: str, field: str) -> str:
-    """`path` in the form that this storage takes. Raises EgressError where a local one leaves the output
+    """`path` in the form that this storage takes. Raises EgressError if a local one leaves the output
     root."""
     if isinstance(storage.backend, LocalStorage):
         return naming.local_path(path, storage.backend.root, field, storage.backend.private)

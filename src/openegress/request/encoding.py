@@ -1,4 +1,5 @@
-"""How to encode: the request's preset or options within their bounds, and codecs that fit all outputs."""
+"""Decides how to encode: the request's preset or options within their bounds, and codecs that fit all
+outputs."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -25,11 +26,11 @@ from openegress.core.errors import EgressError, invalid, missing_or_invalid
 from openegress.core.plan import AudioEncoding, VideoEncoding
 
 PASSTHROUGH = 8
-"""EncodingOptionsPreset number."""
+"""Number in EncodingOptionsPreset."""
 
 MIN_SIDE = 16
 MAX_SIDE = 16_384
-"""libx264's largest; MAX_PIXELS bounds the cost of a picture."""
+"""Maximum side of libx264; MAX_PIXELS limits the cost of a picture."""
 MAX_PIXELS = 7680 * 4320
 MAX_FRAMERATE = 240
 VIDEO_KBPS = (1, 200_000)
@@ -56,7 +57,7 @@ MAX_KEY_FRAME_INTERVAL_S = 86_400.0
 
 ENCODED_AUDIO = (AudioCodec.AAC, AudioCodec.OPUS, AudioCodec.MP3)
 ENCODED_VIDEO = (VideoCodec.H264, VideoCodec.VP8)
-"""The default where nobody asks for another one."""
+"""Codecs to choose from if the request names none."""
 
 FORMAT_NAMES: dict[Container, str] = {
     Container.MP4: "video/mp4",
@@ -84,7 +85,7 @@ CODEC_NAMES: dict[AudioCodec | VideoCodec, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """The encoding that a request asks for, with defaults filled in; codecs are None where any will do."""
+    """The encoding that a request asks for, with defaults filled in. A codec is None if any will do."""
 
     asked: bool = False
     passthrough: bool = False
@@ -95,19 +96,19 @@ class Wish:
     profile: H264Profile = H264Profile.MAIN
     video_codec: VideoCodec | None = None
     key_frame_interval_s: float = 0.0
-    """0: not requested."""
+    """Requested interval; 0: not requested."""
     audio_codec: AudioCodec | None = None
     audio_kbps: int = DEFAULT_AUDIO_KBPS
     sample_rate: int = DEFAULT_AUDIO_HZ
     notices: tuple[str, ...] = ()
-    """Parts of it that have no effect."""
+    """Notices of requested settings that have no effect."""
     of_picture: tuple[str, ...] = ()
     of_sound: tuple[str, ...] = ()
-    """Fields of the request that are set, by what they are about."""
+    """Fields of the request that are set, by what they are about: picture and sound."""
 
 
 def from_preset(number: int) -> Wish:
-    """Raises EgressError invalid_argument for an unknown preset."""
+    """The encoding of a preset. Raises EgressError invalid_argument for an unknown one."""
     if number == PASSTHROUGH:
         return Wish(asked=True, passthrough=True)
     preset = PRESETS.get(number)
@@ -124,13 +125,14 @@ def from_preset(number: int) -> Wish:
 
 
 def from_options(options: EncodingOptions) -> Wish:
-    """`advanced`: 0 means the default. Raises EgressError invalid_argument naming field and bound."""
+    """The encoding of `advanced`, where 0 means the default. Raises EgressError invalid_argument, which names
+    field and bound."""
     default = Wish()
     width = side("width", options.width) or default.width
     height = side("height", options.height) or default.height
     if width * height > MAX_PIXELS:
         raise missing_or_invalid(f"width ({width}x{height} has more than {MAX_PIXELS} pixels)")
-    # Upstream's colour depth of the display: checked as upstream does, but our display always has 24 bits.
+    # Upstream's colour depth of the display is checked as upstream does, but our display always has 24 bits.
     if options.depth not in (0, 8, 16, 24):
         raise missing_or_invalid("depth")
     if options.audio_frequency and options.audio_frequency not in SAMPLE_RATES_HZ:
@@ -171,7 +173,7 @@ def _without_effect(options: EncodingOptions) -> Iterator[str]:
 
 
 def side(field: str, value: int) -> int:
-    """The width or height of a picture; 0 is for the caller to fill in."""
+    """The width or height of a picture; the caller fills in 0. Raises EgressError for an invalid one."""
     if value == 0:
         return 0
     if value < MIN_SIDE or value % 2:
@@ -235,18 +237,18 @@ C = TypeVar("C", AudioCodec, VideoCodec)
 @dataclass(frozen=True, slots=True)
 class Formats:
     file: Container | None
-    """None: no file output."""
+    """The container of the file; None: there is no file output."""
     audio: AudioCodec | None
     video: VideoCodec | None
     notices: tuple[str, ...] = ()
-    """What is encoded differently from the request."""
+    """Notices of what is encoded differently from the request."""
 
 
 def against_webm(
     wish: Wish, *, has_audio: bool, file: Container | None, others: Iterable[Container], streamed: bool
 ) -> str:
-    """Why the request rules out a WebM of VP8 and Opus; "": it does not. `file` is the type that the request
-    names."""
+    """The reason why the request rules out a WebM of VP8 and Opus; "": it does not. `file` is the type that
+    the request names."""
     if streamed:
         return "a stream"
     if any(container is not Container.WEBM for container in others):
@@ -268,9 +270,9 @@ def choose(
     others: Iterable[Container],
     streamed: bool,
 ) -> Formats:
-    """Codecs that every output takes, and the container of a file without a requested one (`default_file`).
-    `others` are the containers of segments and streams. VP8 gives way to H.264, with a notice, where
-    something else in the request rules it out. Raises EgressError invalid_argument."""
+    """Chooses codecs that every output takes, and the container of a file without a requested one
+    (`default_file`). `others` are the containers of segments and streams. If something else in the request
+    rules VP8 out, it gives way to H.264, with a notice. Raises EgressError invalid_argument."""
     others = list(others)
     fixed = ([file] if file else []) + others
     notices: tuple[str, ...] = ()
@@ -334,7 +336,8 @@ def _default_container(
 
 
 def _first(fitting: tuple[C, ...], containers: list[Container], table: dict[Container, tuple[C, ...]]) -> C:
-    """The default codec of the first container whose default fits, else the first that fits the first."""
+    """The default codec of the first container whose default fits, else the first one that fits the first
+    container."""
     for container in containers:
         if table[container] and table[container][0] in fitting:
             return table[container][0]
@@ -349,7 +352,7 @@ def _first(fitting: tuple[C, ...], containers: list[Container], table: dict[Cont
 
 
 def video_encoding(wish: Wish, codec: VideoCodec, segment_s: int, streamed: bool) -> VideoEncoding:
-    """`segment_s` 0: no segments."""
+    """The encoding of pictures. `segment_s` is 0 without segments."""
     return VideoEncoding(
         width=wish.width,
         height=wish.height,
@@ -362,8 +365,8 @@ def video_encoding(wish: Wish, codec: VideoCodec, segment_s: int, streamed: bool
 
 
 def _interval(wish: Wish, segment_s: int, streamed: bool) -> float:
-    """Makes key frames fall on the start of every segment: the interval divides the segment into whole
-    frames."""
+    """The key frame interval. A key frame falls on the start of every segment, as the interval divides the
+    segment into whole frames."""
     asked = wish.key_frame_interval_s
     if not segment_s:
         return asked or DEFAULT_KEY_FRAME_INTERVAL_S
@@ -376,7 +379,7 @@ def _interval(wish: Wish, segment_s: int, streamed: bool) -> float:
 
 
 def audio_encoding(wish: Wish, codec: AudioCodec) -> AudioEncoding:
-    """Raises EgressError for a sample rate that MP3 lacks."""
+    """The encoding of sound. Raises EgressError for a sample rate or bitrate that MP3 lacks."""
     if codec is AudioCodec.MP3 and wish.sample_rate > MAX_MP3_HZ:
         raise missing_or_invalid(f"audio_frequency ({wish.sample_rate} is above MP3's largest, {MAX_MP3_HZ})")
     if codec is AudioCodec.MP3 and wish.audio_kbps > MAX_MP3_KBPS:

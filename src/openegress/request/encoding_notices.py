@@ -1,4 +1,4 @@
-"""What of a requested encoding has no effect, or another one than asked. Pure."""
+"""Makes the notices of a requested encoding that has no effect, or another one than requested. Pure."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from openegress.request.requested import RequestedOutputs
 from openegress.request.room_tracks import RecordedMedia
 
 _OF_ENCODED_PICTURES = ("advanced.video_codec", "advanced.video_bitrate", "advanced.key_frame_interval")
-"""Images have a size and an interval only."""
+"""Fields that have no effect on images, which have only a size and an interval."""
 
 
 def of(
@@ -19,7 +19,7 @@ def of(
     audio: AudioEncoding | None,
     video: VideoEncoding | None,
 ) -> tuple[str, ...]:
-    """`audio`, `video`: None if nothing is encoded."""
+    """Returns the notices. `audio` and `video` are None if nothing is encoded."""
     return (
         *wish.notices,
         *_without_effect(wish, wanted, has),

@@ -1,4 +1,4 @@
-"""The EgressInfo that an egress begins with: its redacted request, and a result for each output."""
+"""Makes the EgressInfo that an egress begins with: its redacted request, and a result for each output."""
 
 from livekit.protocol.egress import EgressInfo, EgressSourceType, EgressStatus, StreamInfo
 
@@ -20,7 +20,7 @@ from openegress.request.redact import redacted
 
 
 def initial(request: StartEgressRequest, plan: Plan, now_ns: int) -> EgressInfo:
-    """STARTING, with the redacted request and a result for every output of the plan."""
+    """The record in state STARTING, with the redacted request and a result for every output of the plan."""
     info = EgressInfo(
         egress_id=plan.egress_id,
         room_id=plan.room_id,

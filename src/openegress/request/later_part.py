@@ -1,4 +1,4 @@
-"""The plan of another worker's part of an egress. Pure."""
+"""Makes the plan of a part of an egress that another worker has begun. Pure."""
 
 import msgspec
 
@@ -23,11 +23,11 @@ from openegress.request import naming
 
 _FIRST = "00001"
 _LEAST_S = 1.0
-"""The least time for a part whose egress reached its limit while nobody recorded."""
+"""Minimum time limit for a part whose egress reached its limit while no worker recorded."""
 
 
 def has_place(plan: Plan, own: StoragePlan) -> bool:
-    """What a worker that stores in `own` records of it can be stored there."""
+    """Whether a worker that stores in `own` can store what it records of this plan."""
     return all(_stored_here(output, own) is not None for output in plan.outputs)
 
 
@@ -43,7 +43,7 @@ def later_part(
     and `own` is where this worker stores what says nothing else. `streams` are the URLs that it has sent to.
     None: its storage is not here.
 
-    Names have the number of the part behind them. Limits of time go on counting."""
+    Names end in the number of the part. Limits of time go on counting."""
     outputs = []
     for index, output in enumerate(plan.outputs):
         here = _stored_here(output, own)
@@ -66,7 +66,8 @@ def later_part(
 
 
 def _stored_here(output: Output, own: StoragePlan) -> Output | None:
-    """Files on the disk of another worker go to this one's disk, if it has one for recordings."""
+    """The output as this worker stores it: files on another worker's disk go to this one's disk, if it has
+    one for recordings."""
     if not isinstance(output, FileOutput | SegmentOutput | ImageOutput):
         return output
     if not isinstance(output.storage.backend, LocalStorage):

@@ -1,6 +1,6 @@
 """Reads an operator's own layout from a tree of JSON or YAML. Pure.
 
-A mistake is reported with its place: a JSON pointer (RFC 6901).
+A mistake is reported with its place as a JSON pointer (RFC 6901).
 """
 
 import math
@@ -32,7 +32,7 @@ E = TypeVar("E", bound=Enum)
 @dataclass(frozen=True, slots=True)
 class LayoutFault:
     pointer: str
-    """"": the whole."""
+    """The place of the mistake; "": the whole layout."""
     text: str
 
     def __str__(self) -> str:
@@ -40,7 +40,7 @@ class LayoutFault:
 
 
 class LayoutFaults(ValueError):
-    """A tree that is not a valid layout."""
+    """The mistakes of a tree that is not a valid layout."""
 
     def __init__(self, faults: list[LayoutFault]) -> None:
         super().__init__("; ".join(map(str, faults)))
@@ -48,7 +48,7 @@ class LayoutFaults(ValueError):
 
 
 def parse_layout(text: str, name: str) -> LayoutSpec:
-    """`text` is JSON. Raises LayoutFaults."""
+    """Reads `text`, which is JSON. Raises LayoutFaults."""
     try:
         tree = foreign_json.loads(text)
     except ValueError as error:
@@ -57,7 +57,7 @@ def parse_layout(text: str, name: str) -> LayoutSpec:
 
 
 def read_layout(tree: object, name: str) -> LayoutSpec:
-    """Raises LayoutFaults with all mistakes."""
+    """Reads a layout. Raises LayoutFaults with all mistakes."""
     reader = _Reader()
     spec = reader.layout(tree, name)
     if reader.faults:
@@ -88,7 +88,7 @@ class _Reader:
         return LayoutSpec(name, tuple(found), background)
 
     def _canvas(self, keys: Mapping[str, Any]) -> tuple[float, float]:
-        """What lengths are divided by."""
+        """The width and height that lengths are divided by."""
         if "canvas" not in keys:
             return 1.0, 1.0
         sizes = self._object(keys["canvas"], "/canvas", ("width", "height"))
@@ -126,7 +126,7 @@ class _Reader:
     def _span(
         self, keys: Mapping[str, Any], at: str, names: tuple[str, str], whole: float
     ) -> tuple[float, float]:
-        """(where it begins, how long it is), as fractions of the whole."""
+        """The beginning and length of a span, as fractions of `whole`."""
         begin = self._number(keys, names[0], at, 0, whole) / whole
         length = self._number(keys, names[1], at, LEAST_LENGTH * whole, whole) / whole
         if begin + length > 1 + _ROUNDING:
@@ -163,7 +163,7 @@ class _Reader:
         return {key: value for key, value in tree.items() if key in known}
 
     def _number(self, keys: Mapping[str, Any], name: str, at: str, least: float, most: float) -> float:
-        """`least` for an invalid number."""
+        """A number; `least` if it is invalid."""
         where = f"{at}/{name}"
         if name not in keys:
             if not self._is_faulty(at):
@@ -215,5 +215,5 @@ class _Reader:
 
 
 def _escaped(key: str) -> str:
-    """RFC 6901, section 3."""
+    """`key` as a part of a JSON pointer (RFC 6901, section 3)."""
     return shown(key, 64).replace("~", "~0").replace("/", "~1")

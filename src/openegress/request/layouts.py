@@ -1,4 +1,4 @@
-"""Layout names of the Egress API: an arrangement and a theme, as in "grid", "speaker-light"."""
+"""Reads layout names of the Egress API: an arrangement and a theme, as in "grid", "speaker-light"."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Layout:
     arrangement: Arrangement = Arrangement.GRID
     light: bool = False
     spec: LayoutSpec | None = None
-    """A layout of the operator's own, in place of the arrangement."""
+    """A layout of the operator's own, instead of the arrangement."""
 
 
 LAYOUTS: dict[str, Layout] = {
@@ -26,15 +26,15 @@ LAYOUTS: dict[str, Layout] = {
     for arrangement in Arrangement
     for tone in ("", "-dark", "-light")
 }
-"""By name."""
+"""The built-in layouts by name."""
 
 
 TRACKS = "tracks"
-"""In place of a layout: no picture is composed, and every track is stored as it is."""
+"""The name used instead of a layout if no picture is composed, and every track is stored as it is."""
 
 
 def parse(name: str, specs: Sequence[LayoutSpec] = ()) -> Layout:
-    """The layout of this name; the default one for an empty name. `specs`: the operator's own."""
+    """The layout of this name; the default one for an empty name. `specs` are the operator's own."""
     for spec in specs:
         if spec.name == name:
             return Layout(spec=spec)
@@ -56,7 +56,7 @@ def resolve(name: str) -> str:
 
 
 def named(name: str, specs: Sequence[LayoutSpec]) -> str:
-    """The name of one of the operator's own layouts, `specs`, or else what resolve() makes of it."""
+    """`name` if it is one of the operator's own layouts, `specs`; otherwise what resolve() makes of it."""
     return name if any(spec.name == name for spec in specs) else resolve(name)
 
 

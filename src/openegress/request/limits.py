@@ -1,4 +1,4 @@
-"""The server's limits for the outputs of a request. Pure."""
+"""Chooses the server's limits for the outputs of a request. Pure."""
 
 from openegress.core import plan as parts
 from openegress.core.plan import Limits

@@ -1,4 +1,4 @@
-"""Turns the changes requested during a recording into its plan, and back. Pure."""
+"""Extracts the changes requested during a recording from its plan, and applies them to a plan. Pure."""
 
 import contextlib
 
@@ -17,7 +17,7 @@ def live_state(plan: Plan, at_ns: int, recorded_ns: int, *, is_counting: bool) -
 
 
 def as_asked(plan: Plan, live: LiveState) -> Plan:
-    """The inverse of live_state(), given the original plan."""
+    """`plan`, the original one, with the changes of live_state()."""
     source = plan.source
     if isinstance(source, LayoutSource):
         source = msgspec.structs.replace(source, layout=live.layout)
@@ -26,7 +26,7 @@ def as_asked(plan: Plan, live: LiveState) -> Plan:
 
 def as_shown(plan: Plan, metadata: str) -> Plan:
     """Applies the metadata of the recorder's participant as LayoutPolicy does. Only a room in a layout has
-    more than looks."""
+    more to change than looks."""
     asked = orders.layout_in(metadata)
     if asked is None:
         return plan

@@ -1,4 +1,5 @@
-"""Options for the look of a recording: what is drawn over its pictures, and what lies behind them. Pure."""
+"""Reads options for the look of a recording: what is drawn over its pictures, and what lies behind them.
+Pure."""
 
 from typing import Any, TypeVar
 
@@ -24,10 +25,11 @@ from openegress.core.looks import (
 
 
 class LookOptions(Block, frozen=True, forbid_unknown_fields=True):
-    """None: this layer leaves it open. An empty text: none, whatever an earlier layer says."""
+    """The options of one layer. None: the layer leaves it open. An empty text: none, whatever an earlier
+    layer says."""
 
     logo: PictureName | None = None
-    """One of overlays.logos in the configuration."""
+    """The name of a logo, one of overlays.logos in the configuration."""
     logo_corner: Corner | None = None
     logo_size: HeightShare | None = None
     logo_opacity: Share | None = None
@@ -38,17 +40,18 @@ class LookOptions(Block, frozen=True, forbid_unknown_fields=True):
     recorded_at: Zone | None = None
     recording_dot: bool | None = None
     names: bool | None = None
-    """Names of people, on their tiles."""
+    """Whether tiles show the names of their participants."""
     speaker_border: CssColour | None = None
     background: Backdrop | None = None
-    """Where there is no tile: a colour, or one of overlays.backgrounds in the configuration."""
+    """The background where there is no tile: a colour, or one of overlays.backgrounds in the
+    configuration."""
     safe_margin: Margin | None = None
 
 
 LOOK_KEYS = LookOptions.__struct_fields__
 L = TypeVar("L", bound=LookOptions)
 TILE_OPTIONS = ("names", "speaker_border", "background")
-"""These options need to know where people are in the picture."""
+"""Options that need to know where people are in the picture."""
 STORED_UNCHANGED = "tracks are stored as they come"
 NO_PICTURE = "this egress has no picture"
 
@@ -67,14 +70,14 @@ def refuse_unknown_pictures(options: LookOptions, pictures: PictureFiles) -> Non
 
 
 def without_unknown_pictures(options: L, pictures: PictureFiles) -> tuple[L, tuple[str, ...]]:
-    """The remaining looks, and a sentence for each name that is not configured."""
+    """The options without unknown pictures, and a sentence for each name that is not configured."""
     faults = _unknown_pictures(options, pictures)
     told = tuple(f"{fault.message} (ignored)" for fault in faults.values())
     return msgspec.structs.replace(options, **dict.fromkeys(faults)), told
 
 
 def _unknown_pictures(options: LookOptions, pictures: PictureFiles) -> dict[str, EgressError]:
-    """By key."""
+    """The errors by key."""
     faults = {}
     if options.logo and options.logo not in pictures.logos:
         faults["logo"] = _unknown("logo", options.logo, pictures.logos)
@@ -87,9 +90,9 @@ def _unknown_pictures(options: LookOptions, pictures: PictureFiles) -> dict[str,
 def looks_of(
     every: LookOptions, asked: LookOptions, source: parts.Source, pictures: PictureFiles, *, is_drawn: bool
 ) -> Looks:
-    """The looks of a recording of `source`, whose pictures are drawn here or not. `asked`: the request's part
-    of `every`. Raises EgressError for what the request asks for and cannot have; what only the configuration
-    asks for is left out."""
+    """The looks of a recording of `source`, whose pictures are drawn here or not. `asked` is the request's
+    part of `every`. Raises EgressError for what the request asks for and cannot have. What only the
+    configuration asks for is left out."""
     refuse_unknown_pictures(every, pictures)
     looks = changed(Looks(), every)
     has_tiles = isinstance(source, parts.LayoutSource)
@@ -103,7 +106,7 @@ def looks_of(
 
 
 def refuse_undrawn(asked: LookOptions, why: str) -> None:
-    """Raises EgressError for the first of them."""
+    """Raises EgressError for the first requested option: nothing can be drawn."""
     for key in LOOK_KEYS:
         if getattr(asked, key):
             raise invalid(f"{key}: {why}, so nothing can be drawn")
@@ -132,7 +135,7 @@ def _unknown(key: str, name: str, configured: dict[str, str]) -> EgressError:
 
 
 def _plain(value: object) -> object:
-    """In the form of the plan."""
+    """Converts a value to the type that a plan has."""
     match value:
         case bool() | Corner():
             return value

@@ -1,4 +1,4 @@
-"""Limits for the length of names in each storage, and names cut to fit.
+"""Limits the length of names in each storage, and cuts names to fit.
 
 Values of placeholders are shortened, evenly and between characters, and end in a hash of the full value, so
 that different names stay different.
@@ -17,13 +17,13 @@ T = TypeVar("T")
 
 _HASH_CHARS = 8
 _SHORTEST_BYTES = 2 + _HASH_CHARS
-"""What follows a value that was cut: "~" and the hash, and a byte to spare."""
+"""Minimum length of a value that was cut: "~" and the hash, and a byte to spare."""
 _ZERO_WIDTH_JOINER = "\u200d"
 
 
 @dataclass(frozen=True, slots=True)
 class NameLimit:
-    """In bytes of UTF-8."""
+    """The limits of a storage, in bytes of UTF-8."""
 
     part_bytes: int
     """Limit for each part between two "/"."""
@@ -36,14 +36,14 @@ class NameLimit:
 
 
 _FILE_SYSTEM = NameLimit(255, 4095)
-"""NAME_MAX and PATH_MAX of Linux, without the closing zero."""
+"""Limits of Linux: NAME_MAX and PATH_MAX without the closing zero."""
 _OBJECTS = NameLimit(1024, 1024)
-"""Keys of S3 and GCS, and blob names of Azure (in characters)."""
+"""Limits for keys of S3 and GCS, and for blob names of Azure (in characters)."""
 _OSS_OBJECTS = NameLimit(1023, 1023)
 
 
 def limit_of(storage: StoragePlan) -> NameLimit:
-    """What both the storage, below its prefix, and its backup take."""
+    """The limits that hold for both the storage, below its prefix, and its backup."""
     limits = [_limit(storage.backend, storage.prefix)]
     if storage.backup is not None:
         limits.append(_limit(storage.backup, storage.backup_prefix))
@@ -77,7 +77,8 @@ class Cut:
 
 
 def cut(text: str, longest_bytes: int) -> str:
-    """At most this many bytes of UTF-8, cut between characters, followed by a hash of the whole."""
+    """`text`, or at most this many bytes of UTF-8, cut between characters and followed by a hash of the
+    whole."""
     encoded = text.encode()
     if len(encoded) <= longest_bytes:
         return text
@@ -89,7 +90,7 @@ def cut(text: str, longest_bytes: int) -> str:
 
 
 def mark_of(text: str) -> str:
-    """What follows a value that had to change, so that two different values stay different."""
+    """The suffix of a value that had to change, so that two different values stay different."""
     return "~" + hashlib.sha256(text.encode()).hexdigest()[:_HASH_CHARS]
 
 
@@ -99,8 +100,8 @@ def _continues(rest: str) -> bool:
 
 
 def fitted(make: Callable[[Cut], T], paths: Callable[[T], Iterable[str]], limit: NameLimit, field: str) -> T:
-    """The result of `make` with values that are as long as fits. `paths` are the longest that will be written
-    for it. Raises EgressError invalid_argument where the request's own text is too long."""
+    """Returns the result of `make` with values that are as long as fits. `paths` are the longest that will be
+    written for it. Raises EgressError invalid_argument if the request's own text is too long."""
     whole = make(Cut())
     if all(map(limit.takes, paths(whole))):
         return whole

@@ -1,7 +1,7 @@
-"""File names of everything an egress stores: templates, default names, extensions, directories.
+"""Makes file names of everything an egress stores: templates, default names, extensions, directories.
 
-Names are resolved in two steps. The validated request fills what is known then (time, room); what only
-the room can tell ({track_type} ...) stays in the name as it is until the handler calls `fill` again.
+Names are filled in two steps. The validated request fills what is known then (time, room). Placeholders that
+only the room can fill ({track_type} ...) stay in the name until the handler calls `fill` again.
 """
 
 import posixpath
@@ -20,7 +20,7 @@ KNOWN_EXTENSIONS = (".raw", ".ogg", ".mp3", ".ivf", ".mp4", ".ts", ".webm", ".m3
 """Extensions that are replaced when another container is recorded; anything else is part of the name."""
 
 _MANY_TRACKS = (".mkv", ".mka", ".mcap")
-"""Extensions that count only where their container is wanted: elsewhere they are part of the name, as in
+"""Extensions that count only if their container is wanted; otherwise they are part of the name, as in
 upstream."""
 
 PLAYLIST_EXTENSION = ".m3u8"
@@ -28,8 +28,8 @@ IMAGE_EXTENSION = ".jpeg"
 MANIFEST_EXTENSION = ".json"
 
 MOST_CHARS = 8192
-"""Limit for a path in a request: no storage takes half of it (request.name_length). Filling the placeholders
-of a quarter of a megabyte would keep others waiting."""
+"""Limit for a path in a request. No storage takes half of it (request.name_length). Filling the placeholders
+of a quarter of a megabyte would block others."""
 
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -41,7 +41,7 @@ def time_values(now_ns: int, zone: tzinfo) -> dict[str, str]:
 
 
 def timestamp(at_ns: int) -> str:
-    """yyyymmddHHMMSSmmm in UTC, as in the names of segments and images."""
+    """Formats a time as yyyymmddHHMMSSmmm in UTC, as in the names of segments and images."""
     moment = datetime.fromtimestamp(at_ns // S, UTC)
     return f"{moment:%Y%m%d%H%M%S}{at_ns // 1_000_000 % 1000:03d}"
 
@@ -51,9 +51,9 @@ def _local_time(at_ns: int, zone: tzinfo) -> str:
 
 
 def clean(path: str) -> str:
-    """The shortest path with the same meaning, never above its start; a trailing "/" marks a directory and
-    stays. "" when nothing is left. Raises EgressError invalid_argument for one that is longer than MOST_CHARS
-    or has control characters."""
+    """The shortest path with the same meaning, never above its start. A trailing "/" marks a directory and
+    stays. "" if nothing is left. Raises EgressError invalid_argument for a path that is longer than
+    MOST_CHARS or has control characters."""
     if len(path) > MOST_CHARS:
         raise invalid(
             f"request has missing or invalid field: a path of {len(path)} characters; "
@@ -78,11 +78,11 @@ def clean(path: str) -> str:
 
 
 def fill(path: str, values: Mapping[str, str]) -> str:
-    """Puts `values` in place of their {placeholders}; unknown ones stay verbatim.
+    """Replaces {placeholders} by their `values`; unknown ones stay verbatim.
 
     A value may hold "/" (a room named "a/b" makes a directory) but can never climb: its own "." and ".."
     parts are dropped, and so is a part of the result that the values turned into one. A value that loses
-    something has a hash behind it, so that rooms named ".." and "." are not recorded to one file.
+    something is followed by a hash, so that rooms named ".." and "." are not recorded to one file.
     """
 
     def value_of(match: re.Match[str]) -> str:
@@ -100,11 +100,11 @@ def fill(path: str, values: Mapping[str, str]) -> str:
 
 
 MARK = "-distinct"
-"""The key, among the values of names, of what is appended to each name. No placeholder can have this name."""
+"""The key, among the values of names, of the suffix of each name. No placeholder can have this name."""
 
 
 def fill_late(path: str, values: Mapping[str, str], mark: str) -> str:
-    """As `fill`, for values that only the room knows, with `mark` appended to the name."""
+    """Like `fill`, for values that only the room knows, with `mark` appended to the name."""
     return fill(distinct(path, mark), values)
 
 
@@ -119,7 +119,7 @@ def name(template: str, values: Mapping[str, str]) -> str:
 
 
 def split(path: str) -> tuple[str, str]:
-    """(directory with its "/", or "", and the rest)."""
+    """Splits a path into its directory (with its "/", or "") and the rest."""
     head, slash, tail = path.rpartition("/")
     return head + slash, tail
 
@@ -138,7 +138,7 @@ def without_extension(path: str, known: Iterable[str] = KNOWN_EXTENSIONS) -> str
 
 
 def known_extension(path: str) -> str:
-    """The ending of `path` that says what kind of file it is, in small letters; "": none does."""
+    """The extension of `path` that says what kind of file it is, in lower case; "": it has none."""
     ending = posixpath.splitext(path)[1].lower()
     return ending if ending in (*KNOWN_EXTENSIONS, *_MANY_TRACKS) else ""
 
@@ -150,8 +150,8 @@ def sidecar_stem(path: str, extension: str) -> str:
 
 
 def with_extension(path: str, extension: str) -> str:
-    """`path` ending in `extension` (with its dot): kept, replaced if another known one, otherwise
-    appended."""
+    """`path` ending in `extension` (with its dot). That extension is kept, another known one is replaced, and
+    otherwise it is appended."""
     if path.endswith(extension):
         return path
     known = (*KNOWN_EXTENSIONS, *_MANY_TRACKS) if extension in _MANY_TRACKS else KNOWN_EXTENSIONS
@@ -163,7 +163,7 @@ PART = "{part}"
 
 
 def distinct(path: str, mark: str) -> str:
-    """`path` with -<mark> behind its name, before its extension. An empty mark changes nothing."""
+    """`path` with -<mark> after its name, before its extension. An empty mark changes nothing."""
     if not mark:
         return path
     stem = without_extension(path, (*KNOWN_EXTENSIONS, *_MANY_TRACKS))
@@ -179,16 +179,16 @@ def default_name(identifier: str, values: Mapping[str, str]) -> str:
 
 
 class Distinct(Enum):
-    """Which names contain the egress's id, because another recording writes to them without it."""
+    """Which names contain the egress' id, because another recording writes to them without it."""
 
     NONE = "none"
     UNNAMED = "unnamed"
-    """Names that the request leaves to us."""
+    """Names that the request leaves to the server."""
     ALL = "all"
 
 
 def is_own(template: str) -> bool:
-    """Whether a request leaves the name to us."""
+    """Whether a request leaves the name to the server."""
     cleaned = clean(template)
     return not cleaned or cleaned.endswith("/")
 
@@ -207,12 +207,12 @@ def file_path(
 @dataclass(frozen=True, slots=True)
 class SegmentNames:
     directory: str
-    """"" or ending in "/"."""
+    """The directory: "" or ending in "/"."""
     prefix: str
-    """Of segments; may itself hold a directory below `directory`."""
+    """Prefix of segments, which may itself hold a directory below `directory`."""
     playlist: str
     live_playlist: str
-    """Empty: none."""
+    """Name of the live playlist; empty: there is none."""
 
 
 def segment_names(
@@ -223,9 +223,9 @@ def segment_names(
     values: Mapping[str, str],
     mark: str = "",
 ) -> SegmentNames:
-    """Names of a segmented output; playlist and segments share a directory.
+    """Names of a segmented output. Playlist and segments share a directory.
 
-    Raises EgressError invalid_argument when the live playlist is the playlist, or lies elsewhere.
+    Raises EgressError invalid_argument if the live playlist is the playlist, or lies elsewhere.
     """
     prefix_dir, prefix_name = split(name(prefix, values))
     playlist_dir, playlist_name = split(name(playlist, values))
@@ -274,13 +274,13 @@ def init_file(prefix: str, number: int) -> str:
 
 
 def image_names(prefix: str, identifier: str, values: Mapping[str, str], mark: str = "") -> tuple[str, str]:
-    """(directory, prefix) of an image output."""
+    """The directory and the prefix of an image output."""
     directory, prefix_name = split(name(prefix, values))
     return directory, distinct(prefix_name or default_name(identifier, values), mark)
 
 
 _MANY = 99_999
-"""The longest name of a segment or picture, in a recording of days."""
+"""Number with the longest name of a segment or picture, in a recording of days."""
 
 
 def longest_of_segments(names: SegmentNames, extension: str, by_timestamp: bool) -> tuple[str, ...]:
@@ -315,14 +315,14 @@ def image_file(prefix: str, index: int, taken_ns: int, suffix: Literal["index", 
 
 
 def manifest_path(directory: str, egress_id: str) -> str:
-    """The manifest lies beside its output."""
+    """The path of the manifest of an output, in the same folder."""
     return f"{directory}{egress_id}{MANIFEST_EXTENSION}"
 
 
 def local_path(path: str, output_root: str, field: str = "filepath", private: Iterable[str] = ()) -> str:
-    """`path` of a request for local storage: relative paths are below `output_root`, and absolute ones must
-    be. It is returned as it is: joined to the root, an absolute path stays absolute. Raises EgressError
-    invalid_argument when it lies outside, or in one of the `private` places."""
+    """`path` of a request for local storage. Relative paths are below `output_root`, and absolute ones must
+    be. The path is returned as it is: joined to the root, an absolute path stays absolute. Raises EgressError
+    invalid_argument if it lies outside, or in one of the `private` places."""
     root = posixpath.normpath(output_root)
     full = posixpath.normpath(posixpath.join(root, path))
     if full != root and not full.startswith(root.rstrip("/") + "/"):

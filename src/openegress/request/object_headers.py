@@ -1,4 +1,4 @@
-"""The parts of a request that become headers of an object in S3: metadata, tags and disposition. Pure.
+"""Checks the parts of a request that become headers of an object in S3: metadata, tags and disposition. Pure.
 
 The header fields' grammar is RFC 9110, section 5; limits are those of S3 (User Guide, "Working with object
 metadata" and "Categorizing your storage using tags").
@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 from openegress.core.errors import EgressError, missing_or_invalid
 
 MAX_METADATA_BYTES = 2048
-"""Names and values together."""
+"""Limit for all names and values together."""
 MAX_TAGS = 10
 MAX_TAG_KEY = 128
 MAX_TAG_VALUE = 256
@@ -25,8 +25,9 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 def metadata(asked: Mapping[str, str]) -> dict[str, str]:
-    """As sent in x-amz-meta- headers: names in lower case, as S3 keeps them; values that are not ASCII
-    encoded as S3 wants them (RFC 2047). Raises EgressError invalid_argument naming the key."""
+    """Metadata as it is sent in x-amz-meta- headers: names in lower case, as S3 keeps them, and values that
+    are not ASCII encoded as S3 wants them (RFC 2047). Raises EgressError invalid_argument, which names the
+    key."""
     found: dict[str, str] = {}
     for key, value in asked.items():
         name = key.lower()
@@ -44,7 +45,7 @@ def metadata(asked: Mapping[str, str]) -> dict[str, str]:
 
 
 def tags(tagging: str) -> dict[str, str]:
-    """From the query string form of the API ("k=v&k2=v2"). Raises EgressError invalid_argument."""
+    """Tags from the query string form of the API ("k=v&k2=v2"). Raises EgressError invalid_argument."""
     if not tagging:
         return {}
     if len(tagging) > MAX_TAGGING:

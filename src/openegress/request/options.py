@@ -1,4 +1,4 @@
-"""Options of a recording, for which LiveKit's requests have no fields. Pure.
+"""Reads options of a recording, for which LiveKit's requests have no fields. Pure.
 
 There is one schema for all ways in which they arrive. Layers are merged key by key, and later ones win: the
 configuration, the metadata of the room, the query of a layout, the header X-Openegress-Options, the key
@@ -38,7 +38,7 @@ text."""
 
 MAX_LAYOUT_CHARS = 8192
 """Limit for a layout with its query, which becomes a part of a page's URL: servers take no more. Parsing a
-quarter of a megabyte would keep others waiting."""
+quarter of a megabyte would block others."""
 
 MAX_METADATA_CHARS = 65_536
 """Limit for a room's metadata: LiveKit takes 64,000 bytes. Longer metadata has no options."""
@@ -46,16 +46,18 @@ MAX_METADATA_CHARS = 65_536
 _MOST_OTHERS = 20
 """Limit for the keys of a page's own query that are compared with ours."""
 _UNCONVERTED_TYPES = (str, dict, list, type(None))
-"""The configuration contains these as text; JSON has numbers and booleans for the others."""
+"""Types that are not converted to text. The configuration has all values as text; JSON has numbers and
+booleans too."""
 
 M = TypeVar("M", bound=Message)
 
 
 class Options(LookOptions, frozen=True, forbid_unknown_fields=True):
-    """None: this layer leaves it open. 0 or an empty text: none, whatever an earlier layer says."""
+    """The options of one layer. None: the layer leaves it open. 0 or an empty text: none, whatever an earlier
+    layer says."""
 
     max_duration: Seconds | None = None
-    """Limit for what is recorded: pauses and the time before the first frame do not count."""
+    """Limit for the recorded time: pauses and the time before the first frame do not count."""
     max_size: SizeBytes | None = None
     """Limit for a file, or for all segments of a playlist together; each output stays below it."""
     stop_when_empty: Seconds | None = None
@@ -63,25 +65,25 @@ class Options(LookOptions, frozen=True, forbid_unknown_fields=True):
     stop_when_idle: Seconds | None = None
     """How long those who count for stop_when_empty may publish nothing but muted tracks."""
     stop_when_silent: Seconds | None = None
-    """How long it may be silent."""
+    """How long the recording may be silent."""
     split_every: LengthOrSize | None = None
     """The length or size at which a file is followed by another one."""
     on_pause: PauseMode | None = None
-    """What happens to the time in which it is paused."""
+    """What happens to the time of a pause."""
     start_timeout: Seconds | None = None
-    """From the start of the egress to its first frame."""
+    """Limit for the time from the start of the egress to its first frame."""
     record_only: Selectors | None = None
-    """Who and what of the room is recorded."""
+    """Selects who and what of the room is recorded."""
     leave_out: Selectors | None = None
-    """Who and what of it is not recorded, whatever record_only says."""
+    """Selects who and what of the room is not recorded, whatever record_only says."""
     show_left_out: bool | None = None
-    """Participants who are left out have a tile with their name."""
+    """Whether participants who are left out have a tile with their name."""
     opt_out: bool | None = None
-    """Participants may leave themselves out; false forbids it."""
+    """Whether participants may exclude themselves; false forbids it."""
     sidecars: Sidecars | None = None
-    """What is kept of the meeting beside its recording."""
+    """The data about the meeting that is kept beside its recording."""
     data_topics: str | None = None
-    """For the sidecar data: patterns of topics, separated by commas, as in fnmatch. Empty: all."""
+    """Patterns of topics for the sidecar data, separated by commas, as in fnmatch. Empty: all topics."""
     tracks_file: str | None = None
     """Path of a file with the room's tracks as they are, beside a composite."""
     stems: Stems | None = None
@@ -91,42 +93,42 @@ class Options(LookOptions, frozen=True, forbid_unknown_fields=True):
     storyboard: Seconds | None = None
     """How often a thumbnail of the recording is taken, which players show over their timeline."""
     encoder_speed: AskedSpeed | None = None
-    """For encoded pictures."""
+    """The speed of the encoder of pictures."""
     video_codec: AskedCodec | None = None
-    """For encoded pictures."""
+    """The codec of encoded pictures."""
     variable_frame_rate: bool | None = None
-    """In files and segments, a picture that does not change is written only once a second."""
+    """Whether a picture that does not change is written only once a second in files and segments."""
     render: Render | None = None
     """When the picture of a room is composed."""
     resume: bool | None = None
-    """The same egress continues when the process that records it dies, or its whole service."""
+    """Whether the same egress continues when the process that records it dies, or its whole service."""
 
 
 class RoomOptions(Options, frozen=True, forbid_unknown_fields=True):
     """A layer for rooms with matching names."""
 
     rooms: tuple[str, ...] = ()
-    """Patterns, see room_patterns."""
+    """Patterns of room names, see room_patterns."""
 
 
 class OptionDefaults(Options, frozen=True, forbid_unknown_fields=True):
     """The configuration's layers."""
 
     by_room: tuple[RoomOptions, ...] = ()
-    """Later ones win."""
+    """Layers for rooms; later ones win."""
 
     def of_room(self, room_name: str) -> Options:
-        """ "" for what is in no room."""
+        """The options for a room; `room_name` is "" without a room."""
         return merged(self, *(each for each in self.by_room if fits(room_name, each.rooms)))
 
 
 KEYS = Options.__struct_fields__
 SELECTING = frozenset({"record_only", "leave_out"})
-"""Options that protect people: without them, somebody would be recorded who must not be."""
+"""Options that protect people: if they were ignored, somebody would be recorded who must not be."""
 
 
 def merged(*layers: Options) -> Options:
-    """Key by key, the last layer with a value."""
+    """Merges layers key by key: the last layer with a value wins."""
     values = {key: value for layer in layers for key in KEYS if (value := getattr(layer, key)) is not None}
     return Options(**values)
 
@@ -135,8 +137,8 @@ def merged(*layers: Options) -> Options:
 
 
 def of_query(text: str, where: str) -> Options:
-    """`text` is key=value&key=value, escaped as in a URL. Raises EgressError, whose text begins with `where`,
-    for an unknown option or an invalid value."""
+    """Reads `text`, which is key=value&key=value, escaped as in a URL. Raises EgressError, whose text begins
+    with `where`, for an unknown option or an invalid value."""
     if len(text) > MAX_CHARS:
         raise invalid(f"{where}: options longer than {MAX_CHARS} characters")
     values: dict[str, str] = {}
@@ -154,8 +156,8 @@ def of_query(text: str, where: str) -> Options:
 
 
 def of_json(value: object, where: str) -> Options:
-    """`value` is decoded JSON: an object of text, numbers, and null for what is left open. Raises as
-    of_query() does."""
+    """Reads decoded JSON: an object of text, numbers, and null for what is left open. Raises like
+    of_query()."""
     if not isinstance(value, dict):
         raise invalid(f"{where}: {shown(json.dumps(value), 64)} is not an object of options")
     values = {
@@ -165,13 +167,13 @@ def of_json(value: object, where: str) -> Options:
 
 
 ROOM_KEY = "egress"
-"""The options in a room's metadata, where that is JSON."""
+"""Key of the options in a room's metadata, if that is JSON."""
 _MOST_NOTICES = 5
 
 
 def of_room_metadata(metadata: str) -> tuple[Options, tuple[str, ...]]:
-    """The options in the room's metadata, and a sentence for each key that is ignored: the author of the
-    metadata did not ask for the recording, and gets no answer."""
+    """Returns the options in the room's metadata, and a sentence for each key that is ignored. The author of
+    the metadata did not ask for the recording, and gets no answer."""
     if len(metadata) > MAX_METADATA_CHARS:
         return Options(), ()
     try:
@@ -201,7 +203,7 @@ class LayoutQuery:
     """The name of a layout, split into its parts."""
 
     name: str
-    """Without the part of its query that is ours."""
+    """The name without our part of its query."""
     query: str
     """Our part of its query, or everything after the "?" of the whole name."""
     near_misses: tuple[str, ...] = ()
@@ -209,8 +211,8 @@ class LayoutQuery:
 
 
 def layout_of_page(layout: str) -> LayoutQuery:
-    """A page of the caller's or the operator's gets the part of the query that is not ours, unchanged. Raises
-    EgressError for one that is too long."""
+    """Splits the layout of the caller's or the operator's page, which gets the part of the query that is not
+    ours, unchanged. Raises EgressError if the layout is too long."""
     _refuse_long(layout)
     name, mark, query = layout.partition("?")
     pairs = query.split("&")
@@ -227,7 +229,7 @@ def layout_of_page(layout: str) -> LayoutQuery:
 
 
 def layout_of_ours(layout: str) -> LayoutQuery:
-    """The query of a layout that is drawn here contains only options. Raises as layout_of_page() does."""
+    """Splits a layout that is drawn here, whose query contains only options. Raises like layout_of_page()."""
     _refuse_long(layout)
     name, _, query = layout.partition("?")
     return LayoutQuery(name, query)
@@ -246,8 +248,8 @@ def _key(pair: str) -> str:
 
 
 def carry(message: M, options: Options) -> M:
-    """`message` with options in a field that no client sets, and that binary requests preserve. Options that
-    it carries already come later, and win."""
+    """Adds options to `message` in a field that no client sets, and that binary requests preserve. Options
+    that it carries already come later, and win."""
     every = merged(options, carried(message))
     if text := text_of(every):
         message.MergeFromString(length_delimited(OPTIONS, text.encode()))
@@ -267,7 +269,7 @@ def carried(message: Message) -> Options:
 
 
 def apart(asked: Options) -> tuple[LookOptions, Options]:
-    """(the options of its look, all others)."""
+    """Splits options into those of the look and all others."""
     looks = {key: getattr(asked, key) for key in LOOK_KEYS}
     return LookOptions(**looks), msgspec.structs.replace(asked, **dict.fromkeys(LOOK_KEYS))
 
@@ -278,7 +280,7 @@ def together(looks: LookOptions, others: Options) -> Options:
 
 
 def text_of(asked: LookOptions) -> str:
-    """The inverse of of_query()."""
+    """Writes options in the form that of_query() reads."""
     keys = asked.__struct_fields__
     pairs = (f"{key}={_text(value)}" for key in keys if (value := getattr(asked, key)) is not None)
     return "&".join(pairs)

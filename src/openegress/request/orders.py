@@ -22,13 +22,13 @@ _SET = "@set?"
 _MARKER = "@marker="
 MOST_NAME_CHARS = 200
 _DECIMALS = 6
-"""Of seconds: what a duration keeps of its text."""
+"""Decimals of seconds that a duration keeps in its text."""
 LIVE = frozenset({"max_duration", "max_size", "stop_when_empty", "stop_when_idle", "stop_when_silent"})
-"""Options that can change while an egress records, beside its looks."""
+"""Options that can change while an egress records, in addition to its looks."""
 
 
 class PauseOrder(StrEnum):
-    """In place of a layout's name."""
+    """The orders that take the place of a layout's name."""
 
     PAUSE = "@pause"
     RESUME = "@resume"
@@ -36,7 +36,7 @@ class PauseOrder(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SetOptions:
-    """Each option with a value replaces the one from the start."""
+    """Replaces each option that has a value."""
 
     options: Options
 
@@ -46,11 +46,11 @@ class SetOptions:
 
 @dataclass(frozen=True, slots=True)
 class AddMarker:
-    """A name for a moment of the recording."""
+    """Gives a name to a moment of the recording."""
 
     name: str
     ago_s: float = 0.0
-    """How long ago that was."""
+    """How long ago the moment was."""
 
     def __str__(self) -> str:
         return f"{_MARKER}{quote(self.name)}" + (f"&ago={self.ago_s:.{_DECIMALS}f}s" if self.ago_s else "")
@@ -74,7 +74,7 @@ class LayoutOrder:
         return self.layout is not None or self.looks != LookOptions()
 
     def with_looks_ordered(self) -> "LayoutOrder":
-        """For a picture that is not in one of our layouts: its look is one more option."""
+        """Makes the look one more option, for a picture that is not in one of our layouts."""
         if self.looks == LookOptions():
             return self
         others = self.order.options if isinstance(self.order, SetOptions) else Options()
@@ -82,7 +82,7 @@ class LayoutOrder:
 
 
 def parse(text: str) -> Order:
-    """The inverse of str() of an order. Raises EgressError for anything else."""
+    """Reads an order from what its str() wrote. Raises EgressError for anything else."""
     if text in tuple(PauseOrder):
         return PauseOrder(text)
     if text.startswith(_MARKER):
@@ -93,7 +93,7 @@ def parse(text: str) -> Order:
 
 
 def set_options(asked: Options) -> SetOptions:
-    """Raises EgressError, naming the option, for one that can no longer change."""
+    """Makes the order. Raises EgressError, which names the option, for one that can no longer change."""
     for key in options.KEYS:
         if getattr(asked, key) is not None and key not in LIVE and key not in LOOK_KEYS:
             raise unimplemented(f"changing {key} of a running egress")
@@ -101,8 +101,8 @@ def set_options(asked: Options) -> SetOptions:
 
 
 def add_marker(name: str, ago: str) -> AddMarker:
-    """`ago` is a duration with its unit, or empty. Raises EgressError for an invalid duration, and for a
-    missing name."""
+    """Makes the order. `ago` is a duration with its unit, or empty. Raises EgressError for an invalid
+    duration, and for a missing name."""
     shown_name = " ".join("".join(c if c.isprintable() else " " for c in name).split())
     if not shown_name:
         raise invalid("name: a marker needs one")
@@ -113,7 +113,7 @@ def add_marker(name: str, ago: str) -> AddMarker:
 
 
 def _marker_of(text: str) -> AddMarker:
-    """@marker=NAME or @marker=NAME&ago=10s, escaped as in a URL."""
+    """Reads @marker=NAME or @marker=NAME&ago=10s, escaped as in a URL."""
     name, _, rest = text.removeprefix(_MARKER).partition("&")
     key, _, ago = rest.partition("=")
     if rest and key != "ago":
@@ -128,7 +128,7 @@ class _Ago(Block, frozen=True, forbid_unknown_fields=True):
 def in_layout(layout: str, *, of_page: bool = False) -> LayoutOrder:
     """The order in an UpdateLayout. `of_page`: a page gets the part of the query that is not ours. Raises
     EgressError for an unknown order, for invalid options, and for those that can no longer change."""
-    # Behind a livekit-server nobody would hear that "@Pause" was not obeyed.
+    # Ignore case: behind a livekit-server, nobody would learn that "@Pause" was not obeyed.
     if (spoken := layout.strip().lower()) in tuple(PauseOrder):
         return LayoutOrder(PauseOrder(spoken), None)
     if layout.startswith(_MARKER):
@@ -149,7 +149,7 @@ def in_options(asked: Options) -> LayoutOrder:
 
 
 def layout_in(metadata: str) -> str | None:
-    """The layout in a participant's metadata; None where they contain none."""
+    """The layout in a participant's metadata; None if it contains none."""
     try:
         parsed = foreign_json.loads(metadata)
     except ValueError:
@@ -159,7 +159,7 @@ def layout_in(metadata: str) -> str | None:
 
 
 def in_metadata(layout: str, *, of_page: bool = False) -> tuple[LayoutOrder, EgressError | None]:
-    """As in_layout(), for an author who gets no answer: mistakes are ignored, and returned as notices."""
+    """Like in_layout(), for an author who gets no answer: mistakes are ignored, and returned as notices."""
     try:
         return in_layout(layout, of_page=of_page), None
     except EgressError as error:

@@ -1,4 +1,4 @@
-"""The plan's parts for files, segments and images that a request asks for: names and storages."""
+"""Makes the plan's parts for files, segments and images that a request asks for: names and storages."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +28,8 @@ from openegress.request.requested import FileWish, ImageWish, SegmentWish
 
 DEFAULT_IMAGE_INTERVAL_S = 10
 MAX_SEGMENT_S = 43_200
-"""Half a day: a recovery would take such a number for a segment's length (output.hls.recover)."""
+"""Limit for a segment's length: half a day. A recovery considers a length of a day or more as damage
+(output.hls.recover)."""
 FILE_CONTAINERS: dict[int, Container] = {
     EncodedFileType.MP4: Container.MP4,
     EncodedFileType.OGG: Container.OGG,
@@ -36,14 +37,14 @@ FILE_CONTAINERS: dict[int, Container] = {
 }
 
 LONGEST_EXTENSION = f".{Container.WEBM.value}"
-"""Files whose container a track decides."""
+"""The longest extension of files whose container a track decides."""
 
 MCAP = 4
-"""EncodedFileType number."""
+"""Number in EncodedFileType."""
 
 
 def is_mcap(file: WireFile) -> bool:
-    """By its type, or by its name where no type is set."""
+    """Whether a file is an MCAP, by its type, or by its name if no type is set."""
     return file.file_type == MCAP or (not file.file_type and file.filepath.lower().endswith(".mcap"))
 
 
@@ -59,13 +60,13 @@ class Naming:
     deny_networks: tuple[str, ...] = ()
     retry_count: int = 0
     sized: tuple[int, int] = (0, 0)
-    """Picture of sources with a size of their own; zeros: the track decides."""
+    """Picture size of sources with a size of their own; zeros: the track decides."""
     distinct: Distinct = Distinct.NONE
     egress_id: str = ""
-    """What makes a name distinct."""
+    """The id that makes a name distinct."""
 
     def mark(self, template: str) -> str:
-        """What to append to the name that `template` makes."""
+        """The suffix for the name that `template` makes."""
         match self.distinct:
             case Distinct.ALL:
                 return self.egress_id
@@ -84,13 +85,13 @@ class Naming:
         )
 
     def check_retry(self, path: str) -> None:
-        """A second attempt must not overwrite what the first one stored."""
+        """Raises EgressError if a second attempt would overwrite what the first one stored."""
         if self.retry_count and path and not path.endswith("/") and "{retry}" not in path:
             raise EgressError(Code.FAILED_PRECONDITION, "output configuration does not support retry")
 
 
 def file_output(wish: FileWish, container: Container | None, naming_: Naming) -> FileOutput:
-    """`container` None: the codec of the track decides. Raises EgressError."""
+    """Makes a file output. `container` is None if the codec of the track decides. Raises EgressError."""
     storage = naming_.choose(wish.uploads)
     naming_.check_retry(wish.file.filepath)
     extension = f".{container.value}" if container else ""
@@ -117,7 +118,8 @@ def file_output(wish: FileWish, container: Container | None, naming_: Naming) ->
 
 
 def renamed(path: str, container: Container | None) -> tuple[str, ...]:
-    """What is told of a path that ends as another kind of file does. `container` None: nothing yet."""
+    """The notice about a path with the extension of another kind of file. If `container` is None, there is
+    none yet."""
     if container is None or naming.known_extension(path) in ("", f".{container.value}"):
         return ()
     asked, extension = naming.known_extension(path), f".{container.value}"
@@ -142,7 +144,7 @@ def segment_seconds(wish: SegmentWish) -> int:
 
 
 def segment_output(wish: SegmentWish, naming_: Naming) -> SegmentOutput:
-    """Raises EgressError."""
+    """Makes a segmented output. Raises EgressError."""
     wire = wish.segments
     if wire.filename_suffix not in (SegmentedFileSuffix.INDEX, SegmentedFileSuffix.TIMESTAMP):
         raise missing_or_invalid("filename_suffix")
@@ -189,7 +191,7 @@ IMAGE_SUFFIXES: dict[int, Literal["index", "timestamp", "none"]] = {
 
 
 def image_output(wish: ImageWish, naming_: Naming) -> ImagePlan:
-    """Raises EgressError."""
+    """Makes an image output. Raises EgressError."""
     wire = wish.images
     suffix = IMAGE_SUFFIXES.get(wire.filename_suffix)
     if suffix is None:
@@ -227,7 +229,7 @@ def image_output(wish: ImageWish, naming_: Naming) -> ImagePlan:
 
 
 def _image_size(wire: ImageOutput, sized: tuple[int, int]) -> tuple[int, int]:
-    """If one side is given, the other keeps the picture's shape, where that is known."""
+    """The size of images. If one side is given, the other keeps the picture's shape, if that is known."""
     width, height = side("width", wire.width), side("height", wire.height)
     if sized == (0, 0) or (width and height):
         return width, height

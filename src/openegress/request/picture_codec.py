@@ -1,4 +1,4 @@
-"""The codec of pictures, if the option video_codec names one. Pure."""
+"""Applies the option video_codec to the codec of pictures. Pure."""
 
 from dataclasses import replace
 
@@ -10,14 +10,14 @@ from openegress.request.options import Options
 from openegress.request.requested import RequestedOutputs
 
 MIN_AV1_SIDE, MAX_AV1_HEIGHT = 64, 8704
-"""The most that SVT-AV1 encodes in time."""
+"""Limits for pictures that SVT-AV1 encodes, and encodes in time."""
 
 
 def chosen(wish: Wish, every: Options, asked: Options, wanted: RequestedOutputs, *, has_video: bool) -> Wish:
-    """`wish` with the option's codec. `every`: includes the options of the configuration and the room;
-    `asked`: the request's own. If only the configuration or the room names a codec, a request that names
-    another one gets that, and outputs that do not take it get H.264. Raises EgressError where the request
-    itself asks for an impossible one."""
+    """`wish` with the option's codec. `every` includes the options of the configuration and the room; `asked`
+    has only the request's own. If only the configuration or the room names a codec, a request that names
+    another one gets that, and outputs that do not take it get H.264. Raises EgressError if the request itself
+    asks for an impossible one."""
     named = every.video_codec
     if named is None or not has_video:
         return wish
@@ -38,7 +38,7 @@ def chosen(wish: Wish, every: Options, asked: Options, wanted: RequestedOutputs,
 
 
 def _refusal(named: AskedCodec, wanted: RequestedOutputs, wish: Wish) -> str:
-    """Why an output does not take it; "": all of them do."""
+    """The reason why an output does not take the codec; "": all of them do."""
     if named is AskedCodec.H264:
         return ""
     if wanted.stream is not None:

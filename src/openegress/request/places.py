@@ -1,4 +1,4 @@
-"""Where the outputs of a plan write, so that no two running recordings write to one path."""
+"""Finds where the outputs of a plan write, so that no two running recordings write to one path."""
 
 import posixpath
 import re
@@ -28,7 +28,8 @@ from openegress.request import naming
 from openegress.request.outputs import LONGEST_EXTENSION
 
 _NUMBER, _TIME, _LATER, _VOICE = "\x01", "\x02", "\x03", "\x04"
-"""In a place, for what differs between the many names that it stands for. No name has these characters."""
+"""Characters in a place that stand for the part in which its many names differ. No name has these
+characters."""
 _STANDS_FOR = {
     # The numbers of output.naming and output.part_names, up to those of a recording of months. A date such as
     # 20261130 is not one of them.
@@ -43,12 +44,12 @@ _FOUND = {
     _LATER: re.compile(rf"(?<=_init_){_STANDS_FOR[_LATER]}(?=\.mp4\Z)"),
     _VOICE: re.compile(rf"(?<=\.){_STANDS_FOR[_VOICE]}(?=\.(?:{'|'.join(StemFormat)})\Z)"),
 }
-"""In a single name."""
+"""Patterns that find such a part in a single name."""
 _MANY = re.compile(f"([{''.join(_STANDS_FOR)}])")
 
 
 IsFolding = Callable[[str], bool]
-"""Whether names in a local folder that differ in case are one."""
+"""Returns whether names in a local folder that differ only in case are the same."""
 
 
 def _never(folder: str) -> bool:
@@ -66,20 +67,20 @@ def places_of(plan: Plan, machine: str, is_folding: IsFolding = _never) -> froze
 
 
 def place_of_clip(storage: StoragePlan, path: str, machine: str, is_folding: IsFolding = _never) -> str:
-    """As places_of()."""
+    """The place of a clip, like those of places_of()."""
     return _place(storage, path, machine, is_folding)
 
 
 def shared(one: Collection[str], other: Collection[str]) -> str | None:
-    """A place of both, or of one that has the name of a part, segment, picture or voice of the other; None:
+    """A place that both have, or a name of one that is a part, segment, picture or voice of the other; None:
     they are apart."""
     found = [*set(one).intersection(other), *_among(one, other), *_among(other, one)]
     return min(found, default=None)
 
 
 def around(places: Iterable[str]) -> frozenset[str]:
-    """The places that stand for many names, one of these `places` among them: another recording may have
-    them. Of a number, only where no digit is beside it."""
+    """The places that stand for many names, one of these `places` among them: another recording may have such
+    a place. A number counts only if no digit is next to it."""
     return frozenset(around for place in places for around in _around(place))
 
 
@@ -91,21 +92,21 @@ def _around(place: str) -> Iterator[str]:
         at = path
         while found := pattern.search(place, at):
             yield f"{place[: found.start()]}{many}{place[found.end() :]}"
-            at = found.start() + 1  # each dot of a name may be the one before a voice
+            at = found.start() + 1  # each dot of a name may be the one before an identity
 
 
 def _among(places: Iterable[str], names: Iterable[str]) -> Iterator[str]:
-    """Of `names`, those that one of `places` stands for."""
+    """Yields those of `names` that one of `places` stands for."""
     for each in places:
         head, *rest = _MANY.split(each)
         alike = [name for name in names if name != each and name.startswith(head)] if rest else []
-        if alike:  # hardly ever, and each start compares with all that runs: patterns take long to compile
+        if alike:  # rare; each start compares with all recordings, and patterns take long to compile
             pattern = "".join(_STANDS_FOR.get(part) or re.escape(part) for part in (head, *rest))
             yield from filter(re.compile(pattern).fullmatch, alike)
 
 
 def check_apart(plan: Plan, is_folding: IsFolding = _never) -> None:
-    """Raises EgressError invalid_argument where two outputs of the plan write to the same path."""
+    """Raises EgressError invalid_argument if two outputs of the plan write to the same path."""
     counted = Counter(_all(plan, "", is_folding))
     twice = [place for place, count in counted.items() if count > 1]
     if place := min([*twice, *_among(counted, counted)], default=None):
@@ -118,8 +119,8 @@ def has_open_names(plan: Plan) -> bool:
 
 
 def filled(plan: Plan, told: ClaimNames, mark: str) -> Plan:
-    """The plan with the final names: filled with the values of the room, and with `mark` appended to each.
-    Names are not cut, which keeps equal ones equal and different ones different."""
+    """The plan with the final names, which are filled with the values of the room, and end in `mark`. Names
+    are not cut, so that equal ones stay equal and different ones different."""
     outputs = tuple(_filled(output, told, mark) for output in plan.outputs)
     return msgspec.structs.replace(plan, outputs=outputs)
 
@@ -191,7 +192,7 @@ def _names(plan: Plan) -> Iterator[tuple[StoragePlan, str]]:
 
 
 def _beside(plan: Plan) -> Iterator[tuple[StoragePlan, str]]:
-    """Where sidecars and stems go, as far as names are known."""
+    """Yields where sidecars and stems go, as far as names are known."""
     first = first_stored(plan)
     if first is None:
         return
@@ -208,7 +209,7 @@ def _beside(plan: Plan) -> Iterator[tuple[StoragePlan, str]]:
 
 
 def _possible(output: FileOutput, *, resumes: bool) -> Iterator[str]:
-    """The names that a file may get: there are several if a track decides the container."""
+    """Yields the names that a file may get: there are several if a track decides the container."""
     containers = (output.container,) if output.container else sorted(set(TRACK_CONTAINER.values()))
     for container in containers:
         extension = f".{container.value}"
@@ -247,13 +248,13 @@ def _place(storage: StoragePlan, path: str, machine: str, is_folding: IsFolding)
 
 
 def _folded(text: str) -> str:
-    """Equal for names that a file system without case takes for one."""
+    """A text that is the same for names that a file system without case considers the same."""
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", text).casefold())
 
 
 def local_path(place: str) -> str | None:
-    """The path of a place on this machine's disks, including what distinguishes open names; None: it is
-    elsewhere."""
+    """The path of a place on this machine's disks, including what distinguishes open names; None: the place
+    is elsewhere."""
     kind, _, rest = place.partition("|")
     return rest.partition("|")[2] if kind == "local" else None
 
@@ -272,14 +273,14 @@ def _bucket(backend: Backend) -> str:
 
 
 _SUFFIXES = {"index": f"_{_NUMBER}", "timestamp": f"_{_TIME}", "none": ""}
-"""Of pictures."""
+"""Endings of the names of pictures."""
 
 _CLOUDS = (".amazonaws.com", ".amazonaws.com.cn", ".aliyuncs.com")
-"""A bucket's name belongs to one bucket, whatever the endpoint there."""
+"""Endings of hosts where a bucket's name belongs to one bucket, whatever the endpoint."""
 
 
 def _service(endpoint: str, bucket: str = "") -> str:
-    """The same for each spelling of an endpoint; "" for a cloud's own."""
+    """A text that is the same for each spelling of an endpoint; "" for a cloud's own."""
     scheme, found, rest = endpoint.lower().rpartition("://")
     host = rest.rstrip("/")
     if not found or scheme == "https":
@@ -294,5 +295,5 @@ def _shown(place: str) -> str:
 
 
 def _whose(plan: Plan) -> str:
-    """What fills the remaining placeholders: the track, if there is one, and the room."""
+    """The track that fills the remaining placeholders, if there is one, with its room."""
     return f"{plan.room_name}/{plan.name_values.get('track_id', plan.egress_id)}"

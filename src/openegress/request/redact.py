@@ -1,4 +1,4 @@
-"""A copy of a request without secrets, for EgressInfo, logs and the dashboard."""
+"""Makes a copy of a request without secrets, for EgressInfo, logs and the dashboard."""
 
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -39,7 +39,8 @@ PLACEHOLDERS: dict[type[Message], dict[str, str]] = {
     AliOSSUpload: {"access_key": "{access_key}", "secret": "{secret}"},
     ProxyConfig: {"username": "{username}", "password": "{password}"},
 }
-"""Secret fields by message, wherever that message occurs in a request. An empty one stays empty."""
+"""Secret fields by message, wherever that message occurs in a request, and what replaces them. An empty one
+stays empty."""
 
 
 def redacted(message: M) -> M:
@@ -53,7 +54,7 @@ def redacted(message: M) -> M:
 
 def shown(message: M) -> M:
     """A record, or several, without secrets. Only the sender of webhooks needs their whole URLs. Returns the
-    message itself where there is nothing to hide."""
+    message itself if there is nothing to hide."""
     if not any(_hides(webhook) for webhook in _webhooks(message)):
         return message
     copy = type(message)()
@@ -68,7 +69,8 @@ def _hides(webhook: WebhookConfig) -> bool:
 
 
 def _webhooks(message: Message) -> Iterator[WebhookConfig]:
-    """All messages in it. A list may be long, so this reads only fields that may contain one."""
+    """Yields all webhooks in a message. A list may be long, so this reads only fields that may contain
+    one."""
     if isinstance(message, WebhookConfig):
         yield message
         return
@@ -83,7 +85,7 @@ def _webhooks(message: Message) -> Iterator[WebhookConfig]:
 
 @cache
 def _leading(descriptor: Descriptor) -> tuple[str, ...]:
-    """The fields of a message that may contain a webhook."""
+    """The names of fields of a message that may contain a webhook."""
     return tuple(field.name for field in descriptor.fields if _may_hold(field.message_type, frozenset()))
 
 
@@ -96,7 +98,7 @@ def _may_hold(descriptor: Descriptor | None, above: frozenset[str]) -> bool:
 
 
 def _parts(message: Message) -> Iterable[Message]:
-    """The message and all messages in it."""
+    """Yields the message and all messages in it."""
     yield message
     for descriptor, value in message.ListFields():
         if descriptor.message_type is None or descriptor.message_type.GetOptions().map_entry:

@@ -1,4 +1,4 @@
-"""What kind of work a request is: this decides its cost, and which room it is for."""
+"""Finds what kind of work a request is, which decides its cost, and which room it is for."""
 
 from enum import StrEnum
 
@@ -18,15 +18,15 @@ from openegress.request.outputs import is_mcap
 
 
 class RequestKind(StrEnum):
-    """What an egress costs depends on this."""
+    """The kind of an egress, which decides its cost."""
 
     ROOM_COMPOSITE = "room_composite"
-    """Laid out here."""
+    """A room that is laid out here."""
     ROOM_COMPOSITE_PAGE = "room_composite_page"
-    """Laid out by a page in a browser."""
+    """A room that is laid out by a page in a browser."""
     AUDIO_ROOM_COMPOSITE = "audio_room_composite"
     ROOM_TRACKS = "room_tracks"
-    """Every track separately."""
+    """A room whose tracks are recorded separately."""
     WEB = "web"
     AUDIO_WEB = "audio_web"
     PARTICIPANT = "participant"
@@ -52,7 +52,7 @@ REQUEST_TYPES = (
 
 
 def request_type(info: EgressInfo) -> str:
-    """One of REQUEST_TYPES."""
+    """The name of the request, one of REQUEST_TYPES."""
     body = info.WhichOneof("request")
     if body in ("egress", "replay"):
         request = getattr(info, body)
@@ -94,7 +94,7 @@ def of_room(request: RoomCompositeEgressRequest | TemplateSource, template_base:
 
 
 def room_request(info: EgressInfo) -> RoomCompositeEgressRequest | TemplateSource | None:
-    """The layout in a record of a room composite; None: it is something else."""
+    """The layout in a record of a room composite; None: the record is of something else."""
     match info.WhichOneof("request"):
         case "room_composite":
             return info.room_composite
@@ -105,15 +105,15 @@ def room_request(info: EgressInfo) -> RoomCompositeEgressRequest | TemplateSourc
 
 
 def records_tracks(request: RoomCompositeEgressRequest | TemplateSource, *, own_template: bool) -> bool:
-    """Decides by the layout. A page, of the request or of the server (`own_template`), has its own
-    layouts."""
+    """Whether the layout asks for tracks. A page, of the request or of the server (`own_template`), has its
+    own layouts."""
     is_named = request.layout.partition("?")[0] == layouts.TRACKS
     return is_named and not (request.custom_base_url or own_template)
 
 
 def media_in_tracks(request: StartEgressRequest) -> bool:
-    """Whether the tracks of its media source go into one file separately: several pictures do, and everything
-    in an MCAP."""
+    """Whether the tracks of the request's media source go into one file separately: several pictures do, and
+    everything in an MCAP."""
     if request.WhichOneof("source") != "media" or request.preset == PASSTHROUGH:
         return False
     files = [each.file for each in request.outputs if each.WhichOneof("config") == "file"]

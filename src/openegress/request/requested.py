@@ -1,4 +1,4 @@
-"""Which outputs a request asks for, in v1 and v2."""
+"""Finds which outputs a request asks for, in v1 and v2."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -76,7 +76,8 @@ class RequestedOutputs:
 
 
 def of_encoded(request: Encoded) -> RequestedOutputs:
-    """v1: the list of each kind, or the deprecated single field. Raises EgressError invalid_argument."""
+    """The outputs of a v1 request: the list of each kind, or the deprecated single field. Raises EgressError
+    invalid_argument."""
     legacy: Literal["file", "stream", "segments"] | None = None
     if not isinstance(request, ParticipantEgressRequest):
         legacy = request.WhichOneof("output")
@@ -84,7 +85,7 @@ def of_encoded(request: Encoded) -> RequestedOutputs:
     streams = list(request.stream_outputs)
     segments = list(request.segment_outputs)
     if not isinstance(request, ParticipantEgressRequest):
-        # Clients may set both fields to the same output, for older servers; it counts once.
+        # Clients may set both fields to the same output, for older servers. It counts once.
         if legacy == "file" and request.file not in files:
             files.append(request.file)
         if legacy == "stream" and request.stream not in streams:
@@ -106,7 +107,8 @@ def of_encoded(request: Encoded) -> RequestedOutputs:
 
 
 def of_v2(request: StartEgressRequest) -> RequestedOutputs:
-    """v2: the storage of an output, or that of the request. Raises EgressError invalid_argument."""
+    """The outputs of a v2 request, each with its own storage or that of the request. Raises EgressError
+    invalid_argument."""
     if not request.outputs:
         raise missing_or_invalid("output")
     _at_most(3 + MAX_IMAGE_OUTPUTS, len(request.outputs), "outputs")
@@ -185,7 +187,7 @@ def _at_most(most: int, count: int, field: str) -> None:
 
 
 def _stream_urls(stream: WireStream) -> list[tuple[str, str]]:
-    """(url, id)."""
+    """The URL and id of each destination."""
     _at_most(stream_urls.MAX_AT_ONCE, len(stream.urls) + len(stream.destinations), "stream urls")
     return [(url, "") for url in stream.urls] + [(each.url, each.id) for each in stream.destinations]
 
@@ -208,7 +210,8 @@ def _stream_kind(stream: WireStream) -> StreamKind:
 
 
 def _stream(stream: WireStream, others: bool) -> StreamOutput:
-    """`others`: the request has other outputs beside this one, so that URLs may follow with UpdateStream."""
+    """Makes a stream output. `others`: the request has other outputs, so that URLs may follow with
+    UpdateStream."""
     kind = _stream_kind(stream)
     if kind is StreamKind.WEBSOCKET:
         raise missing_or_invalid("stream protocol")

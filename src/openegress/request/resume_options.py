@@ -1,4 +1,4 @@
-"""The option `resume`: which recordings another handler can continue. Pure."""
+"""Decides by the option `resume` which recordings another handler can continue. Pure."""
 
 from dataclasses import dataclass
 
@@ -22,8 +22,8 @@ class ResumeChoice:
 def choice_of(
     every: Options, asked: Options, outputs: tuple[parts.Output, ...], render: Render
 ) -> ResumeChoice:
-    """For a recording into `outputs`. Outputs that only the configuration or the room asks for give way to a
-    request for `resume` if they cannot be continued. Raises EgressError as end_rules() does."""
+    """The choice for a recording into `outputs`. Outputs that only the configuration or the room asks for
+    give way to a request for `resume` if they cannot be continued. Raises EgressError like end_rules()."""
     if not every.resume:
         return ResumeChoice(outputs, render, resumes=False)
     notices = []
@@ -56,7 +56,7 @@ def _why_not_resumed(output: parts.Output, outputs: tuple[parts.Output, ...]) ->
 
 
 def _has_parts(output: parts.Output) -> bool:
-    """It would continue in another file."""
+    """Whether a continuation would need another file."""
     if isinstance(output, parts.TracksFile) or not isinstance(output, parts.FileOutput):
         return False
     return output.split is not None or output.container is not Container.MP4

@@ -1,5 +1,5 @@
-"""Several tracks of a room in one file, each as it is: the layout `tracks`, or several tracks of a v2 media
-source. This module decides what such a request may ask for."""
+"""Decides what a request for several tracks of a room in one file, each as it is, may ask for: the layout
+`tracks`, or several tracks of a v2 media source."""
 
 import posixpath
 from dataclasses import dataclass
@@ -25,22 +25,22 @@ _OURS = {
     ".mp4": Container.MP4,
 }
 _BESIDE = {ending: container for ending, container in _OURS.items() if container is not Container.MKA}
-"""Containers of files beside a composite, which hold pictures too."""
+"""Containers by extension of files beside a composite, which hold pictures too."""
 _AUDIO_FILE_TYPES = (EncodedFileType.OGG, EncodedFileType.MP3)
 _NAMING_HINT = "name the file .mkv, .mp4 or .mcap, or .mka for sound alone"
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedMedia:
-    """What the request asks for."""
+    """Whether the request asks for sound and for pictures."""
 
     audio: bool
     video: bool
 
 
 def file_of(wanted: RequestedOutputs, what: str) -> FileWish:
-    """The only output. Raises EgressError, INVALID_ARGUMENT, where the request has others. `what`: how it
-    asks for tracks."""
+    """The file, which must be the only output. Raises EgressError, INVALID_ARGUMENT, if the request has
+    others. `what`: how it asks for tracks."""
     others = [
         name
         for name, there in (
@@ -59,8 +59,8 @@ def file_of(wanted: RequestedOutputs, what: str) -> FileWish:
 
 
 def container_of(wish: FileWish, has: RecordedMedia) -> Container:
-    """Decides by the file's type or name; without an extension it is Matroska. Raises EgressError,
-    INVALID_ARGUMENT, for containers that hold only one track of a kind."""
+    """The container, which the file's type or name decides; without an extension it is Matroska. Raises
+    EgressError, INVALID_ARGUMENT, for containers that hold only one track of a kind."""
     file_type = getattr(wish.file, "file_type", 0)
     if file_type == EncodedFileType.MP4:
         return Container.MP4
@@ -81,7 +81,7 @@ def container_of(wish: FileWish, has: RecordedMedia) -> Container:
 
 
 def of_sound(source: parts.TracksSource) -> parts.TracksSource:
-    """Without pictures."""
+    """`source` without pictures."""
     chosen = source.chosen
     if chosen is not None:
         chosen = msgspec.structs.replace(chosen, video=None, videos=())
@@ -109,13 +109,13 @@ def with_file(
 
 
 def _has_manifest(found: tuple[parts.Output, ...]) -> bool:
-    """As for the outputs beside it."""
+    """Whether there is a manifest, as for the other outputs."""
     stored = [o for o in found if isinstance(o, parts.FileOutput | parts.SegmentOutput | parts.ImageOutput)]
     return not stored or any(each.manifest for each in stored)
 
 
 def notices(has: RecordedMedia, wish: Wish, container: Container, what: str) -> tuple[str, ...]:
-    """Parts of the request that have no effect."""
+    """Notices about parts of the request that have no effect."""
     found = []
     if wish.asked and not wish.passthrough:
         found.append(f"preset and advanced have no effect: {what} stores tracks as they are")

@@ -1,6 +1,6 @@
-"""rtmp:// and rtmps:// URLs: which application they name, and which stream of it. Pure.
+"""Splits rtmp:// and rtmps:// URLs into the application and the stream that they name. Pure.
 
-The application is the path up to its last "/", the stream key is the rest with the query, as nginx-rtmp, OBS
+The application is the path up to its last "/". The stream key is the rest with the query, as nginx-rtmp, OBS
 and GStreamer's rtmp2sink read it. Nothing is decoded or rewritten: servers compare keys byte for byte.
 """
 
@@ -13,17 +13,18 @@ FORM = "rtmp urls must be of format rtmp(s)://{host}(/{path})/{app}/{stream_key}
 
 DEFAULT_PORT = 1935
 MAX_HOST = 253
-"""Characters of a host name (RFC 1035, section 2.3.4)."""
+"""Limit for the characters of a host name (RFC 1035, section 2.3.4)."""
 MAX_TC_URL_BYTES = 1023
-"""Of scheme, host and application together. Servers keep it in small buffers; FFmpeg sends no longer one."""
+"""Limit for scheme, host and application together. Servers keep them in small buffers; FFmpeg sends no
+more."""
 MAX_KEY_BYTES = 65_535
-"""AMF0 strings count their bytes in 16 bits."""
+"""Limit for the key: AMF0 strings count their bytes in 16 bits."""
 MAX_CREDENTIAL_BYTES = 49
-"""Of a user name or password; as FFmpeg."""
+"""Limit for a user name or password, as in FFmpeg."""
 
 _URL = re.compile(r"(rtmps?)://(?:([^/?#]*)@)?([^/?#@]+)/(.+)", re.IGNORECASE)
 _LIVE_FLAG = " live=1"
-"""Parameters of librtmp, which have no meaning any more."""
+"""A parameter of librtmp, which has no meaning any more."""
 _NOT_IN_URLS = re.compile(r"[\s\x00-\x1f\x7f]")
 _PORT = re.compile(r":([0-9]{1,5})\Z")
 
@@ -31,11 +32,11 @@ _PORT = re.compile(r":([0-9]{1,5})\Z")
 @dataclass(frozen=True, slots=True)
 class RtmpUrl:
     scheme: str
-    """In lower case."""
+    """The scheme in lower case."""
     credentials: str
     """user:password; empty: none."""
     place: str
-    """Host and port, as written."""
+    """Host and port, as written in the URL."""
     app: str
     key: str
     """The stream's name with its query; may be empty."""
@@ -47,12 +48,12 @@ class RtmpUrl:
 
     @property
     def host(self) -> str:
-        """Without the brackets of an IPv6 address."""
+        """The host without the brackets of an IPv6 address."""
         return _PORT.sub("", self.place).strip("[]")
 
     @property
     def port(self) -> int:
-        """Where the URL has none: 1935, or 443 under TLS."""
+        """The port; without one in the URL, it is 1935, or 443 with TLS."""
         match = _PORT.search(self.place)
         if match:
             return int(match[1])
@@ -60,10 +61,11 @@ class RtmpUrl:
 
 
 def split(url: str) -> RtmpUrl | None:
-    """The parts of an RTMP URL; None where there is no host, or no application before the key.
+    """Splits an RTMP URL. Returns None if there is no host, or no application before the key.
 
     An application may have a query of its own, as that of YouTube's backup servers does
-    (rtmp://b.rtmp.youtube.com/live2?backup=1/KEY): where the path is a single part, and so has no key.
+    (rtmp://b.rtmp.youtube.com/live2?backup=1/KEY). This is so if the path is a single part, and so has no
+    key.
     """
     url = url.removesuffix(_LIVE_FLAG)
     match = _URL.fullmatch(url)
@@ -83,7 +85,7 @@ def split(url: str) -> RtmpUrl | None:
 
 
 def parse(url: str) -> RtmpUrl:
-    """As split(). Raises EgressError invalid_argument, which names no secret, for a URL that cannot be sent
+    """Like split(). Raises EgressError invalid_argument, which names no secret, for a URL that cannot be sent
     whole."""
     parts = split(url)
     if parts is None:

@@ -1,4 +1,4 @@
-"""srt:// URLs as this service dials them: a caller's host, port and parameters. Pure.
+"""Reads srt:// URLs as this service dials them: a caller's host, port and parameters. Pure.
 
 Values are percent-decoded and no more: "+" is a plus, as for GStreamer and libsrt's own tools. A stream id in
 the form "#!::r=..." (SRT access control guidelines) may be written as it is: SRT URLs have no fragment.
@@ -29,15 +29,15 @@ NUMBERS: dict[str, tuple[int, int]] = {
     "ipttl": (1, 255),
     "iptos": (0, 255),
 }
-"""Integers with their bounds, under the names of libsrt's own tools and GStreamer (libsrt's
-API-socket-options). Times are in ms, of which a handshake carries 16 bits; bandwidths are in bytes a second,
+"""Integer parameters with their bounds, under the names of libsrt's own tools and GStreamer (libsrt's
+API-socket-options). Times are in ms, of which a handshake carries 16 bits. Bandwidths are in bytes a second;
 -1: unlimited."""
 
 KEY_LENGTHS_BYTES = (0, 16, 24, 32)
-"""Key length of AES; 0: the peer decides."""
+"""Key lengths of AES; 0: the peer decides."""
 
 TEXTS: dict[str, tuple[int, int]] = {"passphrase": (10, 79), "streamid": (1, 512), "packetfilter": (1, 512)}
-"""Bytes of UTF-8 that libsrt takes."""
+"""Text parameters with the bytes of UTF-8 that libsrt takes."""
 
 FIXED: dict[str, tuple[str, ...]] = {
     "mode": ("caller", "client", "default"),
@@ -48,7 +48,7 @@ FIXED: dict[str, tuple[str, ...]] = {
     "tlpktdrop": ("1", "true"),
     "messageapi": ("1", "true"),
 }
-"""Values that a sender of live MPEG-TS always has; any other value would have no effect."""
+"""Parameters whose values a sender of live MPEG-TS always has; another value would have no effect."""
 
 _NOT_IN_URLS = re.compile(r"[\s\x00-\x1f\x7f]")
 
@@ -62,8 +62,8 @@ class SrtUrl:
 
 
 def parse(url: str) -> SrtUrl:
-    """srt://host:port?streamid=... Raises EgressError invalid_argument, which names no secret, for an invalid
-    URL and for parameters that would have no effect."""
+    """Reads srt://host:port?streamid=... Raises EgressError invalid_argument, which names no secret, for an
+    invalid URL and for parameters that would have no effect."""
     if _NOT_IN_URLS.search(url):
         raise invalid("spaces and control characters must be percent-encoded")
     address, _, query = url.partition("?")
@@ -107,7 +107,7 @@ def _parameters(query: str) -> dict[str, str]:
 
 
 def _named(key: str) -> str:
-    """A name that may be shown: an unknown one may be the end of a secret that contains an "&"."""
+    """A key that may be shown: an unknown one may be the end of a secret that contains an "&"."""
     return key if key in (*NUMBERS, *TEXTS, *FIXED) else "{...}"
 
 

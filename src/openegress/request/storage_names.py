@@ -1,5 +1,5 @@
-"""Names in a request's storages. They become parts of host names and URLs: a "/", "#" or "@" in one would
-send files, and the server's credentials, to another host. Pure."""
+"""Checks names in a request's storages. They become parts of host names and URLs: a "/", "#" or "@" in one
+would send files, and the server's credentials, to another host. Pure."""
 
 import re
 
@@ -10,7 +10,7 @@ from openegress.core.storages import AliOSSStorage, AzureStorage, GCPStorage, S3
 from openegress.core.text import shown
 
 _BUCKET = re.compile(r"(?:[A-Za-z0-9_-]+:)?[A-Za-z0-9](?:[A-Za-z0-9._-]{0,253}[A-Za-z0-9])?")
-"""The rules of S3 (today's and older), GCS and OSS; with Ceph's tenant in front."""
+"""The rules of S3 (today's and older), GCS and OSS for buckets; with Ceph, a tenant precedes the name."""
 _REGION = re.compile(r"[A-Za-z0-9-]{0,64}")
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 _CONTAINER = re.compile(r"\$?[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})")
@@ -20,11 +20,11 @@ _AWS_S3 = re.compile(
     r"\.amazonaws\.com(?:\.cn)?/?",
     re.IGNORECASE,
 )
-"""S3 itself, as AWS names its endpoints; other hosts of amazonaws.com belong to its customers."""
+"""Endpoints of S3 itself, as AWS names them; other hosts of amazonaws.com belong to its customers."""
 
 
 def check_names(backend: S3Storage | GCPStorage | AzureStorage | AliOSSStorage) -> None:
-    """Raises EgressError naming the wrong field."""
+    """Raises EgressError, which names the wrong field."""
     match backend:
         case S3Storage():
             _check("s3 bucket", backend.bucket, _BUCKET, "letters, digits, '.', '_' and '-'")
@@ -55,5 +55,5 @@ def _check_endpoint(field: str, endpoint: str) -> None:
 
 
 def is_aws(endpoint: str) -> bool:
-    """Whether an endpoint (with or without a scheme; empty: the region's) is S3 itself."""
+    """Whether an endpoint (with or without a scheme) is S3 itself; an empty one is the region's."""
     return not endpoint or _AWS_S3.fullmatch(endpoint) is not None

@@ -1,4 +1,4 @@
-"""Where the thumbnails of a recording go. Pure."""
+"""Decides where the thumbnails of a recording go. Pure."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ _NAME = "-storyboard"
 
 
 def beside(outputs: Sequence[Output], interval_s: int) -> ImageOutput | None:
-    """A storyboard beside the first stored output, and named after it. None: no output is stored."""
+    """A storyboard beside the first stored output, and named after it; None: no output is stored."""
     stored = (each for each in outputs if isinstance(each, FileOutput | SegmentOutput | ImageOutput))
     first = next((each for each in stored if not isinstance(each, TracksFile)), None)
     match first:

@@ -1,4 +1,4 @@
-"""URLs that media is sent to: their protocol, what to connect to, and what may be shown of them."""
+"""Reads URLs that media is sent to: their protocol, what to connect to, and what may be shown of them."""
 
 import re
 from enum import StrEnum
@@ -37,12 +37,12 @@ TWITCH_INGEST = "rtmps://ingest.global-contribute.live-video.net:443/app/"
 WEBSOCKET_RATES_HZ = (8_000, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 
 _KEY_LIKE = re.compile(r"(rtmps?://[^/?#\s]+/)([^/\s]+)", re.IGNORECASE)
-"""There is no app in front of what may be a key: such a URL is refused, and must not be shown either."""
+"""A URL with what may be a key and no application before it: it is refused, and must not be shown either."""
 _RTMP_HOST = re.compile(
     r"(rtmps?://(?:\{\.\.\.\}@)?(?:\[[\w:.%]*\]|[\w.~-]*)(?::[0-9]*)?)(?=[/?#\s]|\Z).*",
     re.DOTALL | re.IGNORECASE,
 )
-"""With a host that may be one: what stands there otherwise may be a part of a password or a key."""
+"""A URL with a valid host: otherwise, what stands in its place may be a part of a password or a key."""
 _SHORTHAND = re.compile(r"(mux|twitch)://([^/?\s]+(?:\?\S*)?|\?\S+)/?", re.IGNORECASE)
 _SHORTHAND_LIKE = re.compile(r"(mux|twitch)://.*", re.DOTALL | re.IGNORECASE)
 _USERINFO = re.compile(r"^(rtmps?://)[^/?#]*@", re.IGNORECASE)
@@ -70,7 +70,7 @@ def kind_of(url: str) -> StreamKind:
 
 
 def target(url: str, kind: StreamKind, stream_id: str = "") -> StreamTarget:
-    """What to connect to for `url`, with shorthands resolved. Raises EgressError invalid_argument."""
+    """The target for `url`, with shorthands resolved. Raises EgressError invalid_argument."""
     if SCHEMES.get(_scheme(url)) is not kind:
         raise _bad(url, "invalid scheme")
     dialled = _normal(url)
@@ -96,7 +96,7 @@ def target(url: str, kind: StreamKind, stream_id: str = "") -> StreamTarget:
 
 
 def websocket(url: str, stream_id: str = "") -> WebsocketOutput:
-    """A websocket output; ?channels=1|2 and ?rate= choose the format of the sound. Raises EgressError
+    """A WebSocket output; ?channels=1|2 and ?rate= choose the format of the sound. Raises EgressError
     invalid_argument."""
     dialled = target(url, StreamKind.WEBSOCKET)
     asked = dict(parse_qsl(urlsplit(url).query))
@@ -115,7 +115,7 @@ def websocket(url: str, stream_id: str = "") -> WebsocketOutput:
 
 
 def _normal(url: str) -> str:
-    """Schemes are case-insensitive (RFC 3986 section 3.1)."""
+    """`url` with its scheme in lower case: schemes are case-insensitive (RFC 3986 section 3.1)."""
     scheme, colon, rest = url.partition(":")
     return scheme.lower() + colon + rest
 
@@ -128,7 +128,7 @@ def redact(url: str) -> str:
         return f"{match[1]}://{{...}}"
     scheme, colon, _ = url.partition("://")
     if not colon or scheme.lower() not in (*SCHEMES, "http", "https"):
-        # What was pasted into the wrong field may be a key alone.
+        # A URL that was pasted into the wrong field may be a key alone.
         return f"{scheme}://{HIDDEN}" if colon and scheme.isalpha() else HIDDEN
     if SCHEMES.get(scheme.lower()) is not StreamKind.RTMP:
         return redact_endpoint(url)
@@ -144,9 +144,9 @@ def redact(url: str) -> str:
 
 
 def _redact_rtmp(url: str, parts: rtmp_url.RtmpUrl) -> str:
-    """Where nothing follows the application, the last part of its path may be the key."""
+    """Redacts an RTMP URL. If nothing follows the application, the last part of its path may be the key."""
     app, end = parts.app, redact_identifier(parts.key) if parts.key else ""
-    if "@" in app:  # of a password with a "/"
+    if "@" in app:  # the @ follows a password with a "/"
         return f"{parts.scheme}://{HIDDEN}@{_without_values(app.rpartition('@')[2])}/{end}"
     path = re.split("[?#]", app, maxsplit=1)[0]
     if not parts.key and "/" in path:

@@ -1,4 +1,4 @@
-"""What a request records: a page, a room laid out by us or by a page, or tracks of a room."""
+"""Finds what a request records: a page, a room laid out by us or by a page, or tracks of a room."""
 
 import ipaddress
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ from openegress.request.request_kind import RequestKind
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is recorded, before outputs are known."""
+    """What is recorded; outputs are not known yet."""
 
     source: parts.Source
     identifier: str
@@ -39,13 +39,13 @@ class Subject:
     has_video: bool
     values: dict[str, str] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
-    """What is recorded otherwise than asked."""
+    """Notices of what is recorded differently from the request."""
     of_picture: str = ""
     of_sound: str = ""
-    """The field that asks for one, where there is one that asks for nothing else."""
+    """The field that asks for only this kind of media, if there is one."""
 
     def told(self, *, has_audio: bool, has_video: bool) -> tuple[str, ...]:
-        """`notices`, and what has no effect where one of the two is not recorded."""
+        """`notices`, and those of fields that have no effect because no picture or no sound is recorded."""
         missing = [] if has_video else [("picture", self.of_picture)]
         missing += [] if has_audio else [("sound", self.of_sound)]
         return self.notices + tuple(
@@ -54,10 +54,10 @@ class Subject:
 
 
 class Subjects:
-    """Reads one request. Every method raises EgressError invalid_argument naming the wrong field."""
+    """Reads one request. Every method raises EgressError invalid_argument, which names the wrong field."""
 
     def __init__(self, request: Request, context: Context, layout: str) -> None:
-        """`layout`: the request's, without options."""
+        """`layout` is that of the request, without options."""
         self.request = request
         self.context = context
         self.layout = layout
@@ -95,7 +95,7 @@ class Subjects:
                 insecure=self.context.insecure,
                 specs=self.context.layouts,
             )
-        # A page is given the layout in any case.
+        # A page gets the layout in any case.
         has_layout = self.layout and kind is not RequestKind.ROOM_COMPOSITE_PAGE
         return Subject(
             source,
@@ -129,8 +129,8 @@ class Subjects:
         )
 
     def _sound_beside(self, routes: tuple[AudioRoute, ...]) -> parts.MediaSource:
-        """For a page in the same room, which has the request's token: a second participant with the same
-        identity would replace the first."""
+        """The sound for a page in the same room. The page has the request's token: a second participant with
+        the same identity would replace the first."""
         if self.context.make_token is None:
             raise EgressError(
                 Code.FAILED_PRECONDITION,
@@ -177,7 +177,7 @@ class Subjects:
         )
 
     def of_media_source(self, media: MediaSource) -> Subject:
-        """v2 media, encoded."""
+        """The subject of v2 media that is encoded."""
         video, values = _video_of(media)
         audio = audio_routes.of_config(media.audio) if media.HasField("audio") else ()
         if video is None and not audio:
@@ -195,7 +195,7 @@ class Subjects:
         )
 
     def of_media_tracks(self, media: MediaSource) -> Subject:
-        """v2 media, each track separately."""
+        """The subject of v2 media whose tracks are recorded separately."""
         videos, (video, values) = track_routes.videos_of(media), _video_of(media)
         audio = audio_routes.of_config(media.audio) if media.HasField("audio") else ()
         has_video = bool(video or videos)
@@ -237,7 +237,7 @@ class Subjects:
         return name
 
     def _connection(self) -> tuple[str, str]:
-        """(ws_url, token): the request's, else the server's own."""
+        """The LiveKit URL and the token: the request's, else the server's own."""
         token = self.request.token
         if not token:
             if self.context.make_token is None:
@@ -263,14 +263,14 @@ class Subjects:
 def _media_of(
     request: RoomCompositeEgressRequest | TemplateSource | WebEgressRequest | WebSource,
 ) -> tuple[bool, bool]:
-    """(audio, video)."""
+    """Whether sound and whether pictures are recorded."""
     if request.audio_only and request.video_only:
         raise missing_or_invalid("audio_only and video_only")
     return not request.video_only, not request.audio_only
 
 
 def _video_of(media: MediaSource) -> tuple[TrackVideo | ParticipantVideo | None, dict[str, str]]:
-    """The only picture that it names, and its values for names of files."""
+    """The only picture that the source names, and its values for names of files."""
     match media.WhichOneof("video"):
         case "video_track_id":
             if not media.video_track_id:
@@ -288,7 +288,7 @@ def _video_of(media: MediaSource) -> tuple[TrackVideo | ParticipantVideo | None,
 
 
 def narrowed(source: parts.Source, has_audio: bool, has_video: bool) -> parts.Source:
-    """Does not subscribe to tracks that no output takes."""
+    """`source` without the media that no output takes, so that its tracks are not subscribed to."""
     if isinstance(source, parts.TemplateSource):
         return source if has_audio else msgspec.structs.replace(source, sound=None)
     if not isinstance(source, parts.MediaSource):

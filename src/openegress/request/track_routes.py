@@ -1,4 +1,4 @@
-"""Which pictures and data of a room a v2 media source of protocol v1.54.0 selects."""
+"""Reads which pictures and data of a room a v2 media source of protocol v1.54.0 selects."""
 
 from typing import Any, Literal
 
@@ -10,7 +10,7 @@ from openegress.proto.today import today
 
 
 def videos_of(media: MediaSource) -> tuple[VideoRoute, ...]:
-    """Of its `videos`; empty: it has none. Raises EgressError."""
+    """The routes in its `videos`; empty: it has none. Raises EgressError."""
     newest = today(media)
     if newest.WhichOneof("video") != "videos":
         return ()
@@ -23,8 +23,8 @@ def videos_of(media: MediaSource) -> tuple[VideoRoute, ...]:
 
 
 def data_of(media: MediaSource) -> tuple[DataRoute, ...]:
-    """The routes in its `data`; empty: it has none. Upstream's are data tracks; here they are packets of data
-    channels, whose topic is the name. Raises EgressError."""
+    """The routes in its `data`; empty: it has none. Upstream's routes are for data tracks; here they are for
+    packets of data channels, whose topic is the name. Raises EgressError."""
     newest = today(media)
     if not newest.HasField("data"):
         return ()

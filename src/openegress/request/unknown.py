@@ -1,7 +1,7 @@
-"""Unknown parts of a request: fields and enum values of newer clients, and misspellings.
+"""Finds unknown parts of a request: fields and enum values of newer clients, and misspellings.
 
-Where media is selected or routed, or an output is named, ignoring them would record what was excluded, or
-write what was not asked for: those are refused. Elsewhere the caller is told.
+Those that select or route media, or name an output, are refused: ignoring them would record what was
+excluded, or write what was not asked for. The caller is notified of all others.
 """
 
 from collections.abc import Iterator, Mapping
@@ -53,10 +53,10 @@ _DECIDING = frozenset({"openegress.SetOptionsRequest", "openegress.AddMarkerRequ
 CARRIER = 536_870_911
 """Number of the field (protobuf's largest) in which unknown names from JSON travel in a binary request."""
 OPTIONS = CARRIER - 1
-"""Number of the field in which options that the API was given travel on (request.options)."""
+"""Number of the field that carries the options given to the API (request.options)."""
 _LENGTH_DELIMITED = 2
 _MOST_CHARS = 64
-"""Limit for a made-up name, as shown."""
+"""Limit for the shown characters of a name, which the client made up."""
 _MOST_PATH_CHARS = 4 * _MOST_CHARS
 """Limit for such a name with the messages that contain it."""
 _MOST = 10
@@ -74,10 +74,10 @@ class UnknownFields(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Unknown:
     path: str
-    """Of the field, in the message."""
+    """The path of the field in the message."""
     deciding: bool
     value: str = ""
-    """Of an enum; empty: the field itself is unknown."""
+    """The value of an enum; empty: the field itself is unknown."""
 
     @property
     def refusal(self) -> EgressError:
@@ -87,7 +87,7 @@ class Unknown:
 
 
 def in_message(message: Message, path: str = "") -> Iterator[Unknown]:
-    """`message` is of the newest class available (proto.today)."""
+    """Yields the unknown parts of `message`, which is of the newest class available (proto.today)."""
     deciding = message.DESCRIPTOR.full_name in _DECIDING
     fields = UnknownFieldSet(message)
     for field in (fields[number] for number in range(len(fields))):
@@ -111,8 +111,8 @@ def in_message(message: Message, path: str = "") -> Iterator[Unknown]:
 
 
 def in_json(value: Mapping[str, Any], kind: Descriptor, path: str = "") -> Iterator[Unknown]:
-    """Names in the JSON of a message that `kind` does not have. Raises EgressError for what protobuf's parser
-    for Python misreads; the parser itself reports other mistakes."""
+    """Yields names in the JSON of a message that `kind` does not have. Raises EgressError for what protobuf's
+    parser for Python misreads; the parser itself reports other mistakes."""
     names = {name: field for field in kind.fields for name in (field.name, field.json_name)}
     seen: set[int] = set()
     for name, inner in value.items():
@@ -154,7 +154,7 @@ def _in_enum(kind: EnumDescriptor, value: object, place: str) -> Iterator[Unknow
 
 
 def carried(found: list[Unknown]) -> bytes:
-    """The part of `found` that is only reported, as a field that a binary request may end in."""
+    """The part of `found` that is only reported, as a field to append to a binary request."""
     return length_delimited(CARRIER, "\n".join(each.path for each in found[:_MOST]).encode())
 
 
@@ -175,10 +175,10 @@ def notices(found: list[Unknown], manner: UnknownFields) -> tuple[str, ...]:
 
 
 def told(message: Message, manner: UnknownFields) -> tuple[str, ...]:
-    """The notices about a message of the wheel's class. Raises EgressError as `notices` does."""
+    """The notices about a message of the wheel's class. Raises EgressError like `notices`."""
     return notices(list(in_message(today(message))), manner)
 
 
 def printable(name: str, most_chars: int = _MOST_CHARS) -> str:
-    """Printable, on one line, and of bounded length."""
+    """`name` as printable text on one line, of bounded length."""
     return "".join(c if c.isprintable() else "?" for c in name[:most_chars])

@@ -63,13 +63,13 @@ def plan_of(request: Request, context: Context) -> Plan:
     found = list(unknown.in_message(today(getattr(request, body)))) if body else []
     told = unknown.notices([each for each in found if not each.value], context.unknown_fields)
     plan = _Planner(request, context).plan()
-    # Comes later: mistakes in values that it reads are reported in upstream's words.
+    # These come later: mistakes in values that the planner reads are reported in upstream's words.
     unknown.notices([each for each in found if each.value], context.unknown_fields)
     return msgspec.structs.replace(plan, notices=told + plan.notices)
 
 
 class _Planner:
-    """One request on its way to a plan."""
+    """Turns one request into a plan."""
 
     def __init__(self, request: Request, context: Context) -> None:
         self.request = request
@@ -127,7 +127,7 @@ class _Planner:
         return self._with_data(plan, request)
 
     def _media_tracks(self, request: StartEgressRequest, wish: Wish) -> Plan:
-        """Tracks of a media source, each separately."""
+        """The plan for tracks of a media source, each separately."""
         subject = self.subjects.of_media_tracks(request.media)
         has = RecordedMedia(subject.has_audio, subject.has_video)
         plan = self._into_tracks(subject, has, wish, requested.of_v2(request), "media of several tracks")
@@ -137,7 +137,8 @@ class _Planner:
         return self._with_data(plan, request)
 
     def _with_data(self, plan: Plan, request: StartEgressRequest) -> Plan:
-        """Data that a media source asks for goes into an MCAP, or else beside the recording."""
+        """`plan` with the data that a media source asks for, which goes into an MCAP, or else beside the
+        recording."""
         routes = track_routes.data_of(request.media) if request.HasField("media") else ()
         if not routes:
             return plan
@@ -166,7 +167,7 @@ class _Planner:
     def _into_tracks(
         self, subject: Subject, has: RecordedMedia, wish: Wish, wanted: RequestedOutputs, what: str
     ) -> Plan:
-        """`what`: how the request asks for tracks."""
+        """The plan for tracks in one file. `what`: how the request asks for tracks."""
         file = room_tracks.file_of(wanted, what)
         container = room_tracks.container_of(file, has)
         source = subject.source
@@ -262,7 +263,7 @@ class _Planner:
                 raise missing_or_invalid("output")
 
     def _passed_through(self, request: StartEgressRequest) -> Plan:
-        """v2 preset PASSTHROUGH: one track into one file, whose type is the track's."""
+        """The plan for the v2 preset PASSTHROUGH: one track into one file, whose type is the track's."""
         if request.WhichOneof("source") != "media":
             raise missing_or_invalid("passthrough source")
         track_id = single_track(request.media)
@@ -326,7 +327,7 @@ class _Planner:
         looks: Looks | None = None,
         notices: tuple[str, ...] = (),
     ) -> Plan:
-        """`looks`: None where nothing is drawn here."""
+        """Makes the plan. `looks` is None if nothing is drawn here."""
         found = self.options.storyboard(found, video, passthrough)
         split, render = self.options.split(source, found), self.options.render(source, found)
         resumption = self.options.resumption(split, render)
@@ -380,7 +381,7 @@ def _wish(
 
 
 def _tracks_only(source: parts.Source) -> bool:
-    """Whether it names at most one audio and one video track, which may be stored as they are."""
+    """Whether the source names at most one audio and one video track, which may be stored as they are."""
     if not isinstance(source, parts.MediaSource) or isinstance(source.video, ParticipantVideo):
         return False
     return len(source.audio) <= 1 and all(

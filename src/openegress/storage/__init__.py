@@ -26,13 +26,13 @@ class Storage(Protocol):
         Raises EgressError with code NOT_FOUND when there is no such object."""
 
     async def changed_s(self, path: str) -> float | None:
-        """When the object was stored, in unix seconds by the storage's clock; None if there is no such
-        object, or this identity may not look."""
+        """The time at which the object was stored, in unix seconds by the storage's clock; None if there is
+        no such object, or this identity may not look."""
 
     async def read(self, path: str, offset: int, size: int) -> bytes:
-        """`size` bytes of the stored object from `offset` on; fewer only at its end.
+        """Reads `size` bytes of the stored object from `offset` on, or fewer at its end.
 
-        Raises EgressError with code NOT_FOUND when there is no such object."""
+        Raises EgressError with code NOT_FOUND if there is no such object."""
 
     async def presign(self, path: str, expires_s: int) -> str:
         """A URL that reads the object without credentials for `expires_s` seconds."""
@@ -45,8 +45,7 @@ class Storage(Protocol):
 
 
 async def open_storage(backend: Backend) -> Storage:
-    """Opens the Storage for a backend of the plan. Raises EgressError when its fields contradict each
-    other."""
+    """Opens the Storage for a backend of the plan. Raises EgressError if its fields contradict each other."""
     from openegress.storage.open import connect
 
     return await connect(backend)

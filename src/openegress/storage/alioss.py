@@ -20,7 +20,7 @@ INTERNAL = "-internal"
 
 @dataclass(frozen=True, slots=True)
 class OSSAddress:
-    """Where an OSS bucket is: address, region of the signature, and the location in upstream's form."""
+    """The address of an OSS bucket, the region of the signature, and the location in upstream's form."""
 
     address: Address
     region: str
@@ -28,8 +28,8 @@ class OSSAddress:
 
 
 def oss_address(bucket: str, endpoint: str, region: str) -> OSSAddress:
-    """`endpoint` as OSS users write it (oss-cn-hangzhou.aliyuncs.com, with or without scheme), or empty:
-    the region's. `region` with or without "oss-"; empty: the endpoint's."""
+    """The address of a bucket. `endpoint` is written as OSS users do (oss-cn-hangzhou.aliyuncs.com, with or
+    without scheme); empty: the region's. `region` is with or without "oss-"; empty: the endpoint's."""
     region = region.removeprefix("oss-")
     if not endpoint:
         if not region:
@@ -48,7 +48,7 @@ def oss_address(bucket: str, endpoint: str, region: str) -> OSSAddress:
 
 
 def connect(backend: AliOSSStorage) -> S3Bucket:
-    """Sends nothing yet. Raises EgressError when the backend's fields do not suffice."""
+    """Makes the client and sends nothing yet. Raises EgressError if the backend's fields do not suffice."""
     if not (backend.access_key and backend.secret):
         raise invalid("AliOSS needs access_key and secret")
     at = oss_address(backend.bucket, backend.endpoint, backend.region)

@@ -1,4 +1,4 @@
-"""Credentials of an assumed AWS role, which are renewed at STS before they expire."""
+"""Obtains credentials of an assumed AWS role, and renews them at STS before they expire."""
 
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,8 +15,8 @@ from openegress.storage.s3_client import certificates, new_session, proxies
 
 
 def sts_endpoint(endpoint: str) -> str | None:
-    """The URL of STS: S3-compatible servers answer it at their own address. None: AWS, whose URL the SDK
-    knows."""
+    """The URL of STS, which S3-compatible servers answer at their own address. None: the STS of AWS, whose
+    URL the SDK knows."""
     if not endpoint:
         return None
     url = endpoint_url(endpoint)
@@ -24,14 +24,14 @@ def sts_endpoint(endpoint: str) -> str | None:
 
 
 class AssumedRole:
-    """The identity of one storage (s3_client.Identity), by its method give()."""
+    """The identity of one storage; give() is its s3_client.Identity."""
 
     def __init__(self, backend: S3Storage) -> None:
         self._backend = backend
         self._client: Any = None
 
     def give(self, session: Any) -> None:
-        """Sets the session's credentials. Its calls may then raise CredentialsRefused and
+        """Sets the session's credentials. Calls of the session may then raise CredentialsRefused and
         CredentialsUnavailable."""
         session._credentials = DeferredRefreshableCredentials(self._assume, "assume-role")
 
@@ -53,11 +53,11 @@ class AssumedRole:
             words = "AssumeRole: no credentials to assume the role with; set access_key and secret"
             raise CredentialsRefused(words) from None
         except ParamValidationError:
-            # Its text has the external id.
+            # The error's text has the external id.
             words = "AssumeRole: STS does not accept this assume_role_arn or assume_role_external_id"
             raise CredentialsRefused(words) from None
         except Exception as error:
-            # BotoCoreError or errors of its parser. Their text may hold the proxy's password.
+            # It is a BotoCoreError or an error of its parser. The text may hold the proxy's password.
             raise CredentialsUnavailable(f"AssumeRole: {type(error).__name__}") from None
         return {
             "access_key": given["AccessKeyId"],

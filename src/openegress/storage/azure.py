@@ -1,4 +1,5 @@
-"""Azure Blob: account key, SAS, or the ambient identity; sovereign clouds and emulators by endpoint."""
+"""Opens containers of Azure Blob: account key, SAS, or the ambient identity; sovereign clouds and emulators
+by endpoint."""
 
 import base64
 import binascii
@@ -19,8 +20,8 @@ from openegress.storage.traits import StoreTraits
 
 
 def location_base(account: str, container: str, endpoint: str) -> str:
-    """The form of upstream, whose locations leave the container out. With an endpoint, which upstream does
-    not support, a location is the blob's URL."""
+    """The beginning of locations, in the form of upstream, which leaves the container out. With an endpoint,
+    which upstream does not support, a location is the blob's URL."""
     if not endpoint:
         return f"https://{account}.blob.core.windows.net"
     return f"{endpoint_url(endpoint)}/{container}"
@@ -31,7 +32,7 @@ CLOCK_SKEW_S = 900
 
 
 def service_sas(account: str, key: str, container: str, blob: str, expires_s: int, now_s: float) -> str:
-    """The query that lets anyone read one blob (service SAS, REST version 2020-12-06 and later).
+    """The query that lets anybody read one blob (service SAS, REST version 2020-12-06 and later).
 
     obstore signs the percent-encoded name, which Azure refuses for names with a space; this signs the plain
     one. https://learn.microsoft.com/rest/api/storageservices/create-service-sas
@@ -50,7 +51,7 @@ def service_sas(account: str, key: str, container: str, blob: str, expires_s: in
 
 
 def connect(backend: AzureStorage) -> Bucket:
-    """Sends nothing yet. Raises EgressError when the backend's fields do not suffice."""
+    """Makes the client and sends nothing yet. Raises EgressError if the backend's fields do not suffice."""
     if not backend.container:
         raise invalid("Azure container is empty; set `container_name`")
     if not backend.account_name:

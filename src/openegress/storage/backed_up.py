@@ -1,8 +1,8 @@
 """Notes which files of a folder in the spool went to the backup storage, for a later recovery.
 
-A file is removed only when a storage has confirmed it, so a missing file is stored. These notes say in which
-storage: one that is down cannot be asked, and a write-only identity gets no answer. Files that went to the
-primary storage need no note.
+A file is removed only after a storage has confirmed it, so a missing file is stored. The notes name the
+storage, because it cannot be asked: it may be down, or give a write-only identity no answer. Files that went
+to the primary storage need no note.
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ def note(local: Path, *, on_backup: bool) -> None:
     is_first = not notes.exists()
     if is_first and not on_backup:
         return
-    # The line break in front keeps this line apart from one that a power cut tore.
+    # The line break in front separates this line from one that a power cut left incomplete.
     append(notes, b"\n" + msgspec.json.encode(BackupNote(local.name, on_backup)) + b"\n")
     if is_first:
         sync_folder(notes.parent)
@@ -44,6 +44,6 @@ def names(folder: Path) -> frozenset[str]:
         try:
             noted = msgspec.json.decode(line, type=BackupNote)
         except ValueError:
-            continue  # torn: its file was not removed yet
+            continue  # an incomplete line: its file was not removed yet
         on_backup[noted.local] = noted.on_backup
     return frozenset(name for name, there in on_backup.items() if there)

@@ -1,10 +1,10 @@
 """Turns the answer of an object store into an EgressError: its code and fault, without secrets.
 
-The rest of the answer is not passed on. Callers choose the endpoint, and error texts must not let them read
+The rest of the answer is not passed on: callers choose the endpoint, and error texts must not let them read
 what only this server can reach.
 
 The body is the XML error document that S3, GCS' XML API, Azure Blob and OSS have in common (Code, Message).
-obstore, the client of Google Cloud and Azure, raises text only: "... status code: 404 Not Found: <body>" and
+obstore, the client of Google Cloud and Azure, raises only text: "... status code: 404 Not Found: <body>" and
 "Debug source: ..." two lines below.
 """
 
@@ -18,7 +18,7 @@ from openegress.core.text import shown
 
 
 class FailureKind(StrEnum):
-    """As upstream names storages in its error texts."""
+    """The kind of a storage, by upstream's name in its error texts."""
 
     S3 = "S3"
     GCP = "GCP"
@@ -27,7 +27,7 @@ class FailureKind(StrEnum):
 
 
 TRANSIENT_STATUS = frozenset({408, 409, 425, 429})
-"""4xx that say nothing about the request itself, and may pass. Every 5xx may pass too."""
+"""Status codes 4xx that say nothing about the request itself, and may pass. Every 5xx may pass too."""
 
 TRANSIENT_CODES = frozenset(
     {
@@ -67,9 +67,9 @@ REGION = re.compile(r"expecting '([a-z0-9-]+)'|<Region>([a-z0-9-]+)</Region>")
 PROVIDER = re.compile(r"credential provider: (\w+): ([^\n]*)")
 DEBUG_MESSAGE = re.compile(r'message: "([^"\n]*)"')
 QUOTED = re.compile('[`"<]')
-"""From the first of these on, an error's text may quote the other side."""
+"""Characters that may begin a quotation of the other side in an error's text."""
 READ_CHARS = 64 * 1024
-"""How much of an error's text is parsed. An error document has less than 2 KB."""
+"""Limit for the characters of an error's text that are parsed. An error document has less than 2 KB."""
 GENERIC = re.compile(r"^Generic \w+ error: ")
 KNOWN_CAUSES = (
     ("dns error", "the host name is not known"),
@@ -81,15 +81,15 @@ KNOWN_CAUSES = (
 
 
 class CredentialsRefused(Exception):
-    """The issuer refused to give a credential provider credentials. The text is the issuer's."""
+    """Raised if the issuer refused to give a credential provider credentials. The text is the issuer's."""
 
 
 class CredentialsUnavailable(Exception):
-    """A credential provider got no answer."""
+    """Raised if a credential provider got no answer."""
 
 
 class StorageError(EgressError):
-    """An error of a cloud storage. `status`: the HTTP status, 0 when there was no answer."""
+    """An error of a cloud storage. `status` is the HTTP status, 0 without an answer."""
 
     status: int = 0
 
@@ -124,7 +124,7 @@ def answer_of(status: int, body: str) -> Answer:
 
 
 def connection_words(text: str) -> str:
-    """Why there was no answer, from obstore's debug output behind its message."""
+    """The reason why there was no answer, from obstore's debug output after its message."""
     messages = DEBUG_MESSAGE.findall(text)
     if messages:
         return shown(messages[-1])
@@ -136,7 +136,7 @@ def connection_words(text: str) -> str:
 
 
 def region_named(answer: Answer, body: str) -> str:
-    """The region that S3 names for the bucket when it refuses ours; else ""."""
+    """The region that S3 names for the bucket when it refuses ours; "" if it names none."""
     if answer.status not in (301, 307, 400):
         return ""
     found = REGION.search(body)

@@ -1,8 +1,8 @@
-"""An HTTP proxy on loopback (RFC 9110, 7.3; RFC 9112, 3.2.2) for the storages that requests name. All
+"""Runs an HTTP proxy on loopback (RFC 9110, 7.3; RFC 9112, 3.2.2) for the storages that requests name. All
 connections of a bucket go through it, also those to token URLs and STS.
 
 The storages' clients resolve host names by themselves. The proxy connects only to addresses that core.reach
-allows, and bounds the length of answers.
+allows, and limits the length of answers.
 """
 
 import asyncio
@@ -27,15 +27,16 @@ ANSWER_BYTES = 1024 * 1024
 """Limit for an answer after the last byte that was sent. Storages answer uploads with a few kilobytes."""
 CHUNK_BYTES = 256 * 1024
 HEAD_WITHIN_S = 310.0
-"""Limit for the head of an answer; the storage's client gives up after 300 s."""
+"""Time-out for the head of an answer; the storage's client gives up after 300 s."""
 LAST_ANSWER_S = 5.0
-"""How long an answer may still take when the client has closed its side."""
+"""Time-out for the rest of an answer after the client has closed its side."""
 CLOSE = {"Connection": "close"}
-"""Only one request on a plain HTTP connection, so that the proxy need not parse bodies to find the next."""
+"""Header that limits a plain HTTP connection to one request, so that the proxy need not parse bodies to find
+the next."""
 
 
 class ConnectionCut(Exception):
-    """The connection is closed; the text says why, for people."""
+    """Raised if the connection must be closed. The text is the reason in words for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class _Hop:
     port: int
     is_proxy: bool = False
     is_trusted: bool = False
-    """Named by the operator and not by a request: the server's own proxy, or an identity host."""
+    """Whether the operator named it and not a request: the server's own proxy, or an identity host."""
     tls: bool = False
     authorization: str = ""
 
@@ -63,9 +64,9 @@ class Gateway:
         self._key = secrets.token_urlsafe(24)
         self._server = LoopbackServer(self._serve, (OSError, EOFError, asyncio.LimitOverrunError, ValueError))
         self.problem = ""
-        """Why the last connection failed; "" if it did not."""
+        """The reason why the last connection failed; "" if it did not."""
         self.is_denied = False
-        """The last connection failed because of `deny_networks`, so retrying does not help."""
+        """Whether the last connection failed because of `deny_networks`, so that retrying does not help."""
 
     @classmethod
     async def open(
@@ -74,7 +75,7 @@ class Gateway:
         proxy: Proxy | None = None,
         identity_hosts: frozenset[str] = frozenset(),
     ) -> "Gateway":
-        """`identity_hosts` (storage.identity) may be reached in any network."""
+        """Starts the proxy. `identity_hosts` (storage.identity) may be reached in any network."""
         gateway = cls(networks_of(deny_networks), proxy, identity_hosts)
         await gateway._server.start(CHUNK_BYTES)
         return gateway
@@ -151,7 +152,7 @@ class Gateway:
         return reader, writer
 
     def _hop(self, scheme: str, host: str, port: int) -> _Hop:
-        """Raises Denied."""
+        """The next hop for a host. Raises Denied."""
         if host in self._identity_hosts:
             return _Hop(host, port, is_trusted=True)
         reach.check_literal(host, self._networks)
@@ -191,7 +192,7 @@ class _NextHop:
         while with_head:
             async with asyncio.timeout(HEAD_WITHIN_S):
                 head = await _Head.read(self._reader)
-            with_head = head.status // 100 == 1  # another one follows
+            with_head = head.status // 100 == 1  # another head follows
             writer.write(head.forwarded(head.first, {} if with_head else CLOSE))
         while data := await self._reader.read(CHUNK_BYTES):
             self._left_bytes -= len(data)
@@ -223,7 +224,7 @@ class _Head:
 
     @classmethod
     async def read(cls, reader: asyncio.StreamReader) -> "_Head":
-        """Raises ValueError if it is not a head, EOFError and asyncio.LimitOverrunError."""
+        """Reads a head. Raises ValueError if it is not a head, EOFError and asyncio.LimitOverrunError."""
         data = await reader.readuntil(b"\r\n\r\n")
         if len(data) > HEAD_BYTES:
             raise ValueError("a head that is too long")

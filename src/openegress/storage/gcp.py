@@ -1,4 +1,4 @@
-"""Google Cloud Storage, with the credentials of the request or the ambient identity."""
+"""Opens buckets of Google Cloud Storage, with the credentials of the request or the ambient identity."""
 
 import os
 from collections.abc import Mapping
@@ -18,8 +18,8 @@ ADC = "GOOGLE_APPLICATION_CREDENTIALS"
 
 
 def service_account(credentials: str) -> dict[str, Any]:
-    """Parses the credentials.json of a service account. Raises EgressError for anything else; its text quotes
-    nothing of it."""
+    """Parses the credentials.json of a service account. Raises EgressError for anything else, whose text
+    quotes nothing of it."""
     try:
         account = foreign_json.loads(credentials)
     except ValueError:
@@ -55,7 +55,8 @@ def _unusable(what: str, kind: object) -> EgressError:
 
 
 def connect(backend: GCPStorage) -> Bucket:
-    """Sends nothing yet. Raises EgressError when there are no credentials that can be used."""
+    """Makes the client and sends nothing yet. Raises EgressError if there are no credentials that can be
+    used."""
     if not backend.bucket:
         raise invalid("GCP bucket is empty; set `bucket`")
     account: dict[str, Any] = {}

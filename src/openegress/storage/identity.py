@@ -1,5 +1,5 @@
-"""Metadata servers and agents, which give this server its identity in a cloud. They lie in networks that
-requests must not reach, but the storage's client has to ask them. Pure."""
+"""Lists metadata servers and agents, which give this server its identity in a cloud. They lie in networks
+that requests must not reach, but the storage's client has to ask them. Pure."""
 
 from collections.abc import Mapping
 from urllib.parse import urlsplit
@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 from openegress.core.storages import AliOSSStorage, AzureStorage, GCPStorage, S3Storage
 
 _HOSTS = frozenset({"169.254.169.254", "fd00:ec2::254", "169.254.170.2", "169.254.170.23", "fd00:ec2::23"})
-"""EC2 and Azure, ECS, EKS Pod Identity."""
+"""Addresses of EC2 and Azure, ECS, EKS Pod Identity."""
 _GOOGLE = frozenset({"metadata.google.internal", "metadata", "169.254.169.254"})
 _URLS = ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "IDENTITY_ENDPOINT", "MSI_ENDPOINT", "GCE_METADATA_ROOT")
-"""Environment variables that name further ones."""
+"""Environment variables that name further hosts."""
 
 
 def hosts(

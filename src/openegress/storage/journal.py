@@ -1,9 +1,10 @@
-"""The journal of a recording: describes its folder in the spool, so that a later process can finish the work
+"""The journal of a recording describes its folder in the spool, so that a later process can finish the work
 of one that was killed.
 
-It is a file of JSON lines: the first holds the plan, each other one a fact, appended and flushed to the disk.
-A power cut may tear the last line, which is then ignored. The journal holds secrets, so only the service's
-user may read it. A file that is missing from the folder is stored; storage.backed_up knows where.
+It is a file of JSON lines: the first line holds the plan, every other line one fact, appended and flushed to
+the disk. A power cut may leave the last line incomplete; it is then ignored. The journal holds secrets, so
+only the service's user may read it. A file that is missing from the folder is stored; storage.backed_up knows
+where.
 """
 
 import contextlib
@@ -22,17 +23,17 @@ from openegress.core.text import shown
 
 NAME = "journal.jsonl"
 MAX_BYTES = 64 * 2**20
-"""A day's recording in parts of one minute writes two megabytes."""
+"""Limit for the size of a journal. A day's recording in parts of one minute writes two megabytes."""
 LOCK = "lock"
-"""A file beside the journal, locked (flock) by the process that works on the folder."""
+"""Name of a file beside the journal, which the process that works on the folder locks (flock)."""
 VERSION = 1
 _ENDED = "ended"
 STARTED = "started"
-"""Unix ns of media time zero, for a recording that others may continue."""
+"""Key of media time zero in unix ns, for a recording that others may continue."""
 _NAMES = "names"
 
 RESTART = "restart-"
-"""Followed by a number: a core.restart.Restart."""
+"""Key of a core.restart.Restart, followed by its number."""
 
 Fact = str | int | float | bool
 T = TypeVar("T")
@@ -43,7 +44,7 @@ class Opened(msgspec.Struct, frozen=True, tag="opened", tag_field="is"):
     egress_id: str
     plan: bytes
     seal: str = ""
-    """The seal of the plan, by the worker that gave it away (storage.seal)."""
+    """The seal of the plan, made by the worker that gave the plan to the handler (storage.seal)."""
 
 
 class Noted(msgspec.Struct, frozen=True, tag="noted", tag_field="is"):
@@ -55,22 +56,22 @@ Line = Opened | Noted
 
 
 class Journal:
-    """The journal of one egress: `<spool>/<egress_id>/journal.jsonl`. Methods may be called from any thread
-    and return when the line is on the disk."""
+    """The journal of one egress: `<spool>/<egress_id>/journal.jsonl`. Any thread may call its methods, which
+    return when the line is on the disk."""
 
     def __init__(self, folder: Path, opened: Opened) -> None:
         self.folder = folder
         self.egress_id = opened.egress_id
         self.plan = opened.plan
-        """The plan as encoded by core.plan.encode."""
+        """The plan in the encoding of core.plan.encode."""
         self.seal = opened.seal
         self.facts: dict[str, Fact] = {}
-        """The last value of each key given to `note`: media time zero, filename values ..."""
+        """The last value of each key given to `note`: media time zero, values in file names and others."""
         self._lock = threading.Lock()
 
     @classmethod
     def create(cls, spool: Path, egress_id: str, plan: bytes, seal: str = "") -> "Journal":
-        """Makes the folder and the journal. Raises EgressError when the disk refuses."""
+        """Makes the folder and the journal. Raises EgressError if the disk refuses."""
         folder = make_folder(spool, egress_id)
         opened = Opened(VERSION, egress_id, plan, seal)
         try:
@@ -87,15 +88,16 @@ class Journal:
 
     @classmethod
     def load(cls, folder: Path, *, mends: bool = True) -> "Journal":
-        """Reads the journal in `folder`. `mends` cuts off a torn last line, which is safe only while nobody
-        else writes. Raises EgressError when there is none, or it cannot be read."""
+        """Reads the journal in `folder`. `mends` cuts off an incomplete last line, which is safe only while
+        nobody else writes. Raises EgressError if there is no journal, or it cannot be read."""
         try:
             if (size := (folder / NAME).stat().st_size) > MAX_BYTES:
-                # The service reads what a handler wrote, and an attacker may have taken over the handler.
+                # The service reads what a handler wrote, and an attacker may control the handler.
                 raise unusable(folder, f"it has {size} bytes, more than a recording ever notes")
             *lines, torn = (folder / NAME).read_bytes().split(b"\n")
             if torn and lines and mends:
-                # Torn by a power cut, so note() had not returned. The next line must not continue it.
+                # A power cut left it incomplete, so note() had not returned. The next line must not continue
+                # it.
                 os.truncate(folder / NAME, sum(len(line) + 1 for line in lines))
         except OSError as error:
             raise failed(folder, error) from error
@@ -125,7 +127,7 @@ class Journal:
 
     @property
     def size_bytes(self) -> int:
-        """Its size on the disk; 0 if the disk does not say."""
+        """The size of the journal on the disk; 0 if the disk does not say."""
         try:
             return (self.folder / NAME).stat().st_size
         except OSError:
@@ -136,12 +138,12 @@ class Journal:
         self._append(Noted(key, value))
 
     def noted(self, prefix: str, kind: type[T]) -> tuple[T, ...]:
-        """All facts whose keys begin with this, in the order in which they came. Raises ValueError."""
+        """All facts whose keys begin with `prefix`, in the order in which they came. Raises ValueError."""
         texts = [str(value) for key, value in self.facts.items() if key.startswith(prefix)]
         return tuple(msgspec.json.decode(text, type=kind) for text in texts)
 
     def note_names(self, values: dict[str, str]) -> None:
-        """Keeps the values of placeholders in file names. Raises EgressError."""
+        """Notes the values of placeholders in file names. Raises EgressError."""
         self.note(_NAMES, msgspec.json.encode(values).decode())
 
     @property
@@ -157,12 +159,12 @@ class Journal:
 
     @property
     def has_begun(self) -> bool:
-        """For a recording that others may continue: whether there is something to continue."""
+        """Whether there is something to continue, for a recording that others may continue."""
         return bool(self.facts.get(STARTED))
 
     def finish(self) -> None:
-        """Removes the folder with all it holds. A caged handler may not remove the folder itself: its worker
-        does that once the folder is empty. Raises EgressError when the disk refuses."""
+        """Removes the folder with everything in it. A caged handler may not remove the folder itself: its
+        worker does that once the folder is empty. Raises EgressError if the disk refuses."""
         try:
             # The journal goes first: a folder without a journal is not recovered.
             (self.folder / NAME).unlink(missing_ok=True)
@@ -188,11 +190,11 @@ class Journal:
             case Noted():
                 self.facts[line.key] = line.value
             case Opened():
-                pass  # read before the others
+                pass  # it was read before the others
 
 
 def make_folder(spool: Path, egress_id: str) -> Path:
-    """Makes the folder of an egress, so that it survives a power cut. Raises EgressError when the disk
+    """Makes the folder of an egress, so that it survives a power cut. Raises EgressError if the disk
     refuses."""
     folder = spool / check_egress_id(egress_id)
     try:

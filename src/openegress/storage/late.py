@@ -1,4 +1,4 @@
-"""Uploads that come after their recording has ended: files that were given up, or left by a dead process.
+"""Controls uploads after the end of their recording: of files that were given up, or left by a dead process.
 
 The recording's paths are no longer claimed by then, and a newer recording may have been stored there. The
 newer one is kept. An object that changed after this recording stopped belongs to another recording, unless an
@@ -17,21 +17,24 @@ from openegress.storage import Storage
 from openegress.storage.journal import LOCK, Journal
 
 MARGIN_S = 5.0
-"""Storages report whole seconds by their own clocks, and the last upload of the recording may arrive late."""
+"""Margin for comparing times: storages report whole seconds by their own clocks, and the last upload of the
+recording may arrive late."""
 _STOPPED = "stopped_s"
 _STORED = "stored late "
 _SENT = "sent late "
 
 
 class Superseded(EgressError):
-    """A newer recording is stored at the path of this one. Neither a retry nor another storage helps."""
+    """Raised if a newer recording is stored at the path of this one. Neither a retry nor another storage
+    helps."""
 
 
 class Sent(Protocol):
     """What recoveries of one egress have sent, by path. Methods may block on the disk."""
 
     def stored_s(self, path: str) -> float:
-        """When a recovery stored the object, in unix seconds by the storage's clock; 0: never."""
+        """The time at which a recovery stored the object, in unix seconds by the storage's clock; 0: none
+        has."""
 
     def sent_bytes(self, path: str) -> int:
         """The size of the last upload that a recovery began; -1: it began none."""
@@ -65,8 +68,7 @@ class SentByJournal:
 
 
 class LateUploads:
-    """The late uploads of one egress. `stopped_s`: when the egress wrote for the last time, in unix
-    seconds."""
+    """The late uploads of one egress. `stopped_s` is the time of the egress' last write, in unix seconds."""
 
     def __init__(self, stopped_s: float, sent: Sent) -> None:
         self._stopped_s = stopped_s
@@ -74,8 +76,8 @@ class LateUploads:
 
     @classmethod
     def of(cls, journal: Journal) -> "LateUploads":
-        """Blocking. The first recovery notes when the recording stopped, before its own work changes
-        files."""
+        """The late uploads of a recording that has stopped. The first recovery notes when that was, before
+        its own work changes files. Blocking."""
         stopped_s = journal.facts.get(_STOPPED)
         if stopped_s is None:
             stopped_s = last_change_s(journal.folder)
@@ -84,15 +86,15 @@ class LateUploads:
         return cls(float(stopped_s), SentByJournal(journal))
 
     async def begin(self, storage: Storage, path: str, size_bytes: int) -> None:
-        """To be called before an upload of `size_bytes` to `path`. Raises Superseded if another recording has
-        stored a newer object there; with write-only credentials this cannot be detected."""
+        """Prepares an upload of `size_bytes` to `path`; call it before. Raises Superseded if another
+        recording has stored a newer object there. With write-only credentials this cannot be detected."""
         changed_s = await storage.changed_s(path)
         if changed_s is not None and changed_s > self._stopped_s + MARGIN_S:
             await self._refuse_others(storage, path, changed_s)
         await asyncio.to_thread(self._sent.note_sent, path, size_bytes)
 
     async def stored(self, storage: Storage, path: str) -> None:
-        """To be called after the upload: the next recovery then recognises the object as its own."""
+        """Notes a completed upload, so that the next recovery recognises the object as its own."""
         if (changed_s := await storage.changed_s(path)) is not None:
             await asyncio.to_thread(self._sent.note_stored, path, changed_s)
 
@@ -112,6 +114,6 @@ class LateUploads:
 
 
 def last_change_s(folder: Path) -> float:
-    """When the process that works on the folder wrote last, in unix seconds. Folders count too: they change
-    when a stored file is removed from them. Blocking."""
+    """The time at which the process that works on the folder wrote last, in unix seconds. Folders count too:
+    they change when a stored file is removed from them. Blocking."""
     return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")) if path.name != LOCK)

@@ -1,4 +1,4 @@
-"""Storage in a local folder: every path stays below the root, and a file appears whole or not at all."""
+"""Stores files in a local folder: every path stays below the root, and a file appears whole or not at all."""
 
 import asyncio
 import errno
@@ -19,7 +19,8 @@ NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errn
 """Errors of link(2) after which copying may still work: another disk, or one without hard links."""
 
 COPIED_BELOW_BYTES = 1024 * 1024
-"""Playlists, manifests and pictures are copied: some are rewritten in place while the old one is read."""
+"""Size below which files are copied: some playlists, manifests and pictures are rewritten in place while the
+old one is read."""
 
 TRANSIENT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE})
 """Disk errors that may pass: space is freed, a network mount comes back."""
@@ -89,15 +90,15 @@ class LocalFolder:
         return await asyncio.to_thread(self._size, path)
 
     async def changed_s(self, path: str) -> float | None:
-        """As Storage.changed_s. For a hard link this is the time of the recording's last write."""
+        """Like Storage.changed_s. For a hard link this is the time of the recording's last write."""
         return await asyncio.to_thread(self._changed_s, path)
 
     async def read(self, path: str, offset: int, size: int) -> bytes:
         return await asyncio.to_thread(self._read, path, offset, size)
 
     def open(self, path: str) -> int:
-        """A file descriptor for reading, which the caller closes. Raises EgressError not_found for what is
-        not a file below the root, or lies in one of the server's own folders."""
+        """Opens a file for reading. Returns its descriptor, which the caller closes. Raises EgressError
+        not_found for what is not a file below the root, or lies in one of the server's own folders."""
         try:
             *folders, name = self._parts(path)
             with self._deepest(folders) as (folder, missing):
@@ -121,15 +122,16 @@ class LocalFolder:
         return str(self.root.joinpath(*parts_below(self.root, path)))
 
     async def close(self) -> None:
-        """Holds nothing open."""
+        """Does nothing, because nothing is open."""
 
     def make_folder(self, names: Sequence[str]) -> None:
-        """Below the root. Raises OSError."""
+        """Makes a folder below the root. Raises OSError."""
         with self._folder(list(names)):
             pass
 
     def _parts(self, path: str) -> tuple[str, ...]:
-        """Checked again here, as the name now contains values from the room. Raises EgressError."""
+        """The parts of a path. It is checked again here, as the name now contains values from the room.
+        Raises EgressError."""
         parts = parts_below(self.root, path)
         if is_private(str(self.root.joinpath(*parts)), self._private):
             raise invalid(f"local path {path!r} lies in a folder of the server's own; give another path")
@@ -208,22 +210,22 @@ class LocalFolder:
 
     @contextmanager
     def _folder(self, names: list[str]) -> Iterator[int]:
-        """A descriptor of root/names[0]/...; missing folders are made."""
+        """Yields a descriptor of root/names[0]/...; missing folders are made."""
         with self._walk(names, make=True) as (fd, _):
             yield fd
 
     @contextmanager
     def _deepest(self, names: list[str]) -> Iterator[tuple[int, int]]:
-        """A descriptor of the deepest existing folder of root/names[0]/..., and how many names are missing.
-        A check does not make them: it could not remove them again without disturbing a recording that has
-        just begun to use them."""
+        """Yields a descriptor of the deepest existing folder of root/names[0]/..., and how many names are
+        missing. A check does not make folders: it could not remove them again without disturbing a recording
+        that has just begun to use them."""
         with self._walk(names, make=False) as found:
             yield found
 
     @contextmanager
     def _walk(self, names: list[str], *, make: bool) -> Iterator[tuple[int, int]]:
         self.root.mkdir(parents=True, exist_ok=True)
-        # On the way a folder need not be readable: a recording in its cage has the last one alone.
+        # Folders on the way need not be readable: a caged recording has access to the last one only.
         last = len(names) - 1
         fd = os.open(self.root, (os.O_RDONLY if last < 0 else os.O_PATH) | os.O_DIRECTORY | os.O_CLOEXEC)
         missing = 0
@@ -263,7 +265,8 @@ def link_or_copy(local: Path, source: int, name: str, folder: int) -> None:
 
 
 def link(local: Path, name: str, folder: int) -> bool:
-    """False if the disk does not support a hard link between the two places. Raises OSError otherwise."""
+    """Makes a hard link. Returns False if the disk does not support it between the two places. Raises OSError
+    otherwise."""
     try:
         os.link(local, name, dst_dir_fd=folder, follow_symlinks=True)
     except OSError as error:

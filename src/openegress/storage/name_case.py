@@ -1,4 +1,5 @@
-"""Whether a folder takes names that differ in case alone for one, as on disks of Windows and macOS."""
+"""Finds whether a folder treats names that differ only in case as the same, like disks of Windows and
+macOS."""
 
 import os
 import string
@@ -9,8 +10,8 @@ _OTHER_CASE = str.maketrans(string.ascii_letters, string.ascii_uppercase + strin
 
 
 def is_folding(folder: str) -> bool:
-    """Of the nearest folder above it if there is none: a new one becomes as that. False if it cannot be
-    known. Blocking."""
+    """Whether `folder` does so. A folder that does not exist yet will behave like the nearest one above it.
+    False if it cannot be known. Blocking."""
     path = Path(folder)
     here = next((each for each in (path, *path.parents) if each.is_dir()), path)
     try:

@@ -1,4 +1,4 @@
-"""The Storage for Google Cloud and Azure: one class over obstore's clients."""
+"""Implements Storage for Google Cloud and Azure: one class over obstore's clients."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 PANIC = "RustPanic"
 """The exception that pyo3 raises for a panic in obstore; it has no public name."""
 RAISED = (BaseError, OSError, ValueError)
-"""What obstore raises: its own errors, FileNotFoundError for 404, ValueError for a path it refuses."""
+"""Exceptions that obstore raises: its own errors, FileNotFoundError for 404, ValueError for a path it
+refuses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def stores(
     *,
     allow_http: bool = False,
 ) -> Stores:
-    """`make` takes client_options and retry_config."""
+    """Makes both clients; `make` takes client_options and retry_config."""
     client: ClientConfig = {
         "user_agent": "openegress",
         "connect_timeout": timedelta(seconds=CONNECT_S),
@@ -96,7 +97,7 @@ def stores(
 
 
 class Bucket:
-    """The Storage for GCS and Azure."""
+    """Implements Storage for GCS and Azure."""
 
     def __init__(
         self,
@@ -106,7 +107,8 @@ class Bucket:
         self._stores = opened
         self._traits = traits
         self.gateway: Gateway | None = None
-        """Carries the connections to a bucket that a request names. Closed with this bucket."""
+        """The gateway that carries the connections to a bucket that a request names. It is closed with this
+        bucket."""
 
     async def check(self, path: str) -> None:
         key = check_key(path)
@@ -179,7 +181,8 @@ class Bucket:
         )
 
     async def _head(self, key: str) -> "ObjectMeta | None":
-        """None if this identity may not look. Raises FileNotFoundError, EgressError."""
+        """The metadata of an object; None if this identity may not look. Raises FileNotFoundError,
+        EgressError."""
         try:
             return await self._call(lambda: obstore.head_async(self._stores.upload, key))  # type: ignore[no-any-return]
         except FileNotFoundError:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 async def connect(backend: Backend) -> Storage:
-    """Makes the client and sends nothing; Storage.check tries whether the storage accepts files.
+    """Makes the client and sends nothing; Storage.check tests whether the storage accepts files.
 
-    Raises EgressError when the backend's fields contradict each other."""
+    Raises EgressError if the backend's fields contradict each other."""
     if isinstance(backend, LocalStorage):
         return LocalFolder(backend)
     if backend.deny_networks is None:

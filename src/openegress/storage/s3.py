@@ -22,12 +22,13 @@ _HEADER_FIELDS = ("access_key", "session_token", "server_side_encryption", "sse_
 
 
 def static(access_key: str, secret: str, session_token: str = "") -> Identity:
-    """The identity with these credentials, whatever the environment says."""
+    """An identity with these credentials, whatever the environment says."""
     return lambda session: session.set_credentials(access_key, secret, session_token or None)
 
 
 def connect(backend: S3Storage) -> S3Bucket:
-    """Sends nothing yet. Raises EgressError when the backend's fields contradict each other."""
+    """Makes the client and sends nothing yet. Raises EgressError if the backend's fields contradict each
+    other."""
     if bool(backend.access_key) != bool(backend.secret):
         raise invalid("S3 access_key and secret go together; set both, or neither for the ambient identity")
     for name in _HEADER_FIELDS:
@@ -46,7 +47,8 @@ def connect(backend: S3Storage) -> S3Bucket:
         return S3Access(S3Client(where, backend.bucket, region, backend.proxy, identity), checksum)
 
     def adapt(error: S3Failure) -> S3Access | None:
-        """Takes the region that S3 names, if none is configured, or a checksum that the store supports."""
+        """The access with the region that S3 names, if none is configured, or with a checksum that the store
+        supports."""
         nonlocal region, checksum
         named = "" if backend.region else region_named(error.answer, error.text)
         if named and named != region:

@@ -1,4 +1,4 @@
-"""The address of a bucket in an S3-compatible service, and the form of locations there. Pure."""
+"""Finds the address of a bucket in an S3-compatible service, and the form of locations there. Pure."""
 
 import ipaddress
 import re
@@ -12,24 +12,25 @@ DEFAULT_REGION = "us-east-1"
 HOST = re.compile(r"[^\x00-\x20\x7f/\\@<>\"`{}|^%]+")
 
 VIRTUAL_HOST_ONLY = ("aliyuncs.com", "myqcloud.com", "volces.com")
-"""Services that refuse the bucket in the path."""
+"""Services that refuse the bucket's name in the path."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """How a bucket is addressed."""
+    """The address of a bucket."""
 
     endpoint: str
     """URL without trailing slash. Its host contains the bucket if `virtual_host` is set."""
     virtual_host: bool
     location_base: str
-    """The location of an object is this, "/" and the key."""
+    """The beginning of locations: "/" and the key follow."""
 
 
 def address(bucket: str, endpoint: str = "", region: str = "", force_path_style: bool = False) -> Address:
-    """AWS gets virtual hosts, except for a bucket with dots, which its certificate does not cover. Other
-    endpoints get path style, unless the host already begins with the bucket or the service supports only
-    virtual hosts. Raises EgressError for an empty bucket or an invalid endpoint."""
+    """The address of a bucket. On AWS it is a virtual host, except for a bucket with dots, which AWS'
+    certificate does not cover. Other endpoints get path style, unless the host already begins with the bucket
+    or the service supports only virtual hosts. Raises EgressError for an empty bucket or an invalid
+    endpoint."""
     if not bucket:
         raise invalid("S3 bucket is empty; set `bucket`")
     region = region or DEFAULT_REGION

@@ -1,4 +1,4 @@
-"""The Storage of S3 and compatible stores: uploads objects in one request or in parts."""
+"""Implements Storage for S3 and compatible stores: uploads objects in one request or in parts."""
 
 import asyncio
 import functools
@@ -37,9 +37,10 @@ T = TypeVar("T")
 TIMEOUTS = CallTimeouts(CONNECT_S, CALL_S)
 PROBE_TIMEOUTS = CallTimeouts(PROBE_CONNECT_S, PROBE_S)
 MAX_TRIES = 4
-"""The first, one in another region, one with another checksum, and one without."""
+"""Limit for the tries of one call: the first, one in another region, one with another checksum, and one
+without."""
 PROBE_RETRIES = Retries(1, max_delay_s=1.0, at_least_s=5.0)
-"""One retry, but none after a time-out."""
+"""Retries of a check: one, but none after a time-out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class S3Traits:
 
 
 class S3Bucket:
-    """The Storage for S3 and AliOSS."""
+    """Implements Storage for S3 and AliOSS."""
 
     def __init__(
         self,
@@ -74,7 +75,8 @@ class S3Bucket:
         self._traits = traits
         self._adapt = adapt
         self.gateway: Gateway | None = None
-        """Carries the connections to a bucket that a request names. Closed with this bucket."""
+        """The gateway that carries the connections to a bucket that a request names. It is closed with this
+        bucket."""
 
     async def check(self, path: str) -> None:
         key, phase = check_key(path), Phase.STORAGE_CHECK
@@ -161,7 +163,8 @@ class S3Bucket:
             await self.gateway.close()
 
     async def _head(self, key: str) -> Mapping[str, Any] | None:
-        """None if this identity may not look. Raises FileNotFoundError, EgressError."""
+        """The headers of an object; None if this identity may not look. Raises FileNotFoundError,
+        EgressError."""
         try:
             return await self._adapted(
                 lambda access: access.client.ask("head_object", TIMEOUTS, self._traits.retries, Key=key)
@@ -272,7 +275,7 @@ class S3Bucket:
 
 
 def _read(local: Path) -> bytes:
-    """Raises EgressError."""
+    """Reads a file. Raises EgressError."""
     try:
         return local.read_bytes()
     except OSError as error:
@@ -280,7 +283,7 @@ def _read(local: Path) -> bytes:
 
 
 def _read_into(buffer: bytearray, local: Path, offset: int) -> bytes | bytearray:
-    """Reads from `offset` on. Returns `buffer` if it is full, else the bytes up to the end. Raises
+    """Reads a file from `offset` on. Returns `buffer` if it is full, else the bytes up to the end. Raises
     EgressError."""
     try:
         with local.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Checksums that are sent to S3 with each object and part. Pure.
+"""Makes the checksums that are sent to S3 with each object and part. Pure.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
 """

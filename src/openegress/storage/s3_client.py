@@ -1,4 +1,4 @@
-"""One S3 bucket through botocore, AWS' own client: signatures, identities, proxies, connections.
+"""Accesses one S3 bucket through botocore, AWS' own client: signatures, identities, proxies, connections.
 
 Calls run in daemon threads, as botocore cannot cancel a request that a store leaves unanswered.
 """
@@ -40,14 +40,14 @@ from openegress.storage.traits import Retries, proxy_url
 T = TypeVar("T")
 
 NEEDS_NEW_UPLOAD = frozenset({"NoSuchUpload", "InvalidPart", "InvalidPartOrder"})
-"""Error codes after which the whole upload has to be repeated, not the request."""
+"""Error codes after which the whole upload has to be repeated, and not only the request."""
 NO_IDENTITY = (
     "no credentials: set access_key and secret, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the "
     "environment, or give the machine a role"
 )
 CONNECTIONS = 8
 _HOST, _BUCKET = "s3.invalid", "bucket"
-"""Placeholders that botocore is given; see S3Client._place."""
+"""Placeholders for botocore, see S3Client._place."""
 _BUNDLES = ("ca-certificates.crt", "ca-bundle.crt", "ca-bundle.pem", "cert.pem")
 """Names of certificate bundles on Debian, Fedora, SUSE and Alpine."""
 
@@ -56,7 +56,8 @@ Identity = Callable[[Any], None]
 
 
 def ambient(session: Any) -> None:
-    """The identity of the machine or container, which botocore finds in the order of AWS' SDKs."""
+    """Leaves the identity to botocore, which finds that of the machine or container in the order of AWS'
+    SDKs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class CallTimeouts:
 
 
 class S3Failure(Exception):
-    """A call failed. `text` is the store's own text, which must not be shown to anybody."""
+    """Raised if a call failed. `text` is the store's own text, which must not be shown to anybody."""
 
     def __init__(self, answer: Answer, text: str = "") -> None:
         super().__init__(answer.words)
@@ -137,7 +138,7 @@ class S3Client:
         return await in_thread(presigned, "presign")
 
     async def close(self) -> None:
-        """Idempotent."""
+        """Closes all clients. Idempotent."""
         with self._making:
             clients, self._clients = self._clients, {}
         for client in clients.values():
@@ -152,7 +153,7 @@ class S3Client:
             return answer | {"Body": answer["Body"].read()} if "Body" in answer else answer
 
     def _client(self, timeouts: CallTimeouts) -> Any:
-        """One for each pair of time-outs, as botocore sets them for a whole client."""
+        """The client for a pair of time-outs, as botocore sets them for a whole client."""
         with self._making:
             if timeouts not in self._clients:
                 self._clients[timeouts] = self._made(timeouts)
@@ -217,7 +218,7 @@ def _loader() -> Any:
 
 
 def load() -> None:
-    """Loads what a client needs, in the process that handlers are forked from."""
+    """Loads everything that a client needs, in the process that handlers are forked from."""
     keys = {"aws_access_key_id": "none", "aws_secret_access_key": "none"}
     new_session(is_given=True).create_client("s3", region_name="us-east-1", **keys).close()
 
@@ -232,20 +233,20 @@ def certificates() -> str | bool:
 
 
 def proxies(proxy: Proxy | None) -> dict[str, str] | None:
-    """By scheme, for botocore; None: the proxies of the environment."""
+    """The proxies by scheme, for botocore; None: the proxies of the environment."""
     return None if proxy is None else dict.fromkeys(("http", "https"), proxy_url(proxy))
 
 
 async def in_thread(task: Callable[[], T], name: str) -> T:
-    """The result of `task`, run in a daemon thread. A cancelled caller leaves the thread running."""
+    """Runs `task` in a daemon thread and returns its result. A cancelled caller leaves the thread running."""
     return await asyncio.wrap_future(daemon_thread.submit(f"s3 {name}", task))
 
 
 class _translated:
-    """Turns botocore's errors into S3Failure. Of their texts only error codes are kept."""
+    """Turns botocore's errors into S3Failure. Only error codes of their texts are kept."""
 
     def __enter__(self) -> None:
-        """Nothing to prepare."""
+        """Does nothing."""
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         match error:
@@ -309,6 +310,6 @@ def _unanswered(error: "botocore.exceptions.BotoCoreError") -> Answer:
 
 
 def _malformed(error: Exception) -> Answer:
-    """Requests that botocore refuses to send. The name of its error says what is wrong, and a retry would not
-    help."""
+    """The answer for a request that botocore refuses to send. The name of its error says what is wrong, and a
+    retry would not help."""
     return Answer(400, "", f"botocore refuses it ({shown(type(error).__name__, 64)})")

@@ -1,8 +1,8 @@
-"""Seals of plans: what the worker believes of a journal that a handler wrote.
+"""Seals plans, so that a worker can trust the plan in a journal that a handler wrote.
 
-A handler reads what strangers send, and an attacker may have taken it over. The plan in its journal says
-where a later process stores, with whose credentials. So the worker seals each plan that it gives away, with a
-key that a handler in its cage cannot read.
+A handler reads what strangers send, and an attacker may control it. The plan in its journal says where a
+later process stores, with whose credentials. So the worker seals each plan that it gives to a handler, with a
+key that a caged handler cannot read.
 """
 
 import contextlib
@@ -21,16 +21,16 @@ _KEY_BYTES = 32
 
 class Seal:
     def __init__(self, spool: Path) -> None:
-        """All services that share a spool know the key, which lies beside it."""
+        """Finds the key beside the spool, so that all services that share a spool have the same key."""
         self._path = spool.parent / SEAL
 
     def of(self, plan: bytes) -> str:
-        """`plan` as encoded by core.plan.encode. Raises EgressError if there is no key and none can be
-        made."""
+        """The seal of `plan`, which is encoded by core.plan.encode. Raises EgressError if there is no key and
+        none can be made."""
         return hmac.digest(self._key, plan, "sha256").hex()
 
     def fits(self, plan: bytes, seal: str) -> bool:
-        """Raises EgressError if there is no key and none can be made."""
+        """Whether `seal` is that of `plan`. Raises EgressError if there is no key and none can be made."""
         return hmac.compare_digest(self.of(plan).encode(), seal.encode(errors="replace"))
 
     @cached_property
@@ -43,7 +43,7 @@ class Seal:
             raise failed(self._path, error) from error
 
     def _made(self) -> bytes:
-        """Our key, or that of a service that made one first."""
+        """Makes a key. Returns ours, or that of a service that made one first."""
         made = self._path.with_name(f"{SEAL}-{secrets.token_hex(8)}")
         with open(made, "wb", opener=privately) as file:
             file.write(secrets.token_bytes(_KEY_BYTES))
@@ -57,7 +57,7 @@ class Seal:
         return self._path.read_bytes()
 
     def _put_in_place(self, made: Path) -> None:
-        """Raises OSError."""
+        """Moves the key to its place, unless there is one. Raises OSError."""
         try:
             os.link(made, self._path)
         except FileExistsError:

@@ -1,4 +1,4 @@
-"""Reads of recorded files that wait on the local disk to be stored."""
+"""Reads recorded files that wait on the local disk to be stored."""
 
 import asyncio
 from pathlib import Path
@@ -7,8 +7,8 @@ from openegress.core.errors import Code, EgressError, Fault, Phase
 
 
 async def size_of(local: Path) -> int:
-    """The size of a recorded file in bytes. Raises EgressError with fault SERVICE if it cannot be read: no
-    other storage would help."""
+    """The size of a recorded file in bytes. Raises EgressError with fault SERVICE if the file cannot be read:
+    no other storage would help."""
     try:
         return (await asyncio.to_thread(local.stat)).st_size
     except OSError as error:

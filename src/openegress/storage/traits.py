@@ -1,4 +1,4 @@
-"""What cloud storages have in common: keys, parts, locations, proxies and error texts. Pure."""
+"""Holds what cloud storages have in common: keys, parts, locations, proxies and error texts. Pure."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,33 +14,34 @@ from openegress.storage.failures import Answer, FailureKind, explain
 MIB = 1024 * 1024
 PART_BYTES = 6 * MIB
 PARTS_AT_ONCE = 3
-"""Parts of one file that are uploaded in parallel: 18 MiB in memory."""
+"""The number of parts of one file that are uploaded in parallel: 18 MiB in memory."""
 PARTS_MAX = 9_000
-"""S3 takes 10,000; parts grow when a file would need more."""
+"""Limit for the parts of a file. S3 takes 10,000; parts grow if a file would need more."""
 CHECK_BODY = b"openegress write check\n"
 CONNECT_S, CALL_S = 10.0, 300.0
-"""A part of 6 MiB, three at a time, gets through at 63 kB/s."""
+"""Time-outs for connecting and for a call. Parts of 6 MiB, three at a time, get through at 63 kB/s."""
 PROBE_CONNECT_S, PROBE_S = 3.0, 6.0
-"""Short, as the caller of the start request waits for the check."""
+"""Time-outs of a check. They are short, as the caller of the start request waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreTraits:
-    """How objects are written and named."""
+    """How objects of a bucket are written and named."""
 
     kind: FailureKind
     where: str
     """The bucket and its endpoint, for error texts."""
     location: Callable[[str], str]
-    """Key to location."""
+    """Returns the location of a key."""
     secrets: tuple[str, ...] = ()
     sign: Callable[[str, int], str] | None = None
-    """Makes a presigned URL from a key and its lifetime in seconds, where obstore's does not suffice."""
+    """Makes a presigned URL from a key and its lifetime in seconds, if obstore's does not suffice."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How often one call to a storage is repeated. The uploader retries whole files for hours on top."""
+    """How often one call to a storage is repeated. The uploader additionally retries whole files for
+    hours."""
 
     most: int = 4
     min_delay_s: float = 0.1
@@ -49,7 +50,7 @@ class Retries:
 
     @property
     def within_s(self) -> float:
-        """No attempt begins later than this. It leaves time for all configured attempts."""
+        """The time after which no attempt begins. It leaves time for all configured attempts."""
         return max(self.at_least_s, self.most * self.max_delay_s)
 
 
@@ -63,7 +64,8 @@ class GatewayState(Protocol):
 def failure(
     answer: Answer, traits: StoreTraits, gateway: GatewayState | None, phase: Phase, task: str = "upload"
 ) -> EgressError:
-    """The error for `answer`. A problem of the gateway replaces it, as the client saw a broken connection."""
+    """The error for `answer`. A problem of the gateway replaces the answer, as the client saw only a broken
+    connection."""
     if gateway is not None and gateway.is_denied:
         answer = Answer(403, "", gateway.problem)
     elif gateway is not None and gateway.problem:
@@ -74,8 +76,8 @@ def failure(
 
 
 def proxy_url(proxy: Proxy) -> str:
-    """The proxy's URL with user and password in it, as HTTP clients expect them. Must not be logged.
-    Raises EgressError if the URL has no host."""
+    """The proxy's URL with user and password in it, as HTTP clients expect it. Must not be logged. Raises
+    EgressError if the URL has no host."""
     url = proxy.url if "://" in proxy.url else f"http://{proxy.url}"
     if not is_http(url):
         raise invalid(
@@ -89,7 +91,8 @@ def proxy_url(proxy: Proxy) -> str:
 
 
 def key_of(path: str) -> str:
-    """The key of an object, without empty and "." parts. Raises EgressError for ".." and for no name."""
+    """The key of an object, without empty and "." parts. Raises EgressError for ".." and for a missing
+    name."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if not parts or ".." in parts:
         raise invalid(f"storage path {path!r} names no object")

@@ -1,5 +1,5 @@
 """Uploads finished files from the spool to the storage of the plan. Retries while the storage is down, then
-uploads to the backup. A local file is deleted only when a storage has confirmed its size."""
+uploads to the backup. A local file is deleted only after a storage has confirmed its size."""
 
 import asyncio
 import contextlib
@@ -18,12 +18,12 @@ from openegress.storage.late import LateUploads
 from openegress.storage.spool import size_of
 
 PRESIGNED_FOR_S = 7 * 24 * 3600
-"""The longest S3 allows, and what upstream gives."""
+"""Lifetime of presigned URLs: the longest that S3 allows, as in upstream."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Where a file is stored."""
+    """The place where a file is stored."""
 
     path: str
     """Path in the storage, with the plan's prefix."""
@@ -31,9 +31,9 @@ class Stored:
     """The value of EgressInfo's `location`: a presigned URL if the plan asks for one."""
     backup_used: bool
     size_bytes: int
-    """0: not known, from locate()."""
+    """The size of the file; 0: unknown, in a result of locate()."""
     presign_error: str = ""
-    """Why `location` is not presigned although the plan asks for it; "" otherwise."""
+    """The reason why `location` is not presigned although the plan asks for it; "" otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +53,10 @@ class Outcome:
 
     content_type: str
     elapsed_s: float
-    """Attempts and the pauses between them."""
+    """The time of all attempts, with the pauses between them."""
     on_backup: bool
     stored: Stored | None
-    """None: this storage was given up."""
+    """The stored file; None: this storage was given up."""
     status: int = 0
     """The HTTP status of the last failure; 0: there was no answer."""
     custom_endpoint: bool = False
@@ -75,7 +75,7 @@ def join(prefix: str, path: str) -> str:
 
 
 class UploadTarget:
-    """One backend, opened when first needed."""
+    """One backend, opened when it is first needed."""
 
     def __init__(
         self, backend: Backend, prefix: str, presign: bool, connect: Connect, is_backup: bool
@@ -102,25 +102,25 @@ class UploadTarget:
 
 @dataclass(frozen=True, slots=True)
 class _Object:
-    """What is to be stored."""
+    """A file to be stored."""
 
     local: Path
     path: str
-    """Without the prefix of the plan."""
+    """The path without the prefix of the plan."""
     content_type: str
     late: LateUploads | None
 
 
 @dataclass(slots=True)
 class Failover:
-    """Whether the storage of a StoragePlan was given up. The uploaders of one egress share it, so that not
-    each of them waits for hours before it turns to the backup."""
+    """Whether the storage of a StoragePlan was given up. The uploaders of one egress share it, so that they
+    do not each wait for hours before they turn to the backup."""
 
     late: LateUploads | None = None
     """Set for a recording that has already ended."""
 
     gave_up: EgressError | None = None
-    """Why everything goes to the backup from now on; None: the storage is still in use."""
+    """The reason why everything goes to the backup from now on; None: the storage is still in use."""
 
 
 class Uploader:
@@ -156,8 +156,8 @@ class Uploader:
         self._stops_retrying = asyncio.Event()
 
     def stop_retrying(self) -> None:
-        """The process is about to end: failed uploads are not retried from now on, and their files stay in
-        the spool. Called in the event loop."""
+        """Stops retries, because the process is about to end. Files that were not uploaded stay in the spool.
+        Call it in the event loop."""
         self._stops_retrying.set()
 
     async def check(self, path: str) -> None:
@@ -199,8 +199,8 @@ class Uploader:
 
     async def locate(self, path: str, *, on_backup: bool) -> Stored:
         """The location of the object that was stored under `path` before (storage.backed_up knows in which
-        storage). The storage itself is not asked: it may be down, or let us only write. Raises EgressError
-        when it cannot be opened."""
+        storage). The storage itself is not asked: it may be down, or let us only write. Raises EgressError if
+        it cannot be opened."""
         target = self._backup if on_backup and self._backup is not None else self._primary
         return await self._signed(target, join(target.prefix, path))
 
@@ -281,7 +281,7 @@ class Uploader:
             await cancelled(*waiting)
 
     async def _attempt(self, target: UploadTarget, what: _Object, path: str) -> Stored:
-        """`path` is the full path."""
+        """Uploads `what` once to `path`, which is the full path."""
         storage = await target.storage()
         size_bytes, late = await size_of(what.local), what.late
         if late is not None:
@@ -290,7 +290,7 @@ class Uploader:
         if late is not None:
             await late.stored(storage, path)
         there_bytes = await storage.size(path)
-        # None: a write-only identity. The storage's answer to the upload has to suffice then.
+        # None means a write-only identity. Then the storage's answer to the upload has to suffice.
         if there_bytes is not None and there_bytes != size_bytes:
             raise EgressError(
                 Code.DATALOSS,

@@ -1,5 +1,5 @@
-"""Records of egresses and the webhook outbox, if openegress keeps them itself: in SQLite for one machine, in
-Redis for a cluster."""
+"""Holds records of egresses and the webhook outbox, if openegress keeps them itself: in SQLite for one
+machine, in Redis for a cluster."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ class Change(Enum):
     NEW = auto()
     UPDATED = auto()
     ENDED = auto()
-    """It went from active to a terminal status, which happens once."""
+    """The egress went from active to a terminal status, which happens once."""
     REVISED = auto()
     """An ended record got more results, such as the location of a recovered file."""
     STALE = auto()
-    """No change: the record already has this state or a newer one."""
+    """Nothing changes: the record already has this state or a newer one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +29,17 @@ class Delivery:
     egress_id: str
     url: str
     signing_key: str
-    """Name of the API key that signs it; the secret itself is never stored."""
+    """Name of the API key that signs the event; the secret itself is never stored."""
     event: str
     body: bytes
     created_at_ns: int
     attempts: int = 0
     id: int = 0
-    """Assigned by the outbox, rising."""
+    """A rising number, assigned by the outbox."""
 
 
 Announce = Callable[[Change, EgressInfo], Sequence[Delivery]]
-"""Returns the deliveries that a change of a record requires. A pure function, called inside the
+"""Returns the deliveries that a change of a record requires. It is a pure function, called inside the
 transaction."""
 
 
@@ -51,10 +51,10 @@ class Store(Protocol):
     """
 
     async def open(self) -> None:
-        """Connects, and makes the tables. To be called once, before any other method."""
+        """Connects, and makes the tables. Call it once, before any other method."""
 
     async def put(self, info: EgressInfo) -> bool:
-        """Stores a record. True if it is new."""
+        """Stores a record. Returns True if it is new."""
 
     async def apply(self, info: EgressInfo, announce: Announce | None = None) -> Change:
         """Stores a record and the deliveries that `announce` returns, in one transaction."""
@@ -82,8 +82,8 @@ class Outbox(Protocol):
     """
 
     async def claim(self, now_ns: int, until_ns: int, limit: int) -> Sequence[Delivery]:
-        """The heads of up to `limit` lanes that are due. The caller holds these lanes until it confirms or
-        postpones the delivery, at most until `until_ns`."""
+        """Returns the heads of up to `limit` lanes that are due. The caller holds these lanes until it
+        confirms or postpones the delivery, at most until `until_ns`."""
 
     async def confirm(self, delivery: Delivery) -> None:
         """Removes a delivery that was accepted or given up. The next one of its lane is due at once."""
@@ -95,4 +95,4 @@ class Outbox(Protocol):
         """Whether its lane has a newer delivery."""
 
     async def next_due_ns(self) -> int | None:
-        """When the next lane is due; None if the outbox is empty."""
+        """The time at which the next lane is due; None if the outbox is empty."""

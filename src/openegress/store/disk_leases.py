@@ -1,4 +1,4 @@
-"""Leases of paths by file locks, for services that share a disk but no Redis.
+"""Makes leases of paths by file locks, for services that share a disk but no Redis.
 
 Two services, in containers or on machines with a common mount, may have the same output root. Each root has
 one lock file, in which each path being written locks one byte (open file description locks, fcntl(2)), and a
@@ -22,7 +22,7 @@ from openegress.store.leases import Leases, Lost, divided
 _log = structlog.get_logger(__name__)
 
 _FLOCK = struct.Struct("@hhqqi4x")
-"""struct flock: type, whence, start, length, pid (0 for locks of an open file description)."""
+"""The layout of struct flock: type, whence, start, length, pid (0 for locks of an open file description)."""
 _OFFSETS = 2**62
 
 
@@ -31,8 +31,8 @@ class DiskLeases:
 
     def __init__(self, others: Leases, roots: Sequence[Path], data: Path, *, is_guest: bool = False) -> None:
         """Paths below one of `roots` are locked there, so that services need nothing else in common. Paths of
-        other storages are locked in `data`. `is_guest`: no lock file is created; only existing ones are used.
-        """
+        other storages are locked in `data`. `is_guest`: only existing lock files are used, and none is
+        created."""
         self._others = others
         self._data = data
         self._flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (0 if is_guest else os.O_CREAT)
@@ -76,8 +76,8 @@ class DiskLeases:
         await self._others.close()
 
     def _lock(self, lease: str) -> bool:
-        """False if another service holds the lock. True, with one warning in the log, if the disk has no
-        locks or is read-only: other services cannot be noticed then."""
+        """Locks a lease. Returns False if another service holds the lock. Returns True, with one warning in
+        the log, if the disk has no locks or is read-only: other services cannot be noticed then."""
         whole, sharer = divided(lease)
         root, offset = self._place(whole)
         if not self._locked.isdisjoint((lease, whole)):
@@ -122,7 +122,7 @@ class DiskLeases:
         if fd is None:
             if not self._is_guest:
                 root.mkdir(parents=True, exist_ok=True)
-            # Writable for all users, as services may run as different ones.
+            # The file is writable for all users, as services may run as different ones.
             fd = self._files[root] = os.open(root / LOCKS, self._flags, 0o666)
         return fd
 

@@ -1,5 +1,5 @@
-"""Egresses that another worker continues when theirs is lost: which worker has each, and what a worker needs
-to continue it.
+"""Keeps the egresses that another worker continues if theirs is lost: which worker has each, and what a
+worker needs to continue it.
 
 They are in Redis, whose clock counts. The worker that has an egress reports so again and again. If it is
 silent for TENURE_S, it loses the egress to the first other worker that claims it. Each claim has a number, so
@@ -37,24 +37,24 @@ from openegress.store.redis_leases import NOW
 _log = structlog.get_logger(__name__)
 
 TENURE_S = 7.0
-"""After this long without a word from its worker, an egress is free. A Redis failover usually takes less."""
+"""Time without a report of its worker after which an egress is free. A Redis failover usually takes less."""
 CLAIM_S = 12.0
-"""The time that others then have to claim it. The lease of its record, which a worker renews every 6 s, lasts
-30 s: the claimer has that lease before anybody ends the record as lost."""
+"""The time in which other workers can claim a free egress. The lease of its record, which a worker renews
+every 6 s, lasts 30 s: the claimer has that lease before anybody ends the record as lost."""
 KEPT_S = 7 * 24 * 3600
-"""How long Redis remembers who had an egress: a worker may return with a part of it."""
+"""How long Redis remembers which worker had an egress: a worker may return with a part of it."""
 _NONCE_BYTES = 12
 
 
 class Holding(Enum):
-    """What a worker is to an egress that it has recorded."""
+    """The relation of a worker to an egress that it has recorded."""
 
     OURS = auto()
-    """This worker has it, or nobody has."""
+    """This worker has the egress, or nobody has."""
     TAKEN = auto()
-    """Another worker records it."""
+    """Another worker records the egress."""
     ENDED = auto()
-    """Another worker has recorded it since. It has ended, or that worker lost it too."""
+    """Another worker has recorded the egress since. It has ended, or that worker lost it too."""
 
 
 class HandoverOffer(msgspec.Struct, frozen=True):
@@ -63,7 +63,7 @@ class HandoverOffer(msgspec.Struct, frozen=True):
     plan: Plan
     """The plan of the whole egress."""
     restarts: tuple[Restart, ...] = ()
-    """The workers that have continued it so far."""
+    """The restarts by workers that have continued it so far."""
     live: LiveState | None = None
     """None: nothing was recorded yet."""
     streams: LiveStreams = NO_STREAMS
@@ -76,7 +76,7 @@ class Claimed:
     offer: HandoverOffer
     number: int
     heard_ns: int
-    """Unix ns by Redis' clock: the last report of the previous worker."""
+    """The unix time in ns, by Redis' clock, of the last report of the previous worker."""
 
 
 _OFFER = (
@@ -166,19 +166,22 @@ class Handovers:
         self._cipher = AESGCM(derived)
 
     def open(self, holder: str) -> None:
-        """`holder` is this worker, and its next life with the same spool. Call it before any other method."""
+        """Sets the name of this worker, which its next process with the same spool keeps. Call it before any
+        other method."""
         self._holder = holder
 
     async def offer(self, offer: HandoverOffer, number: int) -> bool:
-        """This worker records part `number` of the egress. False: another worker has taken it over."""
+        """Offers the egress, of which this worker records part `number`. Returns False if another worker has
+        taken it over."""
         egress_id = offer.plan.egress_id
         sealed = self._seal(egress_id, msgspec.msgpack.encode(offer))
         arguments: list[Argument] = [egress_id, self._holder, number, sealed, TENURE_S, KEPT_S]
         return bool(await self._keys.script(_OFFER, [self._index, self._key(egress_id)], arguments))
 
     async def beat(self, numbers: Mapping[str, int]) -> Mapping[str, bool | None]:
-        """Reports that this worker still records these parts, by egress id. For each: False, another worker
-        has taken it over; None, Redis has lost or damaged it, and it must be offered again."""
+        """Reports that this worker still records these parts, by egress id. Returns for each of them True,
+        False if another worker has taken it over, or None if Redis has lost or damaged it, so that it must be
+        offered again."""
         if not numbers:
             return {}
         keys = [self._index, *map(self._key, numbers)]
@@ -190,12 +193,13 @@ class Handovers:
         return {one: meanings[int(each)] for one, each in zip(numbers, said, strict=True)}
 
     async def release(self, egress_id: str, number: int) -> bool:
-        """No other worker may take it over any more. False: another one already has."""
+        """Withdraws an egress, so that no other worker may take it over. Returns False if one already has."""
         arguments: list[Argument] = [egress_id, self._holder, number]
         return bool(await self._keys.script(_RELEASE, [self._index, self._key(egress_id)], arguments))
 
     async def standing(self, egress_id: str, number: int | None = None) -> Holding:
-        """`number` is that of the part which this worker recorded; None: unknown."""
+        """The relation of this worker to an egress. `number` is that of the part which this worker recorded;
+        None: unknown."""
         keys = [self._index, self._key(egress_id)]
         holder, known, lives = await self._keys.script(_STANDING, keys, [egress_id])
         if not holder:
@@ -211,12 +215,13 @@ class Handovers:
         return [one for row in rows if is_egress_id(one := row.decode(errors="replace"))]
 
     async def look(self, egress_id: str) -> HandoverOffer | None:
-        """None: there is no offer that can be read."""
+        """The offer of an egress; None: there is none that can be read."""
         sealed = await self._keys.run([self._key(egress_id)], self._redis.client.hget, "offer")
         return None if sealed is None else self._open(egress_id, sealed)
 
     async def claim(self, egress_id: str) -> Claimed | None:
-        """Makes this worker the one that continues a lost egress; None: another worker was first."""
+        """Makes this worker the one that continues a lost egress. Returns None if another worker was
+        first."""
         arguments: list[Argument] = [egress_id, self._holder, TENURE_S, CLAIM_S, KEPT_S]
         row: Any = await self._keys.script(_CLAIM, [self._index, self._key(egress_id)], arguments)
         if not row:

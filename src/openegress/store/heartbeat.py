@@ -1,4 +1,4 @@
-"""A worker's heartbeat, which renews the leases of its running egresses."""
+"""Sends a worker's heartbeat, which renews the leases of its running egresses."""
 
 import asyncio
 import time
@@ -14,13 +14,13 @@ _log = structlog.get_logger(__name__)
 
 BEAT_S = LEASE_S / 5
 LATE_S = 2 * BEAT_S
-"""After this long without a beat, the leases may expire before an update that is sent now arrives."""
+"""Time without a beat after which the leases may expire before an update that is sent now arrives."""
 
 
 class Heartbeat(BackgroundTask):
     """Beats from start() to close(). `running` returns the ids of the running egresses.
 
-    `after_lapse` gets the ids whose leases may have run out unnoticed. If it raises EgressError, it is called
+    `after_lapse` gets the ids whose leases may have expired unnoticed. If it raises EgressError, it is called
     again at the next beat.
     """
 
@@ -65,7 +65,7 @@ class Heartbeat(BackgroundTask):
         return self._now_s() - self._beat_at_s >= LATE_S
 
     async def close(self) -> None:
-        """Beats once more, to release ended egresses. Leases of running ones run out, so that others
+        """Beats once more, to release ended egresses. Leases of running ones expire, so that others
         notice."""
         if self._task is None:
             return

@@ -1,5 +1,4 @@
-"""The IOInfo service of a server that keeps its own records: takes updates from workers, and answers the
-API."""
+"""Serves IOInfo for a server that keeps its own records: takes updates from workers, and answers the API."""
 
 import time
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from openegress.store import Announce, Change, Store
 _log = structlog.get_logger(__name__)
 
 KEPT_LISTS = 4
-"""Cached answers, as clients repeat the same list. One of a thousand records takes about 2 MB."""
+"""Limit for cached answers. Clients repeat the same list; one of a thousand records takes about 2 MB."""
 
 Listener = Callable[[EgressInfo], None]
 """Called with each changed record after it is stored. Must not block."""
@@ -37,11 +36,11 @@ class Notifier(Protocol):
         """Returns the deliveries for a change."""
 
     def wake(self) -> None:
-        """To be called when the outbox has new deliveries."""
+        """Notifies the sender that the outbox has new deliveries."""
 
 
 class IOInfoService:
-    """The records, offered over psrpc by register(). Methods may also be called directly; all raise
+    """Serves the records, over psrpc after register(). Methods may also be called directly; all raise
     EgressError."""
 
     def __init__(self, store: Store, notifier: Notifier | None = None) -> None:
@@ -51,7 +50,7 @@ class IOInfoService:
         self._lists: dict[tuple[str, bool], tuple[int, ListEgressResponse]] = {}
 
     def listen(self, listener: Listener) -> Callable[[], None]:
-        """Adds a listener; the returned function removes it."""
+        """Adds a listener. Returns a function that removes it."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
@@ -86,14 +85,15 @@ class IOInfoService:
         return change
 
     async def get(self, egress_id: str) -> EgressInfo:
-        """Raises EgressError with code NOT_FOUND for an unknown id."""
+        """Returns the record. Raises EgressError with code NOT_FOUND for an unknown id."""
         info = await self._store.get(egress_id)
         if info is None:
             raise EgressError(Code.NOT_FOUND, "egress does not exist")
         return info
 
     async def list(self, request: ListEgressRequest) -> ListEgressResponse:
-        """The record with the given id (NOT_FOUND if there is none), else records by room and activity.
+        """Returns the record with the given id (NOT_FOUND if there is none), else records by room and
+        activity.
 
         The answer must not be modified: it is cached until a record changes.
         """
@@ -126,8 +126,8 @@ class IOInfoService:
         return Empty()
 
     async def _merge(self, egress_id: str, changed: Callable[[EgressInfo], EgressInfo]) -> None:
-        """`changed` turns the stored record into the new one; it is called again if an update came in
-        between."""
+        """Changes a record. `changed` turns the stored record into the new one; it is called again if an
+        update came in between."""
         while True:
             stored = await self.get(egress_id)
             info = changed(stored)

@@ -86,7 +86,8 @@ class Janitor(BackgroundTask):
     def of_records(
         cls, leases: Leases, janitor_id: str, records: IOInfoService, store: Store, retention_s: float
     ) -> "Janitor":
-        """For a server that keeps the records: active records that never had a lease are lost too."""
+        """A janitor for a server that keeps the records: active records that never had a lease are lost
+        too."""
 
         async def active() -> Sequence[EgressInfo]:
             return await store.list(active=True)
@@ -98,8 +99,8 @@ class Janitor(BackgroundTask):
 
     @classmethod
     def of_worker(cls, leases: Leases, janitor_id: str, client: RPCClient) -> "Janitor":
-        """For a worker behind a livekit-server, whose records may belong to other kinds of workers: only
-        egresses that had a lease are lost."""
+        """A janitor for a worker behind a livekit-server, whose records may belong to other kinds of workers:
+        only egresses that had a lease are lost."""
         records = IOInfoClient(client)
         return cls(leases, janitor_id, records.get, records.update)
 
@@ -129,7 +130,7 @@ class Janitor(BackgroundTask):
                 _log.info("old records deleted", count=count)
 
     async def _settle(self, lost: Lost) -> None:
-        """Ends the egress. If the janitor dies meanwhile, its own lease runs out and another one takes
+        """Ends the egress. If the janitor dies meanwhile, its own lease expires and another one takes
         over."""
         info = await self._fetch(lost.egress_id)
         if info is not None and not is_terminal(info):

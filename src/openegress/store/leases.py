@@ -1,7 +1,7 @@
-"""Leases say which worker runs an egress. The worker renews them; a lease that runs out means that it
-died.
+"""Leases say which worker runs an egress. The worker renews them; a lease that expires means that it died.
 
-A lease belongs to one worker, or is a share: any number of workers may have a share of what nobody has alone.
+A lease belongs to one worker, or is a share: any number of workers may have a share of what no worker has as
+a whole.
 """
 
 import time
@@ -22,14 +22,14 @@ def share(lease: str, worker_id: str) -> str:
 
 
 def divided(lease: str) -> tuple[str, str]:
-    """(what it is a lease of, the worker whose share it is or ""): the other way round."""
+    """Divides a lease into what it is of and the worker whose share it is, or "". It reverses share()."""
     whole, _, worker_id = lease.partition(_SHARE)
     return whole, worker_id
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A lease that ran out."""
+    """A lease that expired."""
 
     egress_id: str
     worker_id: str
@@ -38,7 +38,8 @@ class Lost:
 
 
 class Leases(Protocol):
-    """Every method raises EgressError (UNAVAILABLE) if the leases cannot be reached."""
+    """Leases of all workers. Every method raises EgressError (UNAVAILABLE) if the leases cannot be
+    reached."""
 
     async def hold(self, worker_id: str, egress_ids: Collection[str]) -> None:
         """Gives the worker leases of these egresses, or renews them, for LEASE_S."""
@@ -47,21 +48,21 @@ class Leases(Protocol):
         """Ends the leases of these egresses."""
 
     async def take(self, worker_id: str, egress_id: str) -> bool:
-        """Gives the worker the lease if nobody has one that is still valid; else returns False. A share is
-        given unless another worker has the whole, and the whole unless another one has a share."""
+        """Gives the worker the lease if nobody has one that is still valid; otherwise returns False. A share
+        is given unless another worker has the whole, and the whole unless another worker has a share."""
 
     async def lost(self) -> Sequence[Lost]:
-        """All leases that ran out."""
+        """Returns all leases that expired."""
 
     async def held(self) -> Collection[str]:
-        """The ids of all egresses with a lease, valid or not."""
+        """Returns the ids of all egresses with a lease, valid or not."""
 
     async def close(self) -> None:
         """Disconnects. Idempotent."""
 
 
 class MemoryLeases:
-    """Leases of a service in one process. They end with the process, as do its egresses."""
+    """Leases of a service in one process. They end with the process, like its egresses."""
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         self._now_s = now_s

@@ -30,35 +30,37 @@ from openegress.store.webhooks import HEADERS, Webhooks, sign
 _log = structlog.get_logger(__name__)
 
 REQUEST_TIMEOUT_S = 10.0
-"""Receivers are expected to answer before they start long work."""
+"""Time-out for a request. Receivers are expected to answer before they start long work."""
 
 CLAIM_S = 30.0
-"""Lifetime of a claim, for the case that its process dies. Longer than a request."""
+"""Lifetime of a claim, in case its process dies. It is longer than a request."""
 
 IN_FLIGHT = 128
 IN_FLIGHT_PER_HOST = 8
 IN_FLIGHT_PER_URL = 4
-"""Keep one hanging URL, or a host with many of them, from blocking the others."""
+"""Limit for parallel deliveries. It keeps one hanging URL, or a host with many of them, from blocking the
+others."""
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 300.0
 
 IDLE_S = 5.0
-"""How often a shared outbox is checked for deliveries of other processes."""
+"""Interval at which a shared outbox is checked for deliveries of other processes."""
 
 
 REFUSED_ATTEMPTS = 4
-"""After this many refusals (about seven seconds), newer events are sent instead."""
+"""The number of refusals (about seven seconds) after which newer events are sent instead."""
 
 ASK_AGAIN = frozenset({408, 425, 429})
-"""4xx that say nothing about the event (RFC 9110, 8470, 6585)."""
+"""Status codes 4xx that say nothing about the event (RFC 9110, 8470, 6585)."""
 
 MOVED = frozenset({307, 308})
 REDIRECTS = 3
 
 
 def pause_s(failures: int) -> float:
-    """The pause after this many failures in a row: doubles each time, and varies by a quarter up and down."""
+    """The pause after this many failures in a row. It doubles each time, and varies by a quarter up and
+    down."""
     return Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S, least=0.75, most=1.25).delay_s(failures)
 
 
@@ -71,7 +73,7 @@ def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
 class _Failure:
     text: str
     is_refusal: bool = False
-    """The receiver answered and does not want this event."""
+    """Whether the receiver answered and does not want this event."""
 
 
 @dataclass(slots=True)
@@ -84,7 +86,7 @@ class _Url:
 
     @property
     def at_once(self) -> int:
-        """Parallel deliveries to the URL: one only while it fails."""
+        """Limit for parallel deliveries to the URL: only one while it fails."""
         return 1 if self.failures else IN_FLIGHT_PER_URL
 
 
@@ -98,7 +100,7 @@ class Tally:
 class WebhookSender:
     """The Notifier of an IOInfoService: makes deliveries for changes, and sends them.
 
-    Works from start() to close(). Deliveries that are left then are sent after the next start.
+    It works from start() to close(). Deliveries that are left then are sent after the next start.
     """
 
     def __init__(
@@ -116,10 +118,10 @@ class WebhookSender:
         self._now_ns = now_ns
         self._urls: dict[str, _Url] = {}
         self._in_flight: Counter[str] = Counter()
-        """By host and port."""
+        """Numbers of deliveries in progress by host and port."""
         self._sending: set[asyncio.Task[None]] = set()
         self._claimed: dict[int, Delivery] = {}
-        """By id: deliveries that this process has claimed, until their outcome is stored."""
+        """Deliveries by id that this process has claimed, until their outcome is stored."""
         self._woken = asyncio.Event()
         self._settled = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -143,7 +145,7 @@ class WebhookSender:
         self._task = asyncio.create_task(self._run(), name="webhooks")
 
     async def drain(self, timeout_s: float) -> bool:
-        """Waits until the outbox is empty. False if it is not after `timeout_s`."""
+        """Waits until the outbox is empty. Returns False if it is not after `timeout_s`."""
         try:
             async with asyncio.timeout(timeout_s):
                 while True:
@@ -165,7 +167,7 @@ class WebhookSender:
                 await session.close()
 
     async def stopped(self) -> str | None:
-        """For health checks: why it has stopped; None while it works."""
+        """Returns why the sender has stopped; None while it works. For health checks."""
         return stopped(self._task)
 
     async def _run(self) -> None:
@@ -231,7 +233,7 @@ class WebhookSender:
             else:
                 await self._failed(delivery, url, failure)
         except EgressError as error:
-            # The claim runs out and the event is sent again: delivery is at least once, not exactly once.
+            # The claim expires and the event is sent again: delivery is at least once, not exactly once.
             _log.warning(
                 "could not store the outcome of a webhook", error=error.message, event=delivery.event
             )
@@ -318,5 +320,5 @@ async def _answer(session: aiohttp.ClientSession, delivery: Delivery, token: str
 
 
 def redirected(url: URL, there: str) -> URL:
-    """The URL of a Location header. Raises ValueError if it is not a URL."""
+    """The URL in a Location header. Raises ValueError if it is not a URL."""
     return url.join(verbatim(there))

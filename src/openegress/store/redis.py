@@ -1,4 +1,4 @@
-"""Records and outbox of a cluster without livekit-server's records, in Redis.
+"""Stores records and outbox of a cluster without livekit-server's records, in Redis.
 
 All keys have our own names, so that a livekit-server on the same Redis neither lists nor purges them, and lie
 in one slot, so that a record and its webhooks can change atomically on a Redis Cluster too. Scripts make each
@@ -38,7 +38,7 @@ from openegress.store.redis_keys import (
 _log = structlog.get_logger(__name__)
 
 # The record comes last: a script that fails at a damaged key has then changed nothing that a second run would
-# take for done.
+# consider done.
 APPLY = """
 local stored = redis.call('HGET', KEYS[1], ARGV[1]) or ''
 if stored ~= ARGV[2] then return 0 end
@@ -123,7 +123,7 @@ return ids
 """
 
 MAX_DECISIONS = 50
-"""How often a decision is repeated because the record has changed; more would be a bug."""
+"""Limit for repeating a decision because the record has changed; more would be a bug."""
 
 
 class RedisStore:
@@ -191,7 +191,7 @@ class RedisStore:
         try:
             return int(stored or 0)
         except ValueError:
-            # It starts again from zero; lists remember a higher number.
+            # The counter starts again from zero; lists remember a higher number.
             return int(await self._keys.run([REVISION], self._redis.client.incr))
 
     async def purge(self, ended_before_ns: int) -> int:

@@ -36,9 +36,9 @@ LANES = PREFIX + "lanes"
 """Sorted set: lanes by the time their head is due, in ns."""
 LAST_DELIVERY = PREFIX + "last_delivery"
 REVISION = PREFIX + "revision"
-"""Counts changes of records."""
+"""Number of changes of records."""
 LEASES = PREFIX + "leases"
-"""Sorted set: egress ids by the time their lease runs out, in unix seconds."""
+"""Sorted set: egress ids by the time at which their lease expires, in unix seconds."""
 HOLDERS = PREFIX + "holders"
 """Hash: egress id -> worker id."""
 HANDOVERS = PREFIX + "handovers:"
@@ -52,7 +52,7 @@ renamed to "<DAMAGED>:<their name>:<unix ns>"."""
 
 
 class Holds(Enum):
-    """Redis' name of a key's type. A number is a string."""
+    """The type of a key, by Redis' name. A number is a string."""
 
     HASH = "hash"
     SET = "set"
@@ -125,7 +125,7 @@ class Keys:
         return await call()
 
     async def _put_aside(self, keys: Sequence[str]) -> bool:
-        """Moves damaged keys aside. True if there was one."""
+        """Moves damaged keys aside. Returns True if there was one."""
         found = False
         for key in keys:
             kind = holds(key)

@@ -65,7 +65,7 @@ return lost
 class RedisLeases:
     """Leases in Redis, under keys of our own.
 
-    `of`: a name for leases of things other than egresses.
+    `of` is a name for leases of things other than egresses.
     """
 
     def __init__(self, settings: RedisSettings, of: str = "") -> None:
@@ -94,13 +94,13 @@ class RedisLeases:
         return bool(await self._keys.script(SHARE if sharer else TAKE, keys, [LEASE_S, worker_id, whole]))
 
     def _sorted(self, leases: Collection[str]) -> tuple[list[str], dict[str, str]]:
-        """Those that are no shares; and the worker of each share, by the share's key."""
+        """Returns the leases that are not shares, and the worker of each share, by the share's key."""
         parts = [divided(lease) for lease in leases]
         alone = [whole for whole, sharer in parts if not sharer]
         return alone, {self._shares(whole): sharer for whole, sharer in parts if sharer}
 
     def _shares(self, whole: str) -> str:
-        """The key of a sorted set: workers by the time their share runs out."""
+        """The key of a sorted set with workers by the time at which their share expires."""
         return f"{self._leases}:shares:{whole}"
 
     async def lost(self) -> Sequence[Lost]:

@@ -1,4 +1,4 @@
-"""Records and outbox of a single server: one SQLite file, owned by one process."""
+"""Stores records and outbox of a single server in one SQLite file, owned by one process."""
 
 import asyncio
 import contextlib
@@ -51,7 +51,7 @@ HEADS = "id = (SELECT min(id) FROM outbox AS lane WHERE lane.egress_id = o.egres
 
 
 class SqliteStore:
-    """A Store and an Outbox. Every method is safe to call from many tasks at once."""
+    """A Store and an Outbox. Many tasks may call methods at once."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -77,7 +77,7 @@ class SqliteStore:
             raise self._unusable(error) from error
 
     def _make(self) -> None:
-        """Makes the file with access for this user alone. SQLite gives its other files the same rights."""
+        """Makes the file with access for this user only. SQLite gives its other files the same rights."""
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         with contextlib.suppress(PermissionError):  # the file belongs to another user, who gave us access
             self._path.chmod(0o600)
@@ -244,7 +244,7 @@ class SqliteStore:
         return await self._decoded(row) if row is not None else None
 
     async def _decoded(self, row: sqlite3.Row) -> EgressInfo | None:
-        """The record; None for one that cannot be decoded, which is moved to the table `damaged`."""
+        """The record in a row; None for one that cannot be decoded, which is moved to the table `damaged`."""
         info = read(*row)
         if info is None:
             _log.error("a record cannot be decoded and is put aside", record=repr(row[0]), aside="damaged")

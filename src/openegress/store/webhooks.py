@@ -1,4 +1,4 @@
-"""Webhook events: which ones a change of a record requires, who gets them, and how they are signed.
+"""Decides which webhook events a change of a record requires, who gets them, and how they are signed.
 
 Names, body and signature are livekit-server's (livekit/protocol webhook/): JSON in lowerCamelCase without
 defaults, and a JWT whose claim sha256 is the standard base64 of the body's SHA-256.
@@ -45,12 +45,13 @@ HEADERS = {"Content-Type": "application/webhook+json", "User-Agent": "LiveKit"}
 TOKEN_TTL_S = 300
 
 MAX_WEBHOOKS = 20
-"""Limit for one request, as each webhook gets every event, with retries."""
+"""Limit for webhooks of one request, as each gets every event, with retries."""
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookTarget:
-    """One URL that gets events: those of `include`, or all but those of `exclude` if `include` is empty."""
+    """One URL that gets events: those of `include`, or all except those of `exclude` if `include` is
+    empty."""
 
     url: str
     signing_key: str
@@ -64,7 +65,7 @@ class WebhookTarget:
 
 
 def events_of(change: Change, info: EgressInfo) -> tuple[str, ...]:
-    """The events of a change. A record ends once; later changes are updates."""
+    """The events for a change. A record ends once; later changes are updates."""
     match change:
         case Change.NEW if is_terminal(info):
             return (ENDED,)
@@ -93,7 +94,7 @@ def body_of(event: str, info: EgressInfo, event_id: str, created_at_s: int) -> b
 
 
 def sign(body: bytes, key: str, secret: Secret, now_s: int) -> str:
-    """The Authorization header: the bare token, without "Bearer"."""
+    """The value of the Authorization header: the bare token, without "Bearer"."""
     digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
     claims = {"iss": key, "nbf": now_s, "exp": now_s + TOKEN_TTL_S, "sha256": digest}
     return jwt.encode(claims, secret.reveal(), algorithm="HS256")
@@ -130,7 +131,7 @@ def check_webhooks(webhooks: Sequence[WebhookConfig], keys: Collection[str], fal
 
 
 def _check_filter(webhook: WebhookConfig) -> None:
-    """Refuses a filter that drops what was asked for, or everything."""
+    """Refuses a filter that drops what was requested, or everything."""
     chosen = webhook.filter_params
     for event in (*chosen.include_events, *chosen.exclude_events):
         if event not in _OTHER_EVENTS and event not in (STARTED, UPDATED, ENDED):
@@ -158,7 +159,7 @@ class Webhooks:
         ]
 
     def announce(self, change: Change, info: EgressInfo) -> Sequence[Delivery]:
-        """The deliveries for a change: each event once for each URL and key, whoever asks for it."""
+        """The deliveries for a change: each event once for each URL and key, whoever requests it."""
         targets = [*self._requested(info), *self._project]
         deliveries = []
         for event in events_of(change, info) if targets else ():

@@ -1,1 +1,2 @@
-"""The worker: takes requests off the bus, runs one handler process per egress, and keeps the records true."""
+"""The worker: takes requests off the bus, runs one handler process per egress, and keeps the records up to
+date."""

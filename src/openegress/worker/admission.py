@@ -6,7 +6,8 @@ from openegress.core.errors import Code, EgressError, Fault, Phase
 
 IDLE_HESITATION_S = 0.1
 BUSY_HESITATION_S = 0.05
-"""Hesitation of a busy worker whose cores are all free. It is longer than messages on the bus take."""
+"""Hesitation of a busy worker whose cores are all free. It is longer than the delay of messages on the
+bus."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +24,8 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What an egress is expected to need. `pixels_per_s`: the rate of encoded video up to which this
-    holds."""
+    """The resources that an egress is expected to need. This holds up to `pixels_per_s`, a rate of encoded
+    video."""
 
     cores: float
     memory_bytes: int
@@ -33,7 +34,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Reserved:
-    """The needs of accepted egresses that the measured load does not include yet."""
+    """The resources of accepted egresses that the measured load does not include yet."""
 
     cores: float = 0.0
     memory_bytes: int = 0
@@ -46,7 +47,7 @@ class AdmissionLimits:
     cpu_utilization: float = 1.0
     """Share of the cores. The rest is for the service itself and other programs."""
     memory_bytes: int = 0
-    """0: all memory."""
+    """Limit for the memory in use; 0: all memory."""
     no_room: Code = Code.UNAVAILABLE
     """The error code of a refusal."""
 
@@ -54,7 +55,7 @@ class AdmissionLimits:
 def admit(
     kind: str, cost: Cost, load: Load, reserved: Reserved, running: int, limits: AdmissionLimits
 ) -> EgressError | None:
-    """None if there is room, else an error that says what is needed and what is free.
+    """Returns None if there is room, else an error that says what is needed and what is free.
 
     An idle machine accepts any single egress, however small the machine is: a recording with a lower frame
     rate is better than none.

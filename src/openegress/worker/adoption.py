@@ -28,11 +28,12 @@ from openegress.worker.supervisor import Supervisor
 _log = structlog.get_logger(__name__)
 
 RETRY_S = 600.0
-"""How often a storage that accepted nothing for all of retries.upload_for is asked again."""
+"""Interval at which a storage that accepted nothing for all of retries.upload_for is tried again."""
 _MAX_CONCURRENT = 2
-"""Each recovery is a process that may remux hours of media, beside recordings that need the machine."""
+"""Limit for concurrent recoveries: each is a process that may remux hours of media while recordings need the
+machine."""
 _PATIENCE_S = 120.0
-"""A longer recovery mostly waits for its storage. It stops waiting when others want its turn."""
+"""How long a recovery keeps its turn when others wait: a longer one mostly waits for its storage."""
 
 _AFTER_DEATH = "the worker ended while it recorded this"
 _NOT_STORED = "its files could not be stored earlier"
@@ -40,9 +41,9 @@ _NOT_STORED = "its files could not be stored earlier"
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """The reason for a look. The first look waits for a folder that another process holds, as a handler may
-    have outlived its worker and nobody else learns of its end. It also reports recordings that have no
-    record."""
+    """The kind of a pass over the spool. The first pass waits for a folder that another process holds,
+    because a handler may have outlived its worker and no other process learns of its end. It also reports
+    recordings that have no record."""
 
     text: str
     is_first: bool
@@ -52,12 +53,12 @@ class Round:
 
 FIRST = Round(_AFTER_DEATH, is_first=True)
 BESIDE = Round(_AFTER_DEATH, is_first=False, leaves_resumable=True)
-"""The first look of a process that shares the spool with a service, which may be at work there."""
+"""The first pass of a process that shares the spool with a service, which may be at work there."""
 LATER = Round(_NOT_STORED, is_first=False)
 
 
 class Adoption:
-    """Looks at the start and every `RETRY_S` after that. Never touches what runs here."""
+    """Looks at the start and then every `RETRY_S`. Never touches what runs here."""
 
     def __init__(
         self,
@@ -87,14 +88,15 @@ class Adoption:
 
     @property
     def waiting(self) -> Collection[str]:
-        """Ids of egresses whose turn has not come. They belong to this worker as much as those that run."""
+        """Ids of egresses that wait for their recovery. They belong to this worker as much as those that
+        run."""
         return self._waiting
 
     def start(self, reason: Round = FIRST) -> None:
         self._task = asyncio.create_task(self._run(reason), name="adopt")
 
     async def close(self) -> None:
-        """Starts no more recoveries. The supervisor owns those in progress."""
+        """Stops starting recoveries. The supervisor owns those in progress."""
         await cancelled(self._task)
 
     async def _run(self, reason: Round) -> None:
@@ -110,7 +112,7 @@ class Adoption:
             await asyncio.sleep(RETRY_S)
 
     async def look(self, reason: Round) -> None:
-        """One round over the spool. Returns when the last recovery has ended, except for recordings that are
+        """Goes over the spool once. Returns when the last recovery has ended, except for recordings that are
         being composed."""
         found = await find_leftovers(self._spool)
         if reason.leaves_resumable:
@@ -139,8 +141,8 @@ class Adoption:
             await self._paths.keep(left.plan, left.names)
 
     async def _next(self, queue: deque[Plan], reason: Round) -> Leftover | None:
-        """The next recording whose record was found. Those whose record cannot be read wait behind the
-        others."""
+        """Returns the next recording whose record was found. Those whose record cannot be read wait behind
+        the others."""
         warned: set[str] = set()
         while queue:
             plan = queue.popleft()
@@ -167,13 +169,14 @@ class Adoption:
         return None
 
     async def _pass_over(self, egress_id: str) -> None:
-        """It stops waiting. Its paths are free for others, unless it runs here after all."""
+        """Takes a recording out of the queue. Its paths are free for others, unless it runs here after
+        all."""
         self._waiting.discard(egress_id)
         if not self._is_busy(egress_id):
             await self._paths.release(egress_id)
 
     async def _is_left(self, egress_id: str, reason: Round) -> bool:
-        """False if it was finished or started again since it was found."""
+        """Whether it still waits: it may have been finished or started again since it was found."""
         folder = self._spool / egress_id
         if self._is_busy(egress_id) or not await asyncio.to_thread(has_journal, folder):
             return False

@@ -13,7 +13,7 @@ _CALL = ("role", "kind", "service", "method")
 
 
 class BusMetrics(Observer):
-    """There is no livekit_psrpc_stream_*, because egress uses no streams."""
+    """Counts and times calls. There is no livekit_psrpc_stream_*, because egress uses no streams."""
 
     def __init__(self, node_id: str, registry: CollectorRegistry) -> None:
         self._always = {"node_id": node_id, "node_type": "EGRESS"}

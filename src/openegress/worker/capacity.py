@@ -26,7 +26,7 @@ _SETTLING_S = 8.0
 
 
 class Capacity:
-    """The measured load, what runs here, and what is being started."""
+    """The capacity left by the measured load, by what runs here, and by what is being started."""
 
     def __init__(self, config: WorkerConfig, meter: LoadMeter, supervisor: Supervisor) -> None:
         self._config = config
@@ -47,7 +47,8 @@ class Capacity:
         return egress_id in self._starting
 
     def refusal(self, kind: RequestKind, plan: Plan | None = None) -> EgressError | None:
-        """None: there is room for one more of this kind or, if given, for this plan."""
+        """The error that refuses one more egress of this kind or, if given, this plan; None: there is
+        room."""
         limit = self._config.max_browsers
         browsers = sum(running.needs_browser for running in self._kinds())
         if limit and kind.needs_browser and browsers >= limit:
@@ -65,8 +66,8 @@ class Capacity:
         )
 
     def suited(self, kind: RequestKind, plan: Plan) -> Plan:
-        """`plan` with the slowest encoder speed that there is room for, if the plan lets the machine choose;
-        with the fastest if there is room for none."""
+        """`plan` with the slowest encoder speed that there is room for, if the plan lets the machine choose.
+        If there is room for none, it has the fastest speed."""
         video = plan.video
         if video is None or not video.adapts or plan.render is Render.DEFERRED:
             return plan
@@ -106,7 +107,8 @@ class Capacity:
         return base if plan is None else cost.of_plan(base, plan)
 
     def _running(self) -> list[Job]:
-        """An egress that has ended frees its capacity, even while its process still cleans up."""
+        """The egresses that use capacity. One that has ended frees it, even while its process still cleans
+        up."""
         return [job for job in self._supervisor if not transitions.is_terminal(job.record.info)]
 
     def _kinds(self) -> list[RequestKind]:

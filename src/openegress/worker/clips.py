@@ -1,4 +1,4 @@
-"""Clips: what is requested, from which recording, and the handler that cuts it."""
+"""Serves requests for clips: finds the recording, and runs the handler that cuts the clip."""
 
 import asyncio
 import shutil
@@ -35,19 +35,20 @@ from openegress.worker.supervisor import Supervisor, relay_log
 _log = structlog.get_logger(__name__)
 
 MAX_CONCURRENT = 2
-"""Clips cut concurrently on one machine: each takes disk and a processor that nothing else wants."""
+"""Limit for clips that are cut concurrently on one machine: each takes disk and a processor that nothing else
+needs."""
 MAX_WAITING = 8
 FOLDER_PREFIX = "CL_"
-"""The folders of clips in the spool, beside those of egresses."""
+"""Prefix of the folders of clips in the spool, where they lie beside those of egresses."""
 _LEAVES_S = 10.0
-"""How long to wait for the handler of a recording that has reported its end."""
+"""How long to wait for the exit of a handler that has reported the end of its recording."""
 _ANSWER_S = CLIP_TIMEOUT_S - 2.0
 
 Spawn = Callable[[], Awaitable[HandlerProcess]]
 
 
 class ClipService:
-    """Serves calls from open() to close()."""
+    """Serves requests for clips from open() to close()."""
 
     def __init__(
         self,
@@ -91,7 +92,8 @@ class ClipService:
             self._registration = None
 
     def _affinity(self, request: CutRequest) -> float | EgressError:
-        """Only a worker that runs the egress, or can read its stored files, offers to cut the clip."""
+        """The affinity for a clip: only a worker that runs the egress, or can read its stored files, offers
+        to cut it."""
         job = self._supervisor.get(request.egress.egress_id)
         if job is not None:
             return 1.0
@@ -131,10 +133,10 @@ class ClipService:
     def _done(self, task: "asyncio.Task[ClipInfo]") -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # every waiting caller has heard it
+            task.exception()  # every waiting caller has got the exception
 
     async def _job(self, request: CutRequest) -> Job | None:
-        """The job that records; None if it has ended, and then `request` has its last word."""
+        """The job that records; None if it has ended, and then `request` has its final record."""
         job = self._supervisor.get(request.egress.egress_id)
         if job is None or job.ended is None:
             return job
@@ -186,7 +188,7 @@ class ClipService:
             return ()  # it has ended meanwhile
 
     async def _made(self, plan: ClipPlan, egress_id: str) -> ClipMade:
-        """Raises EgressError."""
+        """Has a handler make the clip. Raises EgressError."""
         try:
             handler = await self._spawn()
         except OSError as error:
@@ -226,7 +228,8 @@ class ClipService:
         return made
 
     async def _claimed(self, plan: ClipPlan, path: str) -> ipc.NamesClaimed:
-        """The clip's process sees stored paths itself; only the worker knows which are being written."""
+        """Claims the path of a clip. The clip's process sees stored paths itself; only the worker knows which
+        are being written."""
         try:
             await self._paths.claim_clip(plan.clip_id, plan.target.storage, path)
         except EgressError as error:
@@ -235,7 +238,7 @@ class ClipService:
 
 
 def _tell(job: Job, made: ClipMade) -> None:
-    """Adds the clip to the recording's manifest, tells everyone who watches, and notifies the caller by
+    """Adds the clip to the recording's manifest, and notifies everybody who watches, and the caller by
     details and a webhook."""
     job.handlers.tell(
         ClipStored(made.filename, made.location, made.presign_error, made.begin_ns, made.end_ns)

@@ -3,18 +3,18 @@
 from collections.abc import Callable
 
 OnTurn = Callable[[int], None]
-"""Called with the number of waiting recordings for each one that is composed: when its turn comes, and at
-each change."""
+"""Called when a recording's turn comes, and at each change of its argument: the number of waiting recordings
+for each one that is composed."""
 
 
 class ComposeTurns:
     """The turns of one machine."""
 
     def __init__(self, most: int) -> None:
-        """At most `most` are composed at a time."""
+        """`most` is how many recordings may be composed at a time."""
         self._most = most
         self._waiting: dict[ComposePlace, OnTurn] = {}
-        """In order of arrival."""
+        """The waiting places, in order of arrival."""
         self._composing: dict[ComposePlace, OnTurn] = {}
 
     def place(self) -> "ComposePlace":
@@ -47,15 +47,15 @@ class ComposePlace:
         self._turns = turns
         self._is_in = False
         self.told: int | None = None
-        """The number of waiting recordings that it knows; None: its turn has not come."""
+        """The argument of the last call of OnTurn; None: the place's turn has not come."""
 
     def ask(self, on_turn: OnTurn) -> None:
-        """Call it once."""
+        """Enters the queue. Only the first call counts."""
         if not self._is_in:
             self._is_in = True
             self._turns.enter(self, on_turn)
 
     def leave(self) -> None:
-        """The handler has ended."""
+        """Leaves the queue, because the handler has ended."""
         if self._is_in:
             self._turns.leave(self)

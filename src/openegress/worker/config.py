@@ -11,25 +11,25 @@ from openegress.store.leases import Leases
 from openegress.worker.admission import AdmissionLimits, Cost
 
 RoomMetadata = Callable[[str], Awaitable[str]]
-"""The metadata of a room by its name, "" if the room does not exist. Raises EgressError."""
+"""Returns the metadata of a room by its name, "" if the room does not exist. Raises EgressError."""
 
 
 async def no_metadata(room_name: str) -> str:
-    """For workers that cannot ask a LiveKit server."""
+    """Returns "", for workers that cannot ask a LiveKit server."""
     return ""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
     context: Callable[[], Context]
-    """What the server currently adds to a request."""
+    """Returns what the server currently adds to a request."""
     costs: Mapping[RequestKind, Cost]
     limits: AdmissionLimits = field(default_factory=AdmissionLimits)
     max_browsers: int = 0
-    """0: as many as the machine has capacity for."""
+    """Limit for browsers; 0: as many as the machine has capacity for."""
     cluster_id: str = ""
     same_path: Distinct = Distinct.UNNAMED
-    """Which names get a suffix if another recording writes to them; other requests are refused."""
+    """The names that get a suffix if another recording writes to them; other requests are refused."""
     room_metadata: RoomMetadata = no_metadata
 
 
@@ -38,8 +38,8 @@ class WorkerLeases:
     """The leases by which workers tell each other what they hold."""
 
     egresses: Leases
-    """Ids of running egresses."""
+    """Leases by the ids of running egresses."""
     paths: Leases
-    """The paths that they write."""
+    """Leases by the paths that they write."""
     handovers: Handovers | None = None
     """Egresses that another worker may take over; None: no worker takes over."""

@@ -10,7 +10,7 @@ PIXELS_720P = 1280 * 720
 RATE_720P30 = PIXELS_720P * 30
 """The pixel rate at which our own estimates were measured."""
 RATE_1080P60 = 1920 * 1080 * 60
-"""The largest of the API's presets. A configured cost holds up to this rate."""
+"""The pixel rate of the largest preset of the API. A configured cost holds up to this rate."""
 
 SPEED_FACTORS = {
     EncoderSpeed.ULTRAFAST: 0.75,
@@ -35,11 +35,11 @@ FRAMES_HELD = 24
 FRAME_BYTES_PER_PIXEL = 1.5
 
 OTHER_BYTES_PER_PIXEL = 45
-"""What other encoders take beyond x264 and VP8: 40 MiB at 720p (measured)."""
+"""Memory that other encoders take in addition to that of x264 and VP8: 40 MiB at 720p (measured)."""
 
 IMAGE_CORE_S_PER_PIXEL = 20e-9
-"""For one picture: a noisy 720p picture takes 10 ms to compress (measured), and as long to scale and
-store."""
+"""Core seconds for one pixel of an image. A noisy 720p picture takes 10 ms to compress (measured), and as
+long to scale and store."""
 IMAGE_BYTES = 4 * 1024 * 1024
 """Memory of an image output besides its frames: queue, uploader and connection."""
 IMAGE_FRAMES_HELD = 3

@@ -31,7 +31,8 @@ _log = structlog.get_logger(__name__)
 REPORTED = frozenset({EgressStatus.EGRESS_FAILED, EgressStatus.EGRESS_ABORTED})
 CONTENT_TYPE = "application/zip"
 _WITHIN_S = 60.0
-"""A worker that ends waits this long; the storage of reports is not worth more."""
+"""Time limit for storing a report. A worker that ends waits for it, and the storage of reports is not worth
+more."""
 
 
 class FaultReports:
@@ -40,7 +41,7 @@ class FaultReports:
     def __init__(
         self, storage: StoragePlan, folder: str, facts: Callable[[], Mapping[str, str | int | float]]
     ) -> None:
-        """`folder` in the storage. `facts` are those of this machine."""
+        """`folder` is a folder in the storage. `facts` returns facts about this machine."""
         self._storage = storage
         self._folder = folder
         self._facts = facts

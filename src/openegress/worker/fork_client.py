@@ -1,4 +1,4 @@
-"""The worker's side of openegress.handler.fork_server: asks for handlers, and learns how they end."""
+"""The worker's side of openegress.handler.fork_server: requests handlers, and learns how they end."""
 
 import asyncio
 import errno
@@ -24,10 +24,11 @@ _MESSAGE_BYTES = 4096
 _LINE_BYTES = 65_536
 _READ_BYTES = 8192
 _IDENTITY = ("AWS_", "AZURE_", "GOOGLE_")
-"""Variables that give cloud SDKs their identity: a role's token, a profile, an ECS or workload identity. A
-handler gets the identity for its uploads over its socket."""
+"""Prefixes of variables that give cloud SDKs their identity: a role's token, a profile, an ECS or workload
+identity. A handler gets the identity for its uploads over its socket."""
 _SECRET_ENVIRONMENT = ("LIVEKIT_", "EGRESS_CONFIG", "OPENEGRESS_", *_IDENTITY)
-"""A handler gets what it needs over its socket: its browser could read the environment."""
+"""Prefixes of variables that no handler gets, because its browser could read the environment. A handler gets
+what it needs over its socket."""
 
 
 class Fork:
@@ -37,7 +38,7 @@ class Fork:
         self.pid = pid
         self._pidfd = pidfd
         self.exited: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
-        """Its status, negative for a signal; None if nobody could report it."""
+        """The exit status, negative for a signal; None if nobody could report it."""
 
     def kill(self) -> None:
         self.signal(signal.SIGKILL)
@@ -52,7 +53,7 @@ class Fork:
         self.exited.set_result(status)
 
     def watch(self) -> None:
-        """From here on, nobody else reports its end."""
+        """Watches for the end of the process. From here on, nobody else reports it."""
         asyncio.get_running_loop().add_reader(self._pidfd, self._gone)
 
     def _gone(self) -> None:
@@ -69,16 +70,16 @@ class Fork:
 
 
 class ForkClient:
-    """Starts the fork server when it is needed and does not run."""
+    """Requests handlers. Starts the fork server when it is needed and does not run."""
 
     def __init__(self, *, stores_on_s3: bool = False) -> None:
-        """`stores_on_s3` loads the libraries for that in advance, once for all handlers."""
+        """`stores_on_s3`: handlers have the libraries for S3, which are loaded once in advance."""
         self._stores_on_s3 = stores_on_s3
         self._line: _ForkConnection | None = None
         self._opening = asyncio.Lock()
 
     async def fork(self, channel: int, stderr: int) -> Fork:
-        """`channel` and `stderr` are duplicated into the handler.
+        """Forks a handler; `channel` and `stderr` are duplicated into it.
 
         Raises OSError when the machine cannot start one more process, and ConnectionError when the fork
         server has just ended. It may have forked a handler by then, so another try needs a new `channel` and
@@ -92,7 +93,7 @@ class ForkClient:
         await self._open()
 
     async def close(self) -> None:
-        """Handlers keep running."""
+        """Ends the fork server. Handlers keep running."""
         line, self._line = self._line, None
         if line is not None:
             await line.close()
@@ -121,7 +122,7 @@ class _ForkConnection:
 
     @classmethod
     async def open(cls, loaded: Sequence[str]) -> "_ForkConnection":
-        """`loaded` lists additional modules, see openegress.handler."""
+        """Starts a fork server. `loaded` lists additional modules, see openegress.handler."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         try:
@@ -145,8 +146,8 @@ class _ForkConnection:
         return cls(process, ours)
 
     async def fork(self, channel: int, stderr: int) -> Fork:
-        """Raises ConnectionError when the fork server has ended, other OSErrors when the machine cannot start
-        one more process."""
+        """Forks a handler. Raises ConnectionError when the fork server has ended, other OSErrors when the
+        machine cannot start one more process."""
         forked: asyncio.Future[Fork] = asyncio.get_running_loop().create_future()
         self._asked.append(forked)
         try:
@@ -166,7 +167,7 @@ class _ForkConnection:
             raise
 
     async def close(self) -> str:
-        """Lets it end; returns how it ended."""
+        """Closes the socket, so that the fork server ends. Returns how it ended."""
         self._lose()
         await self._process.wait()
         return how_it_ended(self._process.returncode, await self._said)
@@ -234,7 +235,7 @@ async def _last_line(process: asyncio.subprocess.Process) -> str:
 
 
 async def lines_of(stream: asyncio.StreamReader) -> AsyncIterator[str]:
-    """The lines of a stream to its end. Endless lines come in pieces."""
+    """Yields the lines of a stream to its end. Endless lines come in pieces."""
     rest, pace = b"", HandlerPace()
     while chunk := await stream.read(_READ_BYTES):
         began_s = time.thread_time()
@@ -249,7 +250,7 @@ async def lines_of(stream: asyncio.StreamReader) -> AsyncIterator[str]:
 
 
 def how_it_ended(status: int | None, last_line: str) -> str:
-    """For an error's text."""
+    """Describes the end of a process for an error's text."""
     if status is None:
         how = "nobody saw how"
     elif status < 0:

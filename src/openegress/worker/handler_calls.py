@@ -1,4 +1,4 @@
-"""EgressHandler: the calls that each egress running here takes."""
+"""Serves EgressHandler: the calls to egresses that run here."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,7 @@ _log = structlog.get_logger(__name__)
 
 
 class HandlerCalls:
-    """Each egress has topics of its own from open() to close()."""
+    """The calls to egresses. Each egress has topics of its own from open() to close()."""
 
     def __init__(
         self, server: RPCServer, supervisor: Supervisor, unknown_fields: Callable[[], UnknownFields]
@@ -33,7 +33,7 @@ class HandlerCalls:
         self._topics: dict[str, list[Registration]] = {}  # type: ignore[type-arg]
 
     async def open(self, egress_id: str) -> None:
-        """Raises EgressError; close() then closes what was already registered."""
+        """Registers an egress. Raises EgressError; close() then closes what was already registered."""
         topics = self._topics.setdefault(egress_id, [])
         topics.append(await self._server.register(EgressHandler.STOP_EGRESS, self._stop, egress_id))
         topics.append(

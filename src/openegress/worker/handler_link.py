@@ -1,5 +1,5 @@
-"""Connects an egress to its handler processes: one at a time, and a second one to recover what the first
-left."""
+"""Connects an egress to its handler processes, of which one runs at a time: a dead one is followed by one
+that continues or recovers its recording."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -37,18 +37,18 @@ AskKeys = Callable[[Plan, KeyQuestion], Awaitable[KeyAnswer]]
 OnEvent = Callable[[AnyEvent], None]
 
 _KEY_QUESTIONS = RefillRate(1.0, 20)
-"""Questions of one recording for keys, a second and at once. A handler asks half as often; one that was taken
-over must not keep the key service busy."""
+"""Rate of one recording's questions for keys: per second, and at once. A handler asks half as often. A
+handler under an attacker's control must not keep the key service busy."""
 
 
 class _Stage(Enum):
     WAITING = auto()
-    """For its first handler."""
+    """It waits for its first handler."""
     RECORDING = auto()
     RECOVERING = auto()
     """A handler stores what a dead one left in the spool."""
     ALONE = auto()
-    """Between two handlers, or after the last."""
+    """There is no handler: between two, or after the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Death:
 
     how: str
     of_memory: bool = False
-    """The kernel killed it for memory."""
+    """Whether the kernel killed it for memory."""
     at_s: float = field(default_factory=time.monotonic)
 
 
@@ -77,7 +77,7 @@ class HandlerLink:
         Without `claim_names` the handler may write any name. `ask_keys` is None without a key service."""
         self.deaths: list[Death] = []
         self.last_words: tuple[str, ...] = ()
-        """What the last handler wrote to standard error."""
+        """The last lines that the last handler wrote to standard error."""
         self.live: LiveState | None = None
         """None: no handler has recorded yet."""
         self.streams = NO_STREAMS
@@ -92,12 +92,12 @@ class HandlerLink:
         self._handler: HandlerProcess | None = None
         self._stage = _Stage.WAITING
         self._has_ended = False
-        """A handler finished."""
+        """Whether a handler finished."""
         self._requests = HandlerRequests()
 
     @property
     def pid(self) -> int | None:
-        """None without a handler."""
+        """The handler's process id; None without a handler."""
         return self._handler.pid if self._handler is not None else None
 
     def stop(self, reason: EndReason) -> None:
@@ -106,27 +106,28 @@ class HandlerLink:
             self._handler.send(ipc.Stop(reason.value))
 
     def tell(self, message: ClipStored) -> None:
-        """Sends to the handler that records, if any."""
+        """Sends a message to the handler that records, if any."""
         if self._handler is not None and self._stage is _Stage.RECORDING:
             self._handler.send(message)
 
     def kill(self) -> None:
-        """What it recorded stays in the spool."""
+        """Kills the handler, if any. What it recorded stays in the spool."""
         if self._handler is not None:
             self._handler.kill()
 
     async def update_streams(
         self, add: tuple[StreamTarget, ...], remove: tuple[str, ...], *, has_begun: bool
     ) -> None:
-        """`has_begun` says that the recording has begun; before that, the handler answers late. Raises
-        EgressError with everything that did not work."""
+        """Adds and removes streams. `has_begun` says that the recording has begun; before that, the handler
+        answers late. Raises EgressError with everything that did not work."""
         if self._stage in (_Stage.RECOVERING, _Stage.ALONE):
             raise self._unanswered()
         send = self._handler.send if self._handler is not None else None
         await self._requests.update_streams(add, remove, send=send, has_begun=has_begun)
 
     async def apply_order(self, order: str) -> None:
-        """`order` is a text of request.orders. Returns once it is carried out. Raises EgressError."""
+        """Applies an order, a text of request.orders, and returns once it is carried out. Raises
+        EgressError."""
         if self._stage is _Stage.ALONE:
             raise self._unanswered()
         if self._handler is None or self._stage is not _Stage.RECORDING:
@@ -136,7 +137,7 @@ class HandlerLink:
     async def follow(
         self, handler: HandlerProcess, order: ipc.Run | ipc.Recover, stop: EndReason | None
     ) -> Ended | Death:
-        """Follows one handler to its exit; returns its last word, or how it died without one. `stop` is why
+        """Follows one handler to its exit. Returns its Ended event, or how it died without one. `stop` is why
         it must end at once."""
         self._handler, place = handler, self._turns.place()
         try:
@@ -176,7 +177,7 @@ class HandlerLink:
         stop: EndReason | None,
         place: ComposePlace,
     ) -> Ended | None:
-        """Reads until the handler sends nothing more; None: it did not finish."""
+        """Reads until the handler sends nothing more. Returns None if it did not finish."""
         handler.send(order)
         match order:
             case ipc.Run():
@@ -205,7 +206,7 @@ class HandlerLink:
                     case ipc.AskTurn():
                         place.ask(lambda behind: handler.send(ipc.Turn(behind)))
                     case ipc.AskKeys():
-                        # Concurrently with other messages: a key service may be slow.
+                        # Ask concurrently with other messages: a key service may be slow.
                         self._questions.begin(self._give_keys(message, handler))
                     case LiveState():
                         self.live = message

@@ -1,5 +1,5 @@
-"""Decides which messages of a handler are believed: its decoders read what strangers send, and an attacker
-who took it over may send anything. Pure.
+"""Decides which messages of a handler are accepted. Its decoders read what strangers send, and an attacker
+who controls it may send anything. Pure.
 
 The size of a record is bounded here, as everything in it is copied at each change, in the process of all
 recordings.
@@ -15,22 +15,22 @@ from openegress.core.events import FileUpdate, Noticed, OutputFailed, StreamAdde
 from openegress.core.live_streams import AddedTarget
 
 MAX_TEXT_CHARS = 64 * 1024
-"""Characters of one text in a record; errors and names have some hundreds."""
+"""Limit for the characters of one text in a record; errors and names have some hundreds."""
 MAX_LOG_CHARS = 1024 * 1024
-"""Characters of one text of the log, or bytes of a thumbnail."""
+"""Limit for the characters of one text of the log, or the bytes of a thumbnail."""
 MAX_PARTS = 100_000
-"""Parts of a split file; a number has five digits."""
+"""Limit for the parts of a split file; a number has five digits."""
 MOST_CLAIMS = 3
-"""Times that a handler claims names: a recording and a clip do it once."""
+"""How often a handler may claim names; a recording and a clip do it once."""
 MAX_STREAMS = 10_000
 MAX_NOTICE_CHARS = 1024 * 1024
-"""Characters of all notices and failures together."""
+"""Limit for the characters of all notices and failures together."""
 MAX_NAME_CHARS = 64 * 1024 * 1024
-"""Characters of the names of all parts and streams together."""
+"""Limit for the characters of the names of all parts and streams together."""
 
 
 class HandlerMessageCheck:
-    """The messages of one handler."""
+    """Checks the messages of one handler."""
 
     def __init__(self, outputs: int) -> None:
         """`outputs` is the number of outputs in its plan."""
@@ -48,7 +48,7 @@ class HandlerMessageCheck:
         if max(lengths, default=0) > most:
             raise ValueError(f"a message with {max(lengths)} characters in a row")
         if not isinstance(message, ipc.Log) and not all(map(_is_finite, values)):
-            # No JSON can tell of it, and a metric would keep it for good.
+            # JSON cannot represent it, and a metric would keep it permanently.
             raise ValueError("a message with a number that is none")
         chars = sum(lengths)
         output, stream = getattr(message, "output", 0), getattr(message, "stream", 0)
@@ -83,7 +83,7 @@ def _is_finite(value: object) -> bool:
 
 
 def _values(message: object) -> Iterator[object]:
-    """The message's own values, and those in its tables, lists and parts."""
+    """Yields the message's own values, and those in its tables, lists and parts."""
     match message:
         case msgspec.Struct():
             for name in message.__struct_fields__:

@@ -1,5 +1,5 @@
-"""How much of the service's time one handler gets: they all share its event loop, and one that was taken over
-may say anything without end."""
+"""Limits how much of the service's time one handler gets. They all share its event loop, and a handler under
+an attacker's control may send without end."""
 
 import asyncio
 import time
@@ -7,22 +7,24 @@ import time
 from openegress.core.token_bucket import RefillRate, TokenBucket
 
 _ATTENTION = RefillRate(0.1, 1.0)
-"""CPU seconds for a second. A recording needs a hundredth of that."""
+"""The CPU seconds that a handler gets per second. A recording needs a hundredth of that."""
 _TURN_S = 0.01
-"""After this much it is the others' turn."""
+"""The CPU time after which other tasks get a turn."""
 _MOST_S = 0.25
-"""Of one message. Where its reader waits for something, others use the thread meanwhile."""
+"""Limit for what counts for one message. If its reader waits for something, others use the thread
+meanwhile."""
 
 
 class HandlerPace:
-    """Of one stream that a handler writes to. Nothing is lost: it waits until it is read."""
+    """The pace of one stream that a handler writes to. Nothing is lost: messages wait until they are read."""
 
     def __init__(self) -> None:
         self._attention = TokenBucket(_ATTENTION)
         self._turn_s = 0.0
 
     async def spend(self, cpu_s: float) -> None:
-        """Call it after each message, which took the thread this long."""
+        """Counts the time that a message took the thread, and waits if that was too much. Call it after each
+        message."""
         cpu_s = min(cpu_s, _MOST_S)
         self._turn_s += cpu_s
         now_ns = time.monotonic_ns()

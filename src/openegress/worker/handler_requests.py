@@ -1,4 +1,4 @@
-"""Requests to a running recording on their way to a handler, and the answers on their way back."""
+"""Sends requests to the handler of a running recording, and matches its answers."""
 
 import asyncio
 import itertools
@@ -11,13 +11,13 @@ from openegress.psrpc.services import ORDER_TIMEOUT_S
 
 _TIMEOUT_S = 10.0
 _EARLY_TIMEOUT_S = 2.0
-"""Before the recording has begun; callers on the bus wait for 3 s."""
+"""Time-out before the recording has begun; callers on the bus wait for 3 s."""
 _ORDER_S = ORDER_TIMEOUT_S - 1.0
-"""Less than callers on the bus wait."""
+"""Time-out for an order; callers on the bus wait longer."""
 
 Asked = ipc.UpdateStreams | ipc.ApplyOrder
 Send = Callable[[Asked], None]
-"""To the handler."""
+"""Sends a request to the handler."""
 
 
 class HandlerRequests:
@@ -31,8 +31,8 @@ class HandlerRequests:
     async def update_streams(
         self, add: tuple[StreamTarget, ...], remove: tuple[str, ...], *, send: Send | None, has_begun: bool
     ) -> None:
-        """`send` is None without a handler. `has_begun` says that the recording has begun. Raises EgressError
-        with everything that did not work."""
+        """Adds and removes streams. `send` is None without a handler. `has_begun` says that the recording has
+        begun. Raises EgressError with everything that did not work."""
         update = ipc.UpdateStreams(next(self._ids), add, remove)
         if send is None:
             self._early.append(update)
@@ -40,7 +40,8 @@ class HandlerRequests:
         await self._ask(update, send, _TIMEOUT_S if has_begun else _EARLY_TIMEOUT_S, late)
 
     async def apply_order(self, order: str, send: Send) -> None:
-        """`order` is a text of request.orders. Returns once it is carried out. Raises EgressError."""
+        """Applies an order, a text of request.orders, and returns once it is carried out. Raises
+        EgressError."""
         request = ipc.ApplyOrder(next(self._ids), order)
         await self._ask(request, send, _ORDER_S, f"has not answered to {order}")
 
@@ -50,7 +51,7 @@ class HandlerRequests:
         return early
 
     def refuse_all(self, error: EgressError) -> None:
-        """Refuses all, when nobody will answer any more."""
+        """Refuses all requests, when nobody will answer any more."""
         for call in self._calls.values():
             if not call.done():
                 call.set_exception(error)

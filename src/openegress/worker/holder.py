@@ -1,4 +1,5 @@
-"""The name by which other workers know this one. Its next process finds the same name in the spool."""
+"""The name by which other workers know this one. The worker's next process finds the same name in the
+spool."""
 
 import os
 from pathlib import Path
@@ -16,8 +17,8 @@ _LOCK = "worker.lock"
 
 
 def holder_of(spool: Path) -> str:
-    """Makes the name when it is first needed. If the disk does not take it, each life has another name.
-    Blocking."""
+    """The name in the spool, which is made when it is first needed. If the disk refuses it, each process has
+    another name. Blocking."""
     path = spool / _FILE
     try:
         known = path.read_text().strip()
@@ -36,9 +37,9 @@ def holder_of(spool: Path) -> str:
 
 
 def held(spool: Path) -> int | None:
-    """A descriptor that marks the spool as used by a worker while it is open. None, and a log line, if
-    another worker uses the spool: each would take the other's recordings for leftovers of an earlier process,
-    and neither takes over from the other. Blocking."""
+    """Locks the spool as used by a worker, for as long as the returned descriptor is open. Returns None, and
+    logs it, if another worker uses the spool: each would take the other's recordings for leftovers of an
+    earlier process, and neither takes over from the other. Blocking."""
     try:
         spool.mkdir(parents=True, exist_ok=True, mode=0o700)
         fd = lock(spool / _LOCK, os.O_CREAT)

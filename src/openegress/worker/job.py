@@ -53,7 +53,7 @@ class HandlerSpawner:
     """Starts the handlers of a recording, and says whether another one may continue it."""
 
     start: Spawn
-    """For the plan."""
+    """Starts a handler for the plan."""
     recover: Spawn
     """Starts a handler that finishes what a dead one left."""
     is_room_on: Callable[[Plan], Awaitable[bool]]
@@ -61,28 +61,28 @@ class HandlerSpawner:
 
 @dataclass(frozen=True, slots=True)
 class HandlerServices:
-    """What its handlers request from the worker."""
+    """The services of the worker that its handlers use."""
 
     claim_names: OnNames | None = None
-    """Asked once the room has filled the placeholders; without it, any name may be written."""
+    """Called once the room has filled the placeholders; without it, any name may be written."""
     room_keys: JobKeys = NO_KEYS
-    """For encrypted rooms."""
+    """The keys of encrypted rooms."""
     turns: ComposeTurns = field(default_factory=lambda: ComposeTurns(1))
     seal: Callable[[Plan], str] = lambda plan: ""
     """The seal by which a later process of this worker recognises the plan."""
 
 
 class EarlierStart(Enum):
-    """Where a recording began before."""
+    """Where a recording began, if an earlier process or worker began it."""
 
     NOWHERE = auto()
     HERE = auto()
-    """In an earlier process of this worker, whose spool has the recording."""
+    """An earlier process of this worker began it, and the worker's spool has the recording."""
     ELSEWHERE = auto()
-    """On another worker, which is lost: this worker records another part."""
+    """A worker that is lost began it, and this worker records another part."""
     ELSEWHERE_LEFT = auto()
-    """As above, but a handler of this worker died before it recorded anything of that part. What it left in
-    the spool must be removed first."""
+    """Like ELSEWHERE, but a handler of this worker died before it recorded anything of that part. What it
+    left in the spool must be removed first."""
 
 
 class _Stage(Enum):
@@ -119,7 +119,7 @@ class Job:
         """Monotonic time at which it became active."""
         self.progress: Progress | None = None
         self.composing: Composing | None = None
-        """None before that."""
+        """The progress of composing; None before composing."""
         self.handlers = HandlerLink(
             plan, self._take, on_log, services.claim_names, services.turns, services.room_keys.ask
         )
@@ -136,8 +136,8 @@ class Job:
         return self._ended
 
     def stop(self, reason: EndReason) -> None:
-        """Requests the end. Idempotent, except for KILLED, which hurries an end in progress. No effect if the
-        job is left to the next start."""
+        """Requests the end. Idempotent, except for KILLED, which speeds up an end in progress. Does nothing
+        if the job is left to the next start."""
         if self.is_left:
             return
         if self._stop_reason is not None or self._ended is not None:
@@ -149,8 +149,8 @@ class Job:
         self.handlers.stop(reason)
 
     def leave(self) -> bool:
-        """Ends its handler at once, so that the next process of this worker continues the recording. False if
-        nobody would."""
+        """Ends its handler at once, so that the next process of this worker continues the recording. Returns
+        False if none would."""
         if self._stage is _Stage.FINISHING:
             return False
         has_begun = self.active_s is not None or self._stage is _Stage.TAKEN_OVER
@@ -166,7 +166,7 @@ class Job:
 
     @property
     def goes_on(self) -> bool:
-        """Another worker should continue it if this one is lost."""
+        """Whether another worker should continue it if this one is lost."""
         info = self.record.info
         is_over = self._stage in (_Stage.FINISHING, _Stage.LEFT) or self._stop_reason or self._ended
         is_on = info.status == EgressStatus.EGRESS_ACTIVE
@@ -174,7 +174,7 @@ class Job:
 
     @property
     def live(self) -> LiveState | None:
-        """What was requested of it since the start; None: nothing was recorded yet."""
+        """What was requested of the recording since the start; None: nothing was recorded yet."""
         return self.handlers.live
 
     @property
@@ -183,25 +183,26 @@ class Job:
         return self.handlers.streams
 
     def lose(self) -> None:
-        """Another worker continues the egress: what was recorded here becomes a part, which ends."""
+        """Ends the recording here, as another worker continues the egress: what was recorded here becomes a
+        part."""
         self.had_ended = True
         self.stop(EndReason.TAKEN_OVER)
 
     def stop_retrying(self) -> None:
-        """For a recovery: what no storage accepts now is left to the next one."""
+        """Stops the retries of a recovery: what no storage accepts now is left to the next one."""
         self.handlers.stop(EndReason.KILLED)
 
     async def update_streams(self, add: tuple[StreamTarget, ...], remove: tuple[str, ...]) -> None:
-        """Raises EgressError with everything that did not work; the rest is applied. Requests that come
-        before the recording has begun are applied when it begins."""
+        """Adds and removes streams. Raises EgressError with everything that did not work; the rest is
+        applied. Requests that come before the recording has begun are applied when it begins."""
         if self._ended is not None:
             raise not_running()
         self.check_recorded()
         await self.handlers.update_streams(add, remove, has_begun=self.active_s is not None)
 
     async def apply_order(self, order: str) -> None:
-        """`order` is a text of request.orders; empty: asks whether an order could be carried out now. Returns
-        once it is carried out. Raises EgressError."""
+        """Applies an order, a text of request.orders, and returns once it is carried out. An empty order asks
+        whether one could be carried out now. Raises EgressError."""
         if self._ended is not None:
             raise EgressError(Code.FAILED_PRECONDITION, "the egress is not recording")
         self.check_recorded()
@@ -214,18 +215,18 @@ class Job:
             raise between_two()
 
     async def run(self, spawner: HandlerSpawner, begun: EarlierStart = EarlierStart.NOWHERE) -> None:
-        """Returns when the egress has ended and its last state was reported."""
+        """Records. Returns when the egress has ended and its last state was reported."""
         try:
             await self._record(spawner, begun)
         except Exception as error:
-            # No record may be left that claims to be running.
+            # No record may stay that claims to be running.
             _log.exception("egress failed in the worker", egress_id=self.plan.egress_id)
             self._end_failed(f"the worker failed: {error!r}")
         finally:
             await self.record.close()
 
     async def finish_left(self, recover: Spawn, text: str) -> None:
-        """As run(), for an egress whose handler died in an earlier process of this worker."""
+        """Like run(), for an egress whose handler died in an earlier process of this worker."""
         try:
             await self._finish_left(recover, text)
         except Exception as error:
@@ -235,7 +236,7 @@ class Job:
             await self.record.close()
 
     async def _record(self, spawner: HandlerSpawner, begun: EarlierStart) -> None:
-        """Records with one handler, and with the next as long as each dies."""
+        """Records with one handler, and with another each time that one dies."""
         died, resumes = "with its worker", begun is not EarlierStart.NOWHERE
         while True:
             if resumes and not self.is_left:
@@ -279,7 +280,8 @@ class Job:
         return is_wanted and RestartPolicy().allows(deaths_s, time.monotonic())
 
     async def _finish_after(self, spawner: HandlerSpawner, died: str, why: str, begun: EarlierStart) -> None:
-        """Nobody can continue it; without `why`, it was stopped before anybody did."""
+        """Ends a recording that nobody can continue. Without `why`, it was stopped before another handler
+        continued it."""
         reason = f" and nobody could continue it: {why}" if why else ""
         if begun is not EarlierStart.HERE:
             # There is nothing to save, but it may have left a folder in the spool.
@@ -333,20 +335,20 @@ class Job:
 
     @property
     def _may_try_again(self) -> bool:
-        """If handlers die while composing, the tracks are stored in the end; the first death may have had
-        another cause."""
+        """Whether composing is tried again after a handler died. The first death may have had another cause;
+        after MAX_TRIES deaths, the tracks are stored."""
         return self.plan.render is Render.DEFERRED and len(self.handlers.deaths) <= MAX_TRIES
 
     async def _follow(self, spawn: Spawn, order: ipc.Run | ipc.Recover) -> Ended | Death:
         handler = await spawn()
         if self.is_left:
             handler.kill()
-        # A recovery ends by itself: it is only told when there is no time left.
+        # A recovery ends by itself: send it the stop only when there is no time left.
         is_told = isinstance(order, ipc.Run) or self._stop_reason is EndReason.KILLED
         return await self.handlers.follow(handler, order, self._stop_reason if is_told else None)
 
     def happened(self, event: ExtraFileStored) -> None:
-        """An event beside the recording."""
+        """Takes an event that does not come from the recording's handler."""
         self._take(event)
 
     def _take(self, event: AnyEvent) -> None:
@@ -372,7 +374,7 @@ class Job:
             case Composing():
                 self.composing = event
             case Ended() if self._stage is _Stage.TAKEN_OVER:
-                return  # from a handler that does not record
+                return  # it comes from a handler that does not record
             case Ended():
                 self._ended = event
             case _:
@@ -386,7 +388,7 @@ class Job:
 
     @property
     def left_out(self) -> LeftOut:
-        """Known at the end."""
+        """The media left out, known at the end."""
         return self._ended.left_out if self._ended is not None else LeftOut()
 
     def _end_failed(self, text: str) -> None:

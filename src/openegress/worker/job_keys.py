@@ -12,10 +12,11 @@ from openegress.worker.handler_link import AskKeys
 class JobKeys:
     configured: tuple[RoomKey, ...] = ()
     ask: AskKeys | None = None
-    """A key service; None: there is none for the room."""
+    """Asks the room's key service; None: the room has none."""
 
     def order(self, plan: Plan, seal: str = "", *, resumes: bool = False) -> ipc.Run:
-        """`seal`: the seal of the plan. `resumes`: another handler has begun the recording."""
+        """The order for a handler. `seal`: the seal of the plan. `resumes`: another handler has begun the
+        recording."""
         keys_from = ipc.KeysFrom.CONFIGURATION if self.ask is None else ipc.KeysFrom.SERVICE
         return ipc.Run(plan, self.configured, keys_from, resumes, seal)
 

@@ -1,4 +1,4 @@
-"""Key services of the user: asked for the keys of rooms that are encrypted end to end.
+"""Asks the user's key services for the keys of rooms that are encrypted end to end.
 
 Their URLs are the operator's, so they may be anywhere (deny_networks is for what callers name), and redirects
 are not followed. Answers are kept for a second, and never logged.
@@ -29,10 +29,10 @@ _log = structlog.get_logger(__name__)
 MAX_ATTEMPTS = 3
 BACKOFF = Backoff(first_s=0.25, ceiling_s=1.0)
 TOTAL_TIMEOUT_S = 6.0
-"""A recording waits ten seconds for a track that its request names."""
+"""Time-out for a question with all its tries. A recording waits ten seconds for a track that its request
+names."""
 CACHE_S = 1.0
-"""An answer holds this long for the same question: all recordings of a room ask when somebody changes
-keys."""
+"""How long an answer holds for the same question: all recordings of a room ask when somebody changes keys."""
 RETRIABLE_STATUSES = frozenset({408, 425, 429})
 """The 4xx codes that say nothing about the question (RFC 9110, 8470, 6585)."""
 
@@ -42,16 +42,16 @@ class KeyServiceAddress:
     """The address of one service."""
 
     rooms: tuple[str, ...]
-    """Patterns of room names."""
+    """Patterns of room names that it has keys for."""
     url: str
     signing_key: str
-    """Name of the API key."""
+    """Name of the API key that signs requests."""
     timeout_s: float
-    """For one request."""
+    """Time-out for one request."""
 
 
 class _NoAnswer(Exception):
-    """The result of one request; the text says why."""
+    """Raised if a request got no answer; the text says why."""
 
     def __init__(self, text: str, *, is_final: bool = False) -> None:
         """`is_final`: another try would get the same answer."""
@@ -70,7 +70,7 @@ class _Exchange:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     answer: KeyAnswer | None = None
     at_s: float = 0.0
-    """When the answer came."""
+    """Monotonic time of the answer."""
 
 
 class KeyServices:
@@ -82,20 +82,20 @@ class KeyServices:
         keys: Mapping[str, Secret],
         count: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`keys`: secrets of API keys by name. `count` gets the result of each question: given, none,
+        """`keys` maps names of API keys to secrets. `count` gets the result of each question: given, none,
         failed."""
         self.addresses = tuple(addresses)
         self._keys = keys
         self._count = count
         self._sessions: dict[str, aiohttp.ClientSession] = {}
-        """By scheme."""
+        """HTTP sessions by scheme of the URL."""
         self._talks: dict[_Question, _Exchange] = {}
 
     def serves(self, room_name: str) -> bool:
         return self._address(room_name) is not None
 
     async def ask(self, plan: Plan, question: KeyQuestion) -> KeyAnswer:
-        """For the egress' room. Raises EgressError if there is no answer."""
+        """Asks for a key of the egress' room. Raises EgressError if there is no answer."""
         address = self._address(plan.room_name)
         if address is None:
             raise EgressError(Code.FAILED_PRECONDITION, "its room has no key service")
@@ -142,7 +142,7 @@ class KeyServices:
         return answer
 
     async def _try(self, address: KeyServiceAddress, plan: Plan, question: KeyQuestion) -> KeyAnswer:
-        """Raises _NoAnswer."""
+        """Posts the question until there is an answer. Raises _NoAnswer."""
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
                 return await self._post(address, plan, question)
@@ -180,7 +180,7 @@ class KeyServices:
         except TimeoutError:
             raise _NoAnswer(f"no answer within {address.timeout_s:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            # The whole text may hold the URL and its secrets.
+            # Omit the text of the error, which may hold the URL and its secrets.
             raise _NoAnswer(getattr(error, "strerror", None) or type(error).__name__) from None
         try:
             return key_service.answer_of(text)
@@ -188,7 +188,8 @@ class KeyServices:
             raise _NoAnswer(str(error), is_final=True) from None
 
     def _http(self, url: str) -> aiohttp.ClientSession:
-        """Plain HTTP goes to this machine, and not to the proxy that the environment names."""
+        """The session for a URL. Plain HTTP goes to this machine, and not to the proxy that the environment
+        names."""
         scheme = urlsplit(url).scheme
         if scheme not in self._sessions:
             self._sessions[scheme] = aiohttp.ClientSession(headers=HEADERS, trust_env=scheme == "https")
@@ -196,7 +197,7 @@ class KeyServices:
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """Raises _NoAnswer for a body that is too long."""
+    """Reads the body. Raises _NoAnswer if it is too long."""
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk

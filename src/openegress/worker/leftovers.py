@@ -24,17 +24,18 @@ from openegress.storage.seal import Seal
 _log = structlog.get_logger(__name__)
 
 Lookup = Callable[[str], Awaitable[EgressInfo | None]]
-"""The record by egress id; None if there is none. Raises EgressError if the record keeper does not answer."""
+"""Returns the record by egress id; None if there is none. Raises EgressError if the record keeper does not
+answer."""
 
 _UNSEALED = "its plan was not sealed by a service of this spool, so an attacker may have written it"
 
 ASK_AGAIN_S = 2.0
-"""The record keeper may start later than its workers."""
+"""Pause between two questions: the record keeper may start later than its workers."""
 
 
 @dataclass(frozen=True, slots=True)
 class LeftRecording:
-    """What a journal in the spool says."""
+    """A recording in the spool, as its journal describes it."""
 
     plan: Plan
     names: dict[str, str]
@@ -48,15 +49,15 @@ class Leftover:
     info: EgressInfo
     on_record: bool
     had_ended: bool = False
-    """A worker has ended it already, or continues it: only what is stored of it is new."""
+    """Whether a worker has ended it already, or continues it: only what is stored of it is new."""
 
     has_begun: bool = True
-    """The spool has something to continue; otherwise this is a part that another worker began."""
+    """Whether the spool has something to continue; otherwise this is a part that another worker began."""
 
     @property
     def may_go_on(self) -> bool:
-        """Whether it may continue as the same egress: not if its room is over or the spool says that it was
-        ending."""
+        """Whether the recording may continue as the same egress. It still does not if its room is over, or
+        the journal says that it was ending."""
         is_running = transitions.is_running(self.info)
         return self.plan.resumes and self.on_record and not self.had_ended and is_running
 
@@ -67,7 +68,7 @@ async def find_leftovers(spool: Path) -> list[LeftRecording]:
     found, seal = [], Seal(spool)
     for folder in await asyncio.to_thread(Journal.find, spool):
         try:
-            # It may be of a recording that runs, whose line is no torn one.
+            # The recording may be running: an incomplete last line is then still being written.
             journal = await asyncio.to_thread(Journal.load, folder, mends=False)
             if not await asyncio.to_thread(seal.fits, journal.plan, journal.seal):
                 raise unusable(folder, _UNSEALED)
@@ -82,21 +83,21 @@ async def find_leftovers(spool: Path) -> list[LeftRecording]:
 
 
 async def leftover(plan: Plan, lookup: Lookup) -> Leftover:
-    """With the last reported record, or what the plan says of it. Raises EgressError if the record keeper
-    does not answer."""
+    """Adds the last reported record, or one made from the plan. Raises EgressError if the record keeper does
+    not answer."""
     stored = await lookup(plan.egress_id)
     return Leftover(plan, kind_of(plan), _unfinished(plan, stored), on_record=stored is not None)
 
 
 def taken_over(plan: Plan) -> Leftover:
-    """A part whose egress another worker has continued."""
+    """A leftover part whose egress another worker has continued."""
     info = initial(StartEgressRequest(egress_id=plan.egress_id), plan, time.time_ns())
     info.status = EgressStatus.EGRESS_ACTIVE
     return Leftover(plan, kind_of(plan), info, on_record=True, had_ended=True)
 
 
 def _unfinished(plan: Plan, stored: EgressInfo | None) -> EgressInfo:
-    """The record before its end. Others may have reported the end while this worker was away."""
+    """The record as it was before its end, which others may have reported while this worker was away."""
     if stored is None:
         stored = initial(StartEgressRequest(egress_id=plan.egress_id), plan, time.time_ns())
         stored.status = EgressStatus.EGRESS_ACTIVE
@@ -107,7 +108,7 @@ def _unfinished(plan: Plan, stored: EgressInfo | None) -> EgressInfo:
 
 
 def kind_of(plan: Plan) -> RequestKind:
-    """What kind of request a plan was made for, as far as it matters to a recovery."""
+    """The kind of request that a plan was made for, as far as it matters to a recovery."""
     match plan.source:
         case TemplateSource():
             return RequestKind.ROOM_COMPOSITE_PAGE

@@ -1,4 +1,4 @@
-"""Reads a handler's messages, no faster than the service has time for, and ends a handler that has gone
+"""Reads a handler's messages no faster than the service has time for, and kills a handler that has gone
 silent."""
 
 import asyncio
@@ -15,17 +15,20 @@ from openegress.worker.process import HandlerProcess
 _log = structlog.get_logger(__name__)
 
 _SILENCE_S = 30.0
-"""A handler sends something every second; one that is silent this long hangs, and is replaced."""
+"""Limit for a handler's silence. It sends something every second, so a handler that is silent this long
+hangs, and is replaced."""
 _COMPOSING_SILENCE_S = 1800.0
-"""A handler that composes uses what the machine has left, which may be nothing for a while."""
+"""Limit for a handler that composes: it uses what the machine has left, which may be nothing for a while."""
 _LAST_CHANCE_S = 3.0
-"""This process may have stood still itself: then messages wait to be read."""
+"""Time for one more read before a silent handler is killed. If this process itself stood still, messages wait
+to be read."""
 _READ_S = 0.00005
-"""What it takes to read one message."""
+"""CPU time that is counted for reading one message."""
 
 
 async def listen(handler: HandlerProcess, egress_id: str) -> AsyncGenerator[ipc.ToWorker, None]:
-    """Reads until the last message. Kills a silent handler. One that says too much waits until it is read."""
+    """Yields messages until the last one. Kills a silent handler. The messages of one that sends too much
+    wait until they are read."""
     pace = HandlerPace()
     messages, silence_s = handler.messages(), _SILENCE_S
     patience_s = silence_s

@@ -9,11 +9,12 @@ from openegress.worker.admission import Load
 
 _CGROUP = Path("/sys/fs/cgroup")
 _WINDOW_S = 0.5
-"""A shorter interval than this says nothing about a load that moves in frames of 33 ms."""
+"""Minimum interval of measurements: a shorter one says nothing about a load that moves in frames of 33 ms."""
 
 
 class LoadMeter:
-    """sample() costs a few file reads. The used cores are the mean since the previous sample."""
+    """Measures the load. sample() costs a few file reads. The used cores are the mean since the previous
+    sample."""
 
     def __init__(self, cgroup: Path = _CGROUP) -> None:
         self._cgroup = cgroup
@@ -55,7 +56,7 @@ class LoadMeter:
         return _cgroup_cores(self._cgroup) is not None
 
     def _memory(self) -> tuple[int, int, bool]:
-        """(total, free, whether a cgroup says so)."""
+        """Returns the total and the free memory, and whether they are those of a cgroup."""
         machine = psutil.virtual_memory()
         limit = _read(self._cgroup / "memory.max")
         current = _read(self._cgroup / "memory.current")

@@ -1,4 +1,4 @@
-"""What Prometheus reads: upstream's names, so that dashboards keep working, and ours beside them."""
+"""The Prometheus metrics: with upstream's names, so that dashboards keep working, and our own."""
 
 from collections import Counter as TallyCounter
 from collections.abc import Callable, Iterable
@@ -19,7 +19,7 @@ from openegress.worker.job import Job
 from openegress.worker.usage import ProcessUsage
 
 _UPLOAD_MS = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 15_000, 20_000, 30_000)
-"""Upstream's buckets."""
+"""Upstream's buckets of upload times."""
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -32,14 +32,15 @@ class Snapshot:
     jobs: list[Job]
     draining: bool
     can_accept: bool
-    """There is room for one more room composite."""
+    """Whether there is room for one more room composite."""
     usage: dict[str, ProcessUsage]
-    """By egress id."""
+    """The usage of each recording by egress id."""
     limits: AdmissionLimits
 
 
 class Metrics:
-    """`render()` for the metrics port; `count_end()` when an egress has ended."""
+    """The metrics of one worker. Call render() for the metrics port, and count_end() when an egress has
+    ended."""
 
     def __init__(self, node_id: str, cluster_id: str, look: Callable[[], Snapshot]) -> None:
         self._registry = CollectorRegistry()
@@ -102,7 +103,7 @@ class Metrics:
         return generate_latest(self._registry)
 
     def count_end(self, job: Job) -> None:
-        """Once for each egress, however often its recovery is tried."""
+        """Counts the end of an egress, once, however often its recovery is tried."""
         if job.had_ended:
             return
         left_out = job.left_out
@@ -124,8 +125,8 @@ class Metrics:
         self._restarts.labels(**self._labels).inc()
 
     def count_upload(self, upload: Uploaded) -> None:
-        """Summed over egresses: metrics of one egress would disappear with it, mostly before they are
-        read."""
+        """Counts an upload, summed over egresses: metrics of one egress would disappear with it, mostly
+        before they are read."""
         kind, ours = upload.content_type, tuple(self._labels.values())
         if upload.on_backup:
             if upload.stored:
@@ -160,7 +161,7 @@ class _Tally(Collector):
 
 
 def _status(upload: Uploaded) -> str:
-    """Upstream's words."""
+    """Upstream's word for the result of an upload."""
     if upload.stored:
         return "success"
     return {4: "4xx", 5: "5xx"}.get(upload.status // 100, "internal")
@@ -185,7 +186,7 @@ def result_of(job: Job) -> str:
 
 
 class _Scrape(Collector):
-    """Gauges, computed at each scrape."""
+    """Computes gauges at each scrape."""
 
     def __init__(self, labels: dict[str, str], look: Callable[[], Snapshot]) -> None:
         self._names = list(labels)
@@ -232,7 +233,7 @@ class _Scrape(Collector):
         yield from self._each(now)
 
     def _each(self, now: Snapshot) -> Iterable[Metric]:
-        """One value for each egress."""
+        """Yields metrics with one value for each egress."""
         table: dict[str, tuple[str, Callable[[Job], float]]] = {
             "openegress_fps": ("Frames a second", _told(lambda progress: progress.fps)),
             "openegress_dropped_frames": (
@@ -302,5 +303,5 @@ def _browsers(jobs: list[Job]) -> int:
 
 
 def _told(read: Callable[[Progress], float]) -> Callable[[Job], float]:
-    """A value of a job's last progress; 0 before there is any."""
+    """Reads a value of a job's last progress; 0 before there is any."""
     return lambda job: read(job.progress) if job.progress is not None else 0

@@ -1,11 +1,11 @@
-"""How often the kernel has killed a process because memory ran out."""
+"""Counts how often the kernel has killed a process because memory ran out."""
 
 from pathlib import Path
 
 from openegress.worker.load import value_in
 
 _CGROUP_EVENTS = Path("/sys/fs/cgroup/memory.events")
-"""cgroup v2; the file does not exist outside a container."""
+"""The events that cgroup v2 counts; the file does not exist outside a container."""
 _VMSTAT = Path("/proc/vmstat")
 
 

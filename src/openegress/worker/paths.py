@@ -18,30 +18,31 @@ _log = structlog.get_logger(__name__)
 
 _ATTEMPTS = 3
 _PAUSE_S = 0.5
-"""Another worker says that an egress has ended a moment before it gives up its paths."""
+"""Pause before a second try: another worker reports the end of an egress a moment before it releases its
+paths."""
 
 
 class Paths:
-    """Holds paths from a start until its egress has ended. Leases tell the other workers."""
+    """Holds paths from a start until its egress has ended. Other workers learn of them by leases."""
 
     def __init__(self, leases: Leases, worker_id: str, is_over: Callable[[str], bool]) -> None:
-        """`is_over` says whether an egress, by its id, has written everything."""
+        """`is_over` says whether an egress, by its id, has ended and written everything."""
         self._leases = leases
         self._worker_id = worker_id
         self._is_over = is_over
         self._machine = platform.node()
         self._held: dict[str, frozenset[str]] = {}
-        """By egress; includes paths that are just being claimed."""
+        """Paths by egress; includes those that are just being claimed."""
         self._taken: set[str] = set()
 
     def held(self) -> frozenset[str]:
-        """All paths of this worker, for its heartbeat: a path that the heartbeat held too early would make
-        its claim fail."""
+        """All paths of this worker, for its heartbeat. It omits paths whose claim is in progress: a heartbeat
+        that held them too early would make the claim fail."""
         return frozenset(self._taken)
 
     async def keep(self, plan: Plan, names: Mapping[str, str]) -> None:
-        """For a recovery: it keeps its paths, even if another recording has begun to write there since.
-        `names` are the names of its outputs."""
+        """Keeps the paths of a recovery, even if another recording has begun to write there since. `names`
+        are the names of its outputs."""
         told = ClaimNames({key: value for key, value in names.items() if key != naming.MARK})
         filled = places.filled(plan, told, names.get(naming.MARK, ""))
         held = await self._places_of(plan) | await self._places_of(filled)
@@ -57,8 +58,8 @@ class Paths:
             log.warning("other workers do not know yet where a recovery writes", error=away.text)
 
     async def claim_clip(self, clip_id: str, storage: StoragePlan, path: str) -> None:
-        """The clip has the path from now on until release(). Raises EgressError if a running recording, or
-        another clip in progress, writes there, or the leases cannot be reached."""
+        """Claims a path for a clip until release(). Raises EgressError if a running recording, or another
+        clip in progress, writes there, or the leases cannot be reached."""
         place = await asyncio.to_thread(places.place_of_clip, storage, path, self._machine, is_folding)
         taken = await self._claim(clip_id, frozenset({place}))
         if taken is not None:
@@ -66,7 +67,7 @@ class Paths:
             raise EgressError(Code.ALREADY_EXISTS, why)
 
     async def claim(self, plan: Plan) -> str | None:
-        """The path that another recording has; None: the plan has all its paths from now on.
+        """Claims all paths of a plan. Returns the path that another recording has; None: all are claimed.
 
         Raises EgressError if two outputs of the plan have the same path, or the leases cannot be reached.
         """
@@ -77,12 +78,12 @@ class Paths:
         return await asyncio.to_thread(places.places_of, plan, self._machine, is_folding)
 
     def _leases_of(self, held: Iterable[str]) -> frozenset[str]:
-        """The places, and shares of those that stand for many names, these among them."""
+        """The leases for places: these, and shares of those that stand for many names."""
         held = frozenset(held)
         return held | {share(place, self._worker_id) for place in places.around(held)}
 
     async def _claim(self, holder: str, wanted: frozenset[str]) -> str | None:
-        """`holder`: an egress or a clip."""
+        """Claims places for `holder`, an egress or a clip. Returns a place that another one has, if any."""
         before = self._held.get(holder, frozenset())
         for other, held in self._held.items():
             if other != holder and (place := places.shared(held, wanted)) and not self._is_over(other):
@@ -100,8 +101,8 @@ class Paths:
         return None
 
     async def claim_filled(self, plan: Plan, told: ClaimNames, marks: Sequence[str]) -> str:
-        """Claims, beside the plan's paths, its names once the room has filled their placeholders. Returns the
-        first of `marks` with which no other recording has them.
+        """Claims, in addition to the plan's paths, its names once the room has filled their placeholders.
+        Returns the first of `marks` with which no other recording has them.
 
         Raises EgressError if there is none, two outputs have the same path, or the leases cannot be reached.
         """
@@ -114,7 +115,7 @@ class Paths:
         raise places.taken(place)
 
     async def release(self, egress_id: str) -> None:
-        """Frees the paths of an egress or a clip, except those that another one of ours has taken over
+        """Releases the paths of an egress or a clip, except those that another one of ours has taken over
         meanwhile."""
         left = self._leases_of(self._held.pop(egress_id, frozenset()))
         left -= self._leases_of(frozenset[str]().union(*self._held.values()))

@@ -21,10 +21,11 @@ _RESPAWN_PAUSE_S = 5.0
 """The pause after a handler that could not get ready: the cause persists for a while."""
 
 _READY_WITHIN_S = 60.0
-"""A browser is up within seconds on an idle machine; one that takes longer than this never gets ready."""
+"""Time limit for getting ready. A browser is up within seconds on an idle machine; one that takes longer than
+this never gets ready."""
 
 WARM_FOR_S = 15 * 60.0
-"""How long one is kept after the last page, unless a number of browsers is configured."""
+"""How long a browser is kept after the last page, unless a number of browsers is configured."""
 
 OnLog = Callable[[ipc.Log], None]
 
@@ -54,7 +55,7 @@ class Pool:
         self._settings = settings
         self._browsers = browsers
         self._size = browsers or 0
-        """The number that waits now."""
+        """The number of browsers to keep waiting now."""
         self._shape = shape
         self._on_log = on_log
         self._forks = forks or ForkClient()
@@ -67,7 +68,8 @@ class Pool:
         self._cooling: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
-        """Raises OSError when the machine cannot start a process."""
+        """Starts the fork server and the waiting handlers. Raises OSError when the machine cannot start a
+        process."""
         await self._forks.start()
         self._spare.start()
         if self._browsers != 0:
@@ -75,7 +77,7 @@ class Pool:
             self._filler = asyncio.create_task(self._fill())
 
     async def take(self, plan: Plan) -> HandlerProcess:
-        """A handler for a plan. Raises OSError when the machine cannot start a process."""
+        """Returns a handler for a plan. Raises OSError when the machine cannot start a process."""
         if not self._fits(plan):
             return await self.spawn()
         if self._browsers is None:
@@ -83,7 +85,7 @@ class Pool:
         return self._in_stock() or await self.spawn()
 
     async def spawn(self) -> HandlerProcess:
-        """A handler for any plan. Raises OSError when the machine cannot start a process."""
+        """Returns a handler for any plan. Raises OSError when the machine cannot start a process."""
         return self._spare.take() or await self._fork()
 
     async def _fork(self) -> HandlerProcess:
@@ -144,7 +146,8 @@ class Pool:
                     await asyncio.sleep(_RESPAWN_PAUSE_S)
 
     async def _make(self) -> HandlerProcess:
-        """A handler with a browser. If it raises EgressError or OSError, nothing is left of the handler."""
+        """Starts a handler with a browser. If it raises EgressError or OSError, nothing is left of the
+        handler."""
         shape = self._shape
         warm = ipc.Warm(self._settings, shape.width, shape.height, shape.framerate)
         handler = await HandlerProcess.spawn(self._forks, self._settings, warm)

@@ -39,7 +39,7 @@ def _destinations(plan: Plan) -> list[tuple[StoragePlan, str]]:
 
 
 def checked_path(path: str) -> str:
-    """The path to check: in the deepest folder whose name is known. Placeholders that are filled later would
+    """The path to check, in the deepest folder whose name is known. Placeholders that are filled later would
     otherwise become folder names."""
     return naming.known_folder(path) + _CHECKED_NAME if "{" in path else path
 

@@ -1,4 +1,4 @@
-"""One handler process, from the worker's side: spawn, talk, watch, clean up after."""
+"""Runs one handler process from the worker's side: starts it, exchanges messages, and cleans up after it."""
 
 import asyncio
 import os
@@ -28,15 +28,15 @@ _STACK_LINES = 1000
 _LINE_CHARS = 1000
 _STACKS_WITHIN_S = 1.0
 _STACKS_PAUSE_S = 0.2
-"""The wait after the last line of its stacks."""
+"""How long to wait for more after the last line of its stacks."""
 _END_S = 10.0
-"""A handler that closed its socket has nothing left to do."""
+"""Time limit for the exit of a handler that closed its socket: it has nothing left to do."""
 _CLEAR_WITHIN_S = 2.0
-"""A killed browser's processes may still be writing for a moment."""
+"""Time limit for removing files: a killed browser's processes may still be writing for a moment."""
 
 
 class HandlerProcess:
-    """A handler of our own.
+    """A handler that this worker started.
 
     Its owner iterates messages() to the end, then awaits reap().
     """
@@ -62,7 +62,7 @@ class HandlerProcess:
         self.pid = fork.pid
         self._oom_kills = oom_kills()
         self._was_killed = False
-        """We killed it."""
+        """Whether we killed it."""
         self._spool = spool
         self._folder: Path | None = None
         """The folder in the spool of the egress that it works on."""
@@ -71,7 +71,8 @@ class HandlerProcess:
     async def spawn(
         cls, forks: ForkClient, settings: ipc.HandlerSettings, warm: ipc.Warm | None = None
     ) -> "HandlerProcess":
-        """Starts it, and sends Environment and Warm; it answers Ready when it can take a plan without delay.
+        """Starts a handler, and sends Environment and Warm. It answers Ready when it can take a plan without
+        delay.
 
         Raises OSError when the machine cannot start one more process.
         """
@@ -87,15 +88,17 @@ class HandlerProcess:
         return handler
 
     def send(self, message: ipc.ToHandler) -> None:
-        """Never blocks; a message to a process that is gone is lost, and messages() tells of its end."""
+        """Sends a message and never blocks. A message to a dead process is lost, and messages() reports its
+        end."""
         if isinstance(message, ipc.Run | ipc.Recover | ipc.MakeClip):
             self._folder = Path(self._spool) / message.plan.egress_id
-            self._oom_kills = oom_kills()  # it may have waited for a long time
+            self._oom_kills = oom_kills()  # the handler may have waited for a long time
         if not self._writer.is_closing():
             self._writer.write(ipc.frame(message))
 
     async def messages(self) -> AsyncIterator[ipc.ToWorker]:
-        """Ends with the process. A second iteration continues where the first stopped."""
+        """Yields the handler's messages and ends with the process. A second iteration continues where the
+        first stopped."""
         while True:
             while self._received:
                 yield _FROM_HANDLER.decode(self._received.popleft())
@@ -108,7 +111,7 @@ class HandlerProcess:
             self._received.extend(self._framer.feed(data))
 
     async def reap(self) -> None:
-        """Awaits the exit. The processes that it started die with it (source.web.process)."""
+        """Waits for the exit. The processes that the handler started die with it (source.web.process)."""
         self._writer.close()
         await asyncio.wait([self._fork.exited], timeout=_END_S)
         self.kill()
@@ -127,7 +130,7 @@ class HandlerProcess:
         self._fork.kill()
 
     async def dump_stacks(self) -> None:
-        """Of a handler that hangs: the stack of each of its threads, for `last_words`."""
+        """Asks a handler that hangs for the stack of each of its threads, for `last_words`."""
         self._stacks = deque(maxlen=_STACK_LINES)
         self._fork.signal(ipc.STACKS_SIGNAL)
         patience_s = _STACKS_WITHIN_S
@@ -142,12 +145,12 @@ class HandlerProcess:
 
     @property
     def last_words(self) -> tuple[str, ...]:
-        """The last lines that it wrote to standard error."""
+        """The last lines that the handler wrote to standard error."""
         return (*self._stderr, *(self._stacks or ()))
 
     @property
     def ended(self) -> str:
-        """How the process ended and its last words, for an error's text."""
+        """How the process ended and its last line, for an error's text."""
         if self.alive:
             return "still running"
         last = next((line for line in reversed(self._stderr) if line.strip()), "")
@@ -157,7 +160,8 @@ class HandlerProcess:
 
     @property
     def ran_out_of_memory(self) -> bool:
-        """The kernel killed it for memory: we did not, and the kernel has killed since its start."""
+        """Whether the kernel killed it for memory: we did not kill it, and the kernel has killed a process
+        since its start."""
         if self.alive or self._was_killed or self._fork.exited.result() != -signal.SIGKILL:
             return False
         return oom_kills() > self._oom_kills
@@ -169,7 +173,7 @@ class HandlerProcess:
 
 
 async def _fork(forks: ForkClient) -> tuple[Fork, socket.socket, int]:
-    """A handler, our end of its channel, and the pipe of its standard error."""
+    """Returns a handler, our end of its channel, and the pipe of its standard error."""
     ours, theirs = socket.socketpair()
     read, write = os.pipe()
     try:
@@ -184,7 +188,7 @@ async def _fork(forks: ForkClient) -> tuple[Fork, socket.socket, int]:
 
 
 async def _reader(pipe: int) -> asyncio.StreamReader:
-    """Closes the pipe at its end."""
+    """Returns a reader, which closes the pipe at its end."""
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(pipe, "rb", buffering=0)
@@ -193,15 +197,14 @@ async def _reader(pipe: int) -> asyncio.StreamReader:
 
 
 def clear_after_dead(spool: str) -> None:
-    """Removes what browsers left of handlers that died together with their worker."""
+    """Removes what remains of the browsers of handlers that died together with their worker."""
     for pid in scratch.browser_pids(spool):
         if not _lives(pid):
             _clear_after(pid, spool)
 
 
 def _lives(pid: int) -> bool:
-    """A process that nobody has waited for yet, as in a container whose first process does not, does not
-    live."""
+    """Whether a process lives. A zombie does not: in a container, the first process may never wait for it."""
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -209,7 +212,8 @@ def _lives(pid: int) -> bool:
 
 
 def _remove_emptied(folder: Path) -> None:
-    """A handler in its cage may remove the files in its folder, but not the folder."""
+    """Removes a folder if it is empty. A handler in its cage may remove the files in its folder, but not the
+    folder."""
     try:
         folder.rmdir()
     except OSError:
@@ -220,11 +224,11 @@ def _is_held(folder: Path) -> bool:
     try:
         return is_held(folder)
     except OSError:
-        return True  # another user's
+        return True  # the folder is of another user
 
 
 def _clear_after(pid: int, spool: str) -> None:
-    """Removes the files of a killed handler's browser, which it could not remove itself."""
+    """Removes the files of a killed handler's browser, which the handler could not remove itself."""
     found = Path(tempfile.gettempdir()).glob(f"{scratch.temporary_prefix(pid)}*")
     # A worker in another container that shares the temporary folder has the same process ids.
     temporary = [folder for folder in found if not _is_held(folder)]

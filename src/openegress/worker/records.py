@@ -1,4 +1,4 @@
-"""The EgressInfo of an egress that runs on this worker, and its delivery to IOInfo."""
+"""Keeps the EgressInfo of an egress that runs on this worker, and delivers it to IOInfo."""
 
 import asyncio
 import contextlib
@@ -23,18 +23,18 @@ _log = structlog.get_logger(__name__)
 _BACKOFF = Backoff(first_s=0.2, ceiling_s=5.0)
 """Pauses between attempts while IOInfo cannot be reached."""
 _WARN_AT = (1, 6)
-"""Which failed attempts are logged: the first one, and one after a long time."""
+"""The numbers of failed attempts that are logged: the first one, and one after a long time."""
 _LAST_ATTEMPTS = 4
 """Attempts when the worker has to end now: some seconds."""
 COUNT_EVERY_S = 5.0
-"""Between two reports of the numbers of images and segments. With a hundred recordings, a worker writes to
+"""Interval of reports of the numbers of images and segments. With a hundred recordings, a worker writes to
 its store twenty times a second."""
 COUNT_AGAIN_S = 300.0
-"""After a count that was not accepted: a livekit-server keeps the records, or the store is unreachable. Other
-reports wait for a count in progress, so counts are rarely retried."""
+"""Pause after a count that was not accepted: a livekit-server keeps the records, or the store is unreachable.
+Other reports wait for a count in progress, so counts are rarely retried."""
 _REPORTS = RefillRate(5.0, 50)
-"""Reports of one record, a second and at once: a handler that was taken over could cause a webhook with each
-of its messages. What changes meanwhile is reported together."""
+"""Rate of the reports of one record: per second, and at once. A handler under an attacker's control could
+otherwise cause a webhook with each of its messages. Changes in the meantime are reported together."""
 _PERMANENT_CODES = frozenset({Code.INVALID_ARGUMENT, Code.UNIMPLEMENTED})
 
 Send = Callable[[EgressInfo], Awaitable[object]]
@@ -85,7 +85,7 @@ class Record:
             self._change(last)
 
     def add_part(self, part: EgressInfo) -> None:
-        """The result of a part that another worker recorded before."""
+        """Adds the result of a part that another worker recorded before."""
         self._earlier = part_records.with_part(self._earlier, part)
         self._change(transitions.apply(self._last, Noticed(""), time.time_ns()))
 
@@ -102,7 +102,7 @@ class Record:
         self._reported = reported
         if transitions.is_terminal(self.info):
             self._unreported.keep(self.info)
-        # The first one may be in delivery right now.
+        # Keep the first one, which may be in delivery right now.
         if len(self._waiting) > 1 and self._waiting[-1].status == self.info.status:
             self._waiting.pop()
         self._enqueue(self.info)
@@ -117,8 +117,8 @@ class Record:
         self._enqueue(self.info)
 
     def stop_retrying(self) -> None:
-        """The worker ends now: a final state that is not accepted within seconds stays on disk for its next
-        start."""
+        """Gives up retries soon, because the worker ends now: a final state that is not accepted within
+        seconds stays on disk for its next start."""
         self._stops_retrying = True
 
     async def close(self) -> None:
@@ -168,7 +168,7 @@ class Record:
                 await self._changed.wait()
 
     async def _deliver(self, info: EgressInfo) -> bool:
-        """False if it was not delivered, as the worker ends."""
+        """Delivers a state. Returns False if it was not delivered because the worker ends."""
         attempt = 1
         while True:
             try:
@@ -191,7 +191,7 @@ class Record:
 
 
 def _paced(send: Send) -> Send:
-    """The end of an egress never waits."""
+    """Limits the rate of reports. The report of an end never waits."""
     reports = TokenBucket(_REPORTS)
 
     async def send_in_turn(info: EgressInfo) -> object:

@@ -1,5 +1,5 @@
-"""Checks that the room of a recording still exists before another handler continues: joining a room that is
-over would begin another meeting."""
+"""Checks that the room of a recording still exists before another handler continues: joining a room that has
+ended would begin another meeting."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,21 +12,21 @@ from openegress.core.plan import Plan
 _log = structlog.get_logger(__name__)
 
 FindRoom = Callable[[str], Awaitable[str | None]]
-"""The id of a room by its name; None if the room does not exist. Raises EgressError."""
+"""Returns the id of a room by its name; None if the room does not exist. Raises EgressError."""
 
 _ATTEMPTS = 5
 _PAUSE_S = 1.0
-"""A LiveKit server that restarts together with its recorder is up after a few seconds, and has no rooms
-yet."""
+"""Pause between attempts. A LiveKit server that restarts together with its recorder is up after a few
+seconds, and has no rooms yet."""
 
 
 class RoomCheck:
     def __init__(self, find: FindRoom | None = None) -> None:
-        """None: there is no server to ask, and the recordings are not of rooms."""
+        """`find` is None if there is no server to ask, and the recordings are not of rooms."""
         self._find = find
 
     async def is_on(self, plan: Plan) -> bool:
-        """False also if the server does not answer. Never raises."""
+        """Whether the room still exists; False also if the server does not answer. Never raises."""
         if not plan.room_name:
             return True
         if self._find is None:

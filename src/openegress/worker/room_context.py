@@ -1,4 +1,4 @@
-"""What the server adds to a request, including the metadata of its room."""
+"""Makes the context of a request: what the server adds to it, including the metadata of its room."""
 
 from dataclasses import replace
 
@@ -16,8 +16,8 @@ UNREAD = "the room's metadata could not be read: its options, if any, are ignore
 
 
 async def context_of(request: StartEgressRequest, config: WorkerConfig) -> tuple[Context, tuple[str, ...]]:
-    """The context, and notices for the caller. If the server cannot be asked for a room, it is recorded
-    without the room's options: the recorder's own join will report what is wrong with the server."""
+    """Returns the context, and notices for the caller. If the server cannot be asked for a room, it is
+    recorded without the room's options: the recorder's own join will report what is wrong with the server."""
     context = config.context()
     room_name = room_of(request)
     if not room_name:

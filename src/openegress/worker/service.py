@@ -1,4 +1,4 @@
-"""The worker on the bus (EgressInternal): what it starts, recovers, and gives up."""
+"""The worker on the bus (EgressInternal): starts egresses, recovers them, and gives them up."""
 
 import asyncio
 import time
@@ -45,18 +45,20 @@ from openegress.worker.takeovers import Takeovers
 from openegress.worker.worker_records import WorkerRecords
 
 Check = Callable[[], Awaitable[str | None]]
-"""Why a task has stopped; None: it runs."""
+"""Returns why a task has stopped; None: it runs."""
 
 _log = structlog.get_logger(__name__)
 
 _START_LIMIT_S = 25.0
-"""For a start until its launch: its first lease lasts 30 s, and is not renewed before the launch."""
+"""Time limit for a start until its launch: its first lease lasts 30 s, and is not renewed before the
+launch."""
 _ANSWER_S = 0.5
-"""For an answer on its way back: the caller must not have turned to another worker by then."""
+"""Time reserved for an answer on its way back: the caller must not have turned to another worker by then."""
 
 
 class WorkerService:
-    """Starts the egresses that it is asked for and has capacity for; answers for those that run here."""
+    """Starts the egresses that are requested and that it has capacity for. Answers for those that run
+    here."""
 
     def __init__(
         self,
@@ -119,7 +121,7 @@ class WorkerService:
         ]
 
     def adopt(self, spool: Path, *, shared: bool = False) -> None:
-        """Finishes what an earlier process of this worker left; each ends as a FAILED egress with its files.
+        """Finishes what an earlier process of this worker left. Each egress ends as FAILED with its files.
 
         `shared`: a service with the same folders may run, or start later. Whatever that service has not
         reported is left to it.
@@ -144,7 +146,7 @@ class WorkerService:
 
     @property
     def held_paths(self) -> Paths:
-        """Clips ask for them too."""
+        """The paths that this worker holds. Clips claim theirs here too."""
         return self._paths
 
     def egress_ids(self) -> Collection[str]:
@@ -173,7 +175,7 @@ class WorkerService:
         self._on_start()
 
     async def _go_on(self, left: Leftover) -> None:
-        """Raises EgressError."""
+        """Continues a leftover recording. Raises EgressError."""
         egress_id = left.plan.egress_id
         self._records.keeper.doubt(egress_id)
         await self._calls.open(egress_id)
@@ -193,7 +195,7 @@ class WorkerService:
         return not await tenures.is_taken(left.plan)
 
     async def lose(self, egress_id: str) -> None:
-        """Another worker has taken the egress over: nobody asks for it here any more."""
+        """Closes the topics of an egress that another worker has taken over."""
         await self._calls.close(egress_id)
 
     async def _take_over(self, claimed: Claimed, info: EgressInfo) -> None:
@@ -229,9 +231,9 @@ class WorkerService:
         self._on_start()
 
     async def give_up_ended(self, egress_ids: Collection[str]) -> None:
-        """Call it after this worker was out of reach. Others may have ended these egresses, and clients can
-        no longer stop them: they are stopped and stored. Raises EgressError if the record keeper does not
-        answer."""
+        """Stops and stores egresses that others may have ended while this worker was out of reach, because
+        clients can no longer stop them. Call it after such a time. Raises EgressError if the record keeper
+        does not answer."""
         jobs = {one: job for one in egress_ids if (job := self._supervisor.get(one)) is not None}
         for egress_id in jobs:
             self._records.keeper.doubt(egress_id)
@@ -242,7 +244,7 @@ class WorkerService:
                 job.stop(EndReason.KILLED)
 
     async def drain(self) -> None:
-        """Takes no more requests; returns when the last egress has ended by itself."""
+        """Takes no more requests. Returns when the last egress has ended by itself."""
         self._draining = True
         for each in (self._adoption, self._takeovers):
             if each is not None:
@@ -270,7 +272,8 @@ class WorkerService:
         return self._config.limits
 
     def would_admit(self, kind: RequestKind, plan: Plan | None = None) -> EgressError | None:
-        """None: there is room for one more of this kind or, if given, for this plan."""
+        """The error that refuses one more egress of this kind or, if given, this plan; None: there is
+        room."""
         if self._draining:
             return EgressError(Code.UNAVAILABLE, "server is shutting down", fault=Fault.SERVICE)
         return self._capacity.refusal(kind, plan)
@@ -339,13 +342,14 @@ class WorkerService:
         return info
 
     async def forget(self, job: Job) -> None:
-        """An egress has ended: nobody asks for it here any more."""
+        """Releases the paths and topics of an egress that has ended."""
         await self._paths.release(job.plan.egress_id)
         await self._calls.close(job.plan.egress_id)
 
 
 def _time_left_s() -> float:
-    """For a start, by the expiry of its request: after that, the caller turns to another worker."""
+    """The time left for a start, by the expiry of its request: after that, the caller turns to another
+    worker."""
     request = incoming.get(None)
     if request is None:
         return _START_LIMIT_S

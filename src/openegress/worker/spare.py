@@ -1,4 +1,4 @@
-"""A handler that waits for the next request, and needs no browser."""
+"""Keeps a handler waiting for the next request that needs no browser."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -11,12 +11,12 @@ from openegress.worker.process import HandlerProcess
 _log = structlog.get_logger(__name__)
 
 _PAUSE_S = 1.0
-"""The pause after one was taken: the start in progress then has the machine to itself."""
+"""Pause after a handler was taken: the start in progress then has the machine to itself."""
 
 
 class Spare(BackgroundTask):
-    """A fork, and what a new process does before it reads its orders, take 28 ms; a waiting one takes 4
-    MiB."""
+    """Keeps one handler waiting. A fork, and what a new process does before it reads its orders, take 28 ms;
+    a waiting handler takes 4 MiB."""
 
     def __init__(self, make: Callable[[], Awaitable[HandlerProcess]]) -> None:
         """`make` raises OSError when the machine cannot start a process."""
@@ -28,7 +28,7 @@ class Spare(BackgroundTask):
         """Handlers that died while they waited; the task cleans up after them."""
 
     def take(self) -> HandlerProcess | None:
-        """None if there is none now."""
+        """Returns the waiting handler; None if there is none now."""
         self._taken.set()
         handler, self._waiting = self._waiting, None
         if handler is not None and not handler.alive:

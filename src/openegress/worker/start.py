@@ -1,4 +1,4 @@
-"""What a start needs before its launch: leases, paths, storage, topics, a record."""
+"""Prepares a start before its launch: leases, paths, storage, topics, a record."""
 
 import time
 from dataclasses import dataclass, replace
@@ -42,7 +42,7 @@ class StartAttempt:
 
 
 class Starter:
-    """Prepares a start, or takes back one that failed."""
+    """Prepares a start, or undoes one that failed."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Starter:
         without a job. Raises EgressError."""
         egress_id = attempt.plan.egress_id
         if not await self._leases.egresses.take(self._worker_id, egress_id):
-            # A repeated request, as the first answer came too late: the other worker is starting it.
+            # It is a repeated request, as the first answer came too late: the other worker is starting it.
             raise EgressError(Code.ALREADY_EXISTS, "egress already exists")
         attempt.has_lease = True
         await self._claim_paths(attempt)
@@ -88,13 +88,13 @@ class Starter:
         attempt.info = initial(attempt.request, plan, time.time_ns())
 
     async def claim_names(self, plan: Plan, told: ClaimNames) -> str:
-        """For a running egress, once its room has filled its names. Returns their suffix. Raises
+        """Claims the names of a running egress, once its room has filled them. Returns their suffix. Raises
         EgressError."""
         own = [plan.egress_id] if self._config.same_path is Distinct.ALL else []
         return await self._paths.claim_filled(plan, told, ["", *own])
 
     async def take_back(self, attempt: StartAttempt, error: BaseException) -> BaseException:
-        """Takes back a start that failed; returns the error to report."""
+        """Undoes a start that failed. Returns the error to report."""
         egress_id = attempt.plan.egress_id
         await self._paths.release(egress_id)
         await self._calls.close(egress_id)

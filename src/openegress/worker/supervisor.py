@@ -28,11 +28,11 @@ _OUR_FIELDS = frozenset({"event", "level", "logger", "timestamp"})
 
 OnEnd = Callable[[Job], None]
 KeysOf = Callable[[str], JobKeys]
-"""By the name of a room."""
+"""Returns the source of keys by the name of a room."""
 
 
 class Supervisor:
-    """Owner of every job's task."""
+    """Owns the task of every job."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Supervisor:
         return self._jobs.get(egress_id)
 
     def launch(self, plan: Plan, kind: str, record: Record, claim_names: OnNames | None = None) -> Job:
-        """Takes a handler and gives it the plan; returns at once."""
+        """Takes a handler and gives it the plan. Returns at once."""
         job = self._job(plan, kind, record, claim_names)
         self._start(job, job.run(self._spawner(plan)))
         return job
@@ -117,7 +117,7 @@ class Supervisor:
                 _log.warning("the next start will continue a recording", egress_id=job.plan.egress_id)
 
     async def wait(self, egress_id: str, timeout_s: float) -> bool:
-        """Whether an egress has ended; waits for that, at most `timeout_s`."""
+        """Waits for the end of an egress, at most `timeout_s`. Returns whether it has ended."""
         task = self._tasks.get(egress_id)
         return task is None or bool((await asyncio.wait([task], timeout=timeout_s))[0])
 
@@ -146,7 +146,7 @@ class Supervisor:
 
 
 def relay_log(egress_id: str, record: ipc.Log) -> None:
-    """A handler's log record, written as ours."""
+    """Writes a handler's log record as one of ours."""
     level = logging.getLevelNamesMapping().get(record.level.upper(), logging.INFO)
     fields = {f"its_{key}" if key in _OUR_FIELDS else key: value for key, value in record.fields.items()}
     _handler_log.log(level, record.event, **(fields | {"egress_id": egress_id}))

@@ -18,13 +18,14 @@ _log = structlog.get_logger(__name__)
 
 INTERVAL_S = 1.0
 MAX_GAP_S = 3.0
-"""If two checks are further apart than this, Redis stood still and has heard from no worker."""
+"""Limit for the time between two checks. If they are further apart, Redis stood still and has heard from no
+worker."""
 
 
 class Takeovers(BackgroundTask):
-    """Runs from start() to close(). After its own start, and after Redis could not be reached or stood still,
-    it first waits as long as a worker may be silent: the other workers could not be heard meanwhile
-    either."""
+    """Finds and continues egresses from start() to close(). After its own start, and after Redis could not be
+    reached or stood still, it first waits as long as a worker may be silent: the other workers could not
+    report meanwhile either."""
 
     def __init__(
         self,
@@ -83,7 +84,7 @@ class Takeovers(BackgroundTask):
         self._looked_at_s = asyncio.get_running_loop().time()
 
     async def _is_ours(self, egress_id: str) -> bool:
-        """It runs here, or a part of it in the spool waits for its storage."""
+        """Whether it runs here, or a part of it in the spool waits for its storage."""
         if self._is_busy(egress_id):
             return True
         return self._spool is not None and await asyncio.to_thread(has_journal, self._spool / egress_id)

@@ -1,4 +1,5 @@
-"""The egresses that this worker records and that another worker continues if this one is lost."""
+"""Keeps the tenures of egresses that this worker records and that another worker continues if this one is
+lost."""
 
 import asyncio
 import time
@@ -27,7 +28,7 @@ _log = structlog.get_logger(__name__)
 
 BEAT_S = 1.5
 SURE_S = TENURE_S - 2 * BEAT_S
-"""This long after a beat no other worker can have an egress; leaves time for messages to arrive."""
+"""Time after a beat in which no other worker can have an egress. It leaves time for messages to arrive."""
 _NO_HOLDER_CODES = frozenset({Code.UNAVAILABLE, Code.NOT_FOUND, Code.FAILED_PRECONDITION})
 
 
@@ -36,7 +37,7 @@ class _Held:
     job: Job
     number: int
     is_begun: bool
-    """The offer says when this part began."""
+    """Whether the offer says when this part began."""
     live: LiveState | None
     """The live state in the offer."""
     streams: LiveStreams
@@ -45,8 +46,8 @@ class _Held:
 
 
 class Tenures(BackgroundTask):
-    """Runs from start() to close(). After that, the tenures of what still runs expire, so that other workers
-    notice."""
+    """Renews tenures from start() to close(). After that, the tenures of what still runs expire, so that
+    other workers notice."""
 
     def __init__(
         self,
@@ -65,12 +66,12 @@ class Tenures(BackgroundTask):
         self._on_lost = on_lost
         self._held: dict[str, _Held] = {}
         self._offers: dict[str, HandoverOffer] = {}
-        """Offers of egresses that run here, as they were when this worker began with them."""
+        """Offers of egresses that run here, as they were when this worker began to record them."""
 
     async def beat(self) -> None:
         """Reports what is recorded here, and learns what other workers have taken over. Raises EgressError
         (unavailable)."""
-        # This comes first: the lease of each must not depend on the fate of another.
+        # This comes first: the tenure of one egress must not depend on the fate of another.
         await self._renew()
         going_on = {job.plan.egress_id: job for job in self._supervisor if job.goes_on}
         for egress_id, held in list(self._held.items()):
@@ -99,8 +100,8 @@ class Tenures(BackgroundTask):
                 await self._lose(egress_id, held.job)
 
     async def send(self, info: EgressInfo) -> None:
-        """Tells the record keeper about an egress. If another worker has taken it over, reports only the
-        result of this part. Raises EgressError; call it again to retry."""
+        """Reports to the record keeper. If another worker has taken the egress over, reports only the result
+        of this part. Raises EgressError; call it again to retry."""
         egress_id = info.egress_id
         held = self._held.get(egress_id)
         if held is not None and time.monotonic() - held.beat_at_s < SURE_S:
@@ -115,8 +116,8 @@ class Tenures(BackgroundTask):
             await self._add_part(info)
 
     async def _add_part(self, info: EgressInfo) -> None:
-        """Reports to the worker that has the egress, as its later reports count; to the record keeper once
-        the egress has ended. Raises EgressError."""
+        """Reports a part to the worker that has the egress, because that worker's later reports count; to the
+        record keeper once the egress has ended. Raises EgressError."""
         try:
             await self._client.call(EgressHandler.ADD_PART, info, topic=info.egress_id)
         except EgressError as error:
@@ -125,8 +126,8 @@ class Tenures(BackgroundTask):
             await self._keeper.add_part(info)
 
     async def keep(self, plan: Plan) -> bool:
-        """Call it before this worker continues a recording of its earlier process. False: another worker has
-        taken it over. Raises EgressError (unavailable)."""
+        """Keeps the tenure of a recording that this worker is about to continue after its earlier process.
+        Returns False if another worker has taken it over. Raises EgressError (unavailable)."""
         offer = await self._whole(plan)
         number = plan.part.number if plan.part is not None else 0
         if offer is None:
@@ -134,12 +135,13 @@ class Tenures(BackgroundTask):
         return await self._handovers.offer(offer, number)
 
     async def is_taken(self, plan: Plan) -> bool:
-        """Another worker has continued the recording of this one. Raises EgressError (unavailable)."""
+        """Whether another worker has continued the recording of this one. Raises EgressError
+        (unavailable)."""
         number = plan.part.number if plan.part is not None else 0
         return await self._handovers.standing(plan.egress_id, number) is not Holding.OURS
 
     async def _whole(self, plan: Plan) -> HandoverOffer | None:
-        """None: this is a later part of an egress whose whole plan is lost."""
+        """The offer with the whole plan; None: this is a later part of an egress whose whole plan is lost."""
         known = self._offers.get(plan.egress_id) or await self._handovers.look(plan.egress_id)
         if known is None and plan.part is None:
             known = HandoverOffer(plan)

@@ -1,4 +1,4 @@
-"""The latest log lines and states of each recording, bounded, for the report of one that fails."""
+"""Keeps the latest log lines and states of each recording, bounded, for the report of one that fails."""
 
 import time
 from collections import OrderedDict, deque
@@ -10,12 +10,12 @@ from livekit.protocol.egress import EgressInfo, EgressStatus
 from openegress.core import ipc
 
 LOG_BYTES = 256 * 1024
-"""For each egress: some two thousand lines."""
+"""Limit for the log of each egress: some two thousand lines."""
 MAX_TRACES = 500
-"""The number of egresses. Beyond that, the one that has been silent longest is forgotten."""
+"""Limit for the number of egresses. Beyond that, the one that has been silent longest is dropped."""
 STATES = 100
 _VALUE_CHARS = 16_384
-"""Room for the stacks of some thirty threads."""
+"""Limit for one value: room for the stacks of some thirty threads."""
 
 
 class Trace:
@@ -46,7 +46,7 @@ class Trace:
 
 
 class Traces:
-    """By egress id, from an egress' first line until take()."""
+    """Traces by egress id, each from the egress' first line until take()."""
 
     def __init__(self) -> None:
         self._traces: OrderedDict[str, Trace] = OrderedDict()

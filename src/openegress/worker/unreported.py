@@ -20,8 +20,8 @@ class Unreported:
         self._folder = folder
 
     def keep(self, info: EgressInfo) -> None:
-        """Writes the record. If the disk refuses, that is logged: the record is then lost only if the worker
-        ends before it is delivered."""
+        """Writes the record. A refusal of the disk is logged: the record is then lost only if the worker ends
+        before it is delivered."""
         path = self._path(info.egress_id)
         unfinished = path.with_suffix(".tmp")
         try:
@@ -54,7 +54,7 @@ class Unreported:
             if self._path(info.egress_id) == path:
                 found.append(info)
             else:
-                # Damaged by the disk. While the file exists, the egress' recording would not be recovered.
+                # The disk damaged it. While the file exists, the egress' recording would not be recovered.
                 _log.error("dropping a damaged kept end", path=str(path))
                 path.unlink(missing_ok=True)
         return found

@@ -1,4 +1,4 @@
-"""What a recording uses of the machine: its handler and everything the handler started."""
+"""Measures what a recording uses of the machine: its handler and everything the handler started."""
 
 import time
 from dataclasses import dataclass
@@ -13,13 +13,14 @@ class ProcessUsage:
 
 
 class UsageMeter:
-    """Cores are means since the measurement before, of the same process tree."""
+    """Measures process trees. Cores are means since the previous measurement of the same tree."""
 
     def __init__(self) -> None:
         self._before: dict[int, tuple[float, float]] = {}
 
     def measure(self, pids: dict[str, int]) -> dict[str, ProcessUsage]:
-        """`pids` maps a name to the root of its process tree; trees that have ended are left out."""
+        """Measures the process trees of `pids`, which maps a name to the root of its tree. Trees that have
+        ended are left out."""
         now_s = time.monotonic()
         usage: dict[str, ProcessUsage] = {}
         seen: dict[int, tuple[float, float]] = {}
@@ -47,8 +48,8 @@ def _family(pid: int) -> list[psutil.Process]:
 
 
 def _tree(pid: int) -> tuple[float, int] | None:
-    """(CPU seconds, RSS bytes) of a process and its descendants; None if it has ended, or cannot be read now
-    (no free descriptor for /proc)."""
+    """Returns (CPU seconds, RSS bytes) of a process and its descendants; None if it has ended, or cannot be
+    read now (no free descriptor for /proc)."""
     family = _family(pid)
     if not family:
         return None
@@ -76,23 +77,23 @@ def spent_s(pid: int) -> float:
 
 
 class Spending:
-    """The cores that an egress has used over its life."""
+    """The cores that each egress has used over its life."""
 
     def __init__(self) -> None:
         self._most: dict[str, float] = {}
         self._ended: dict[str, tuple[float, float]] = {}
 
     def see(self, usage: dict[str, ProcessUsage]) -> None:
-        """What each process used since the previous look."""
+        """Takes what each process used since the previous look."""
         for name, one in usage.items():
             self._most[name] = max(one.cores, self._most.get(name, 0.0))
 
     def end(self, name: str, busy_s: float, elapsed_s: float) -> None:
-        """Its process is about to end."""
+        """Takes the totals of a process that is about to end."""
         mean = busy_s / elapsed_s if elapsed_s > 0 else 0.0
         self._ended[name] = mean, max(mean, self._most.pop(name, 0.0))
 
     def take(self, name: str) -> tuple[float, float] | None:
-        """(mean, maximum); None if no process was measured to its end."""
+        """Returns (mean, maximum); None if no process was measured to its end."""
         self._most.pop(name, None)
         return self._ended.pop(name, None)

@@ -17,7 +17,7 @@ from openegress.worker.unreported import Unreported
 
 
 class WorkerRecords:
-    """Makes records, each owned by its job from then on. Owns those that only repeat an end."""
+    """Makes records, each owned by its job from then on. Owns the records that only repeat an end."""
 
     def __init__(
         self,
@@ -35,12 +35,14 @@ class WorkerRecords:
         self._repeating: list[Record] = []
 
     def of_start(self, plan: Plan, info: EgressInfo) -> Record:
-        """`info` is the last reported record of an egress, with or without the part of `plan`."""
+        """Makes the record of a start. `info` is the last reported record of an egress, with or without the
+        part of `plan`."""
         earlier, last = _parts_of(plan, info)
         return Record(last, self._sender(plan), self._unreported, self._on_info, self.keeper.count, earlier)
 
     def of_recovery(self, plan: Plan, info: EgressInfo, *, is_reported: bool) -> Record:
-        """`is_reported`: its end is reported to the keeper. Another worker may be ending it right now."""
+        """Makes the record of a recovery. `is_reported`: its end is reported to the keeper. Another worker
+        may be ending it right now."""
         self.keeper.doubt(info.egress_id)
         send = self._sender(plan) if is_reported else _discard
         earlier, last = _parts_of(plan, info)
@@ -56,16 +58,17 @@ class WorkerRecords:
                 self._on_info(info)
 
     def is_repeating(self, egress_id: str) -> bool:
-        """Its end is not yet accepted."""
+        """Whether its end is not yet accepted."""
         return self._unreported.keeps(egress_id)
 
     def repeat(self, info: EgressInfo) -> None:
-        """Reports an end to the record keeper until it is accepted, in a later process of this worker too."""
+        """Reports an end to the record keeper until it is accepted, if necessary also in a later process of
+        this worker."""
         self._unreported.keep(info)
         self._repeat(info)
 
     def repeat_left(self) -> None:
-        """The ends that an earlier process of this worker could not report."""
+        """Reports the ends that an earlier process of this worker could not report."""
         for info in self._unreported.all():
             self._repeat(info)
 
@@ -84,7 +87,7 @@ class WorkerRecords:
 
 
 def _parts_of(plan: Plan, info: EgressInfo) -> tuple[EgressInfo | None, EgressInfo]:
-    """(the results of earlier parts, the record of this one)."""
+    """Returns (the results of earlier parts, the record of this one)."""
     if plan.part is None:
         return None, info
     lost_at_ns = plan.part.lost_at_ns
