@@ -40,6 +40,7 @@ SHOWN_TEXTS = {
     "AliOSSStorage": "bucket region endpoint",
     "SegmentOutput": "directory prefix playlist live_playlist",
     "StreamTarget": "redacted id",
+    "StreamUpdate": "url error",
     "ImageOutput": "directory prefix",
     "WebsocketOutput": "redacted id",
 }

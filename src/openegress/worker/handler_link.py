@@ -17,12 +17,11 @@ from openegress.core.events import AnyEvent, Ended, EndReason, StreamUpdate
 from openegress.core.live_state import LiveState
 from openegress.core.live_streams import NO_STREAMS, AddedTarget
 from openegress.core.plan import Plan, StreamTarget
-from openegress.core.room_keys import KeyAnswer, KeyQuestion
-from openegress.core.tasks import SideTasks, non_fatal
-from openegress.core.token_bucket import RefillRate, TokenBucket
+from openegress.core.tasks import non_fatal
 from openegress.worker.compose_turns import ComposePlace, ComposeTurns
 from openegress.worker.handler_messages import HandlerMessageCheck
 from openegress.worker.handler_requests import HandlerRequests
+from openegress.worker.key_answers import AskKeys, KeyAnswers
 from openegress.worker.listening import listen
 from openegress.worker.process import HandlerProcess
 
@@ -32,13 +31,7 @@ OnLog = Callable[[str, ipc.Log], None]
 OnNames = Callable[[Plan, ipc.ClaimNames], Awaitable[str]]
 """Claims the paths of the plan's names once they are known. Returns the suffix that makes its names unique.
 Raises EgressError."""
-AskKeys = Callable[[Plan, KeyQuestion], Awaitable[KeyAnswer]]
-"""Asks the key service of the egress' room. Raises EgressError."""
 OnEvent = Callable[[AnyEvent], None]
-
-_KEY_QUESTIONS = RefillRate(1.0, 20)
-"""Rate of one recording's questions for keys: per second, and at once. A handler asks half as often. A
-handler under an attacker's control must not keep the key service busy."""
 
 
 class _Stage(Enum):
@@ -86,9 +79,7 @@ class HandlerLink:
         self._on_log = on_log
         self._claim_names = claim_names
         self._turns = turns
-        self._ask_keys = ask_keys
-        self._questions = SideTasks("a question for keys failed")
-        self._may_ask = TokenBucket(_KEY_QUESTIONS)
+        self._keys = KeyAnswers(plan, ask_keys)
         self._handler: HandlerProcess | None = None
         self._stage = _Stage.WAITING
         self._has_ended = False
@@ -157,7 +148,7 @@ class HandlerLink:
             self._handler = None
             self._stage = _Stage.ALONE
             self._requests.refuse_all(self._unanswered())
-            await self._questions.cancel()
+            await self._keys.cancel()
             await handler.reap()
             place.leave()
             self.last_words = handler.last_words
@@ -206,8 +197,7 @@ class HandlerLink:
                     case ipc.AskTurn():
                         place.ask(lambda behind: handler.send(ipc.Turn(behind)))
                     case ipc.AskKeys():
-                        # Ask concurrently with other messages: a key service may be slow.
-                        self._questions.begin(self._give_keys(message, handler))
+                        self._keys.begin(message, handler.send)
                     case LiveState():
                         self.live = message
                     case AddedTarget():
@@ -230,17 +220,6 @@ class HandlerLink:
             return ipc.NamesClaimed(await self._claim_names(self._plan, told))
         except EgressError as error:
             return ipc.NamesClaimed(code=error.code.value, error=error.message)
-
-    async def _give_keys(self, asked: ipc.AskKeys, handler: HandlerProcess) -> None:
-        try:
-            if self._ask_keys is None:
-                raise EgressError(Code.FAILED_PRECONDITION, "its room has no key service")
-            if not self._may_ask.spend(1, time.monotonic_ns()):
-                raise EgressError(Code.RESOURCE_EXHAUSTED, "the recording asks for keys too often")
-            given = ipc.KeysGiven(asked.call, await self._ask_keys(self._plan, asked.question))
-        except EgressError as error:
-            given = ipc.KeysGiven(asked.call, error=error.message)
-        handler.send(given)
 
 
 def not_running() -> EgressError:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from openegress.core import ipc
 from openegress.core.plan import Plan
 from openegress.core.room_keys import RoomKey
-from openegress.worker.handler_link import AskKeys
+from openegress.worker.key_answers import AskKeys
 
 
 @dataclass(frozen=True, slots=True)
