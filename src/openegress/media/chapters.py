@@ -9,7 +9,7 @@ from openegress.media.ebml import element, number, text
 from openegress.media.movie import box, full_box
 
 MAX_CHAPTERS = 255
-"""A chpl box counts them in one byte."""
+"""Limit of a chpl box, which counts chapters in one byte."""
 _MAX_BYTES = 255
 _TICK_NS = 100
 
@@ -61,6 +61,6 @@ def _time(at_ns: int) -> str:
 
 
 def _text(name: str) -> str:
-    """Removes what would end a cue or begin markup."""
+    """Removes characters that would end a cue or begin markup."""
     escaped = name.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return " ".join(escaped.split()) or "-"

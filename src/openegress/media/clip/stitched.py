@@ -85,7 +85,7 @@ class LocalBytes:
     """A local file, held open: renaming or removing it no longer matters."""
 
     def __init__(self, fd: int) -> None:
-        """The caller still owns the descriptor."""
+        """The caller keeps ownership of `fd`."""
         self._file = io.FileIO(fd, "r", closefd=False)
         self._fd = fd
 
