@@ -230,7 +230,7 @@ def yuv_of(red: int, green: int, blue: int) -> Yuv:
 
 
 def planes(frame: VideoFrame) -> list[NDArray[np.uint8]]:
-    """Writable (height, width) views of a planar 8-bit picture."""
+    """Returns writable (height, width) views of a planar 8-bit picture."""
     return [_view(plane) for plane in frame.planes]
 
 
@@ -240,7 +240,7 @@ def _view(plane: VideoPlane) -> NDArray[np.uint8]:
 
 
 def _slices(rect: Rect, chroma: bool) -> tuple[slice, slice]:
-    """(rows, columns) of a part in a plane of 4:2:0."""
+    """Returns (rows, columns) of a part in a plane of 4:2:0."""
     shift = 1 if chroma else 0
     return (
         slice(rect.y >> shift, (rect.y + rect.height) >> shift),

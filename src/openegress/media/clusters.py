@@ -149,14 +149,14 @@ class PixelSize:
         return bytes(changed)
 
     def corrections(self, width: int, height: int) -> list[tuple[int, bytes]]:
-        """What to write, and where, before a key frame of that size."""
+        """Returns what to write, and where, before a key frame of that size."""
         if width * height <= self._area:
             return []
         self._area = width * height
         return self._values(width, height)
 
     def _values(self, width: int, height: int) -> list[tuple[int, bytes]]:
-        """Values to write, and where; empty if either value does not fit into its place."""
+        """Returns values to write, and where; empty if either value does not fit into its place."""
         values = list(zip(self._places, (width, height), strict=False))
         if len(values) < 2 or any(value >> 8 * (at.end - at.data) for at, value in values):
             return []
@@ -175,7 +175,7 @@ def _inside(header: bytes, start: int, end: int, path: Sequence[int]) -> Element
 
 
 def _delay_ns(form: StreamFormat) -> int:
-    """CodecDelay of Opus in FFmpeg's header, which a player subtracts from block times."""
+    """Returns CodecDelay of Opus in FFmpeg's header, which a player subtracts from block times."""
     if form.codec is AudioCodec.OPUS:
         return PRIMING_SAMPLES[AudioCodec.OPUS] * S // 48_000
     return 0

@@ -53,5 +53,5 @@ def _badge(image: Image.Image, centre: tuple[int, int], radius: int, colour: Rgb
 
 
 def _initial(name: str) -> str:
-    """The first letter, with its accents."""
+    """Returns the first letter, with its accents."""
     return next(iter(clusters(name)), "").upper()

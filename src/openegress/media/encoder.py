@@ -1,6 +1,6 @@
 """Encodes raw frames to packets, once per codec for all outputs that share it.
 
-A dummy container hosts each encoder, because that makes FFmpeg put the codec's parameters beside the stream
+A dummy container hosts each encoder, because that makes FFmpeg put the codec's parameters outside the stream
 ("global header"): the stream then serves as the template for every muxer.
 """
 
@@ -134,7 +134,7 @@ class VideoEncoder:
 
     @property
     def parameter_sets(self) -> bytes:
-        """H.264 parameter sets beside the stream, in Annex B."""
+        """H.264 parameter sets in Annex B, which are outside the stream."""
         return parameter_sets(VideoCodec.H264, bytes(self._context.extradata or b""))
 
     @property

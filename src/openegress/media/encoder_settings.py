@@ -107,9 +107,9 @@ def settings_of(encoding: VideoEncoding, *, steady: bool) -> EncoderSettings:
 
 @contextmanager
 def kept_schedule() -> Iterator[None]:
-    """Keeps the scheduling policy of threads while SVT-AV1 opens. As root, SVT-AV1 puts the thread that opens
-    it, and the threads it starts, under SCHED_FIFO 99: ahead of everything else on the machine. In a
-    handler's cage it cannot."""
+    """Restores the scheduling policy of threads after SVT-AV1 has opened. As root, SVT-AV1 puts the thread
+    that opens it, and the threads it starts, under SCHED_FIFO 99: ahead of everything else on the machine. In
+    a handler's cage it cannot."""
     os.environ.setdefault("SVT_LOG", "1")  # errors only
     policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
     before = _threads_of_process()
@@ -117,7 +117,7 @@ def kept_schedule() -> Iterator[None]:
         yield
     finally:
         for thread in (0, *(_threads_of_process() - before)):
-            with suppress(OSError):  # one that has ended
+            with suppress(OSError):  # the thread has ended
                 if os.sched_getscheduler(thread) != policy:
                     os.sched_setscheduler(thread, policy, parameters)
 

@@ -14,8 +14,8 @@ _FOR_PATTERN, _MATCHED = 0, 0
 
 @lru_cache(maxsize=4096)
 def font_of(character: str) -> tuple[str, int]:
-    """(path, index in it) of a font that has the character; ("", 0) if no font has it, or without fontconfig.
-    Takes milliseconds, the first call longer."""
+    """Returns (path, index in it) of a font that has the character; ("", 0) if no font has it, or without
+    fontconfig. Takes milliseconds, the first call longer."""
     return _with(character, _FAMILIES, "color=false:scalable=true")
 
 

@@ -31,7 +31,7 @@ def overlap(one: Rect, other: Rect) -> bool:
 
 
 class Fit(StrEnum):
-    """How a picture fills a rectangle of another shape."""
+    """The way a picture fills a rectangle of another shape."""
 
     CONTAIN = "contain"
     """The picture is shown whole."""

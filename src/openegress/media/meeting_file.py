@@ -66,8 +66,8 @@ class MeetingFile:
             )
 
     def packets(self, from_ns: int = 0) -> Iterator[MeetingPacket]:
-        """All packets from `from_ns` on, and perhaps some before, in file order: by time, give or take a
-        second."""
+        """Returns all packets from `from_ns` on, and perhaps some before, in file order: by time, give or
+        take a second."""
         kept = {track.index: track for track in self.tracks}
         try:
             with av.open(str(self._path), metadata_errors="replace") as container:

@@ -58,7 +58,7 @@ class MixerInput:
     _given_out: int = 0
     """The position up to which blocks have been returned."""
     _late: int = 0
-    """By how many samples the last returned sound was late. Silence makes up for it."""
+    """Lateness of the last returned sound, in samples. Silence makes up for it."""
     _loudness: Loudness = field(default_factory=Loudness)
     _blocks: int = 0
 
@@ -68,8 +68,8 @@ class MixerInput:
         return self._next
 
     def late_at(self, position: int) -> int:
-        """By how many samples the sound around `position`, which is played next, is late. A picture shown
-        then must not be ahead of the sound."""
+        """Lateness in samples of the sound around `position`, which is played next. A picture shown then must
+        not be ahead of the sound."""
         if not self._chunks:
             return self._late
         at, late, _ = self._chunks[0]

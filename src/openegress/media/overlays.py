@@ -279,7 +279,7 @@ def _time_text(unix_s: int, zone: str, form: str) -> str:
     try:
         known: tzinfo = zoneinfo.ZoneInfo(zone)
     except (zoneinfo.ZoneInfoNotFoundError, OSError):
-        known = UTC  # the zone was known where the request was read
+        known = UTC  # the zone was known to the worker that read the request
     return datetime.fromtimestamp(unix_s, known).strftime(form)
 
 

@@ -109,7 +109,7 @@ class EncoderPace:
 
 
 class LeftOutPictures:
-    """Tells whether many pictures were dropped lately. Times are monotonic seconds."""
+    """Finds whether many pictures were dropped lately. Times are monotonic seconds."""
 
     def __init__(self) -> None:
         self._last_s: deque[float] = deque(maxlen=MANY)

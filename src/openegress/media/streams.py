@@ -14,7 +14,7 @@ _DECODER: dict[AudioCodec | VideoCodec, str] = {
     VideoCodec.VP8: "vp8",
     VideoCodec.VP9: "vp9",
 }
-"""FFmpeg's names of the codecs that need no parameters beside the stream."""
+"""FFmpeg's names of the codecs that need no parameters outside the stream."""
 
 
 def add_stream(container: OutputContainer, f: StreamFormat) -> Stream:

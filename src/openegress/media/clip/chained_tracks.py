@@ -16,8 +16,8 @@ _Place = tuple[int, int]
 
 
 class ChainedTracks:
-    """Implements ClippedTracks. A track continues in the next file if it is of the same source, and its media
-    needs no other parameters beside it."""
+    """A ClippedTracks of several files. A track continues in the next file if it is of the same source, and
+    its media needs no other parameters outside it."""
 
     def __init__(self, files: Sequence[tuple[ClippedTracks, int]], begin_ns: int) -> None:
         """`files`: each with the time on the recording's timeline at which it begins, in order. `begin_ns`:

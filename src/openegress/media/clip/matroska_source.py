@@ -229,7 +229,7 @@ def _track(data: bytes, entry: Element, tags: Mapping[int, list[tuple[str, str]]
 
 
 def _codec(name: str, private: bytes) -> AudioCodec | VideoCodec | None:
-    """Returns the codec of a name. Both kinds of G.711 share one name; WAVEFORMATEX, beside the track,
+    """Returns the codec of a name. Both kinds of G.711 share one name; the WAVEFORMATEX in `private`
     distinguishes them."""
     if name == CODEC_IDS[AudioCodec.PCMU]:
         return AudioCodec.PCMA if private[:1] == bytes((_A_LAW,)) else AudioCodec.PCMU

@@ -59,7 +59,7 @@ class Mp4Tracks:
     def _seek(self, at_ns: int) -> None:
         """Moves each track to its own last key frame before that time, or to its first."""
         if self._part.is_indexed:
-            # FFmpeg moves all to where the given one has a sample, which must not be later.
+            # FFmpeg moves all streams to where the given one has a sample, which must not be later.
             stream, at = _leading([self._container.streams[number] for number in self.tracks], at_ns)
             self._container.seek(at, backward=True, stream=stream)
         elif self._is_read:

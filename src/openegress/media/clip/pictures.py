@@ -19,7 +19,7 @@ Encode = Callable[[Sequence[Packet], int, int], list[Packet]]
 
 class _Stage(Enum):
     SEEKING = auto()
-    """It looks for the first picture, in packets from the last key frame before it."""
+    """The first picture is searched for, in packets from the last key frame before it."""
     COPYING = auto()
     OVER = auto()
 

@@ -110,10 +110,10 @@ class ClipSource:
         """The format in which sound goes into a container unchanged."""
         assert self._audio is not None and self.audio_codec is not None
         context = self._audio.codec_context
-        # FFmpeg's MP3 decoder has a name that no encoder has; MP3 needs no parameters beside the stream.
+        # FFmpeg's MP3 decoder has a name that no encoder has; MP3 needs no parameters outside the stream.
         template: Stream | None = self._audio if self.audio_codec is not AudioCodec.MP3 else None
         if self._part.container is Container.TS:
-            # An ADTS stream has no parameters beside it; our encoder's would be different.
+            # An ADTS stream has no parameters outside it; our encoder's would be different.
             encoding = AudioEncoding(AudioCodec.AAC, 128, context.sample_rate, context.channels)
             template = AudioEncoder(encoding).format.template
         return StreamFormat(

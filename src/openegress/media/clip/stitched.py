@@ -47,7 +47,7 @@ class Stitched:
             within = self._at - self._starts[number]
             data = self._of_piece(number, within, left)
             if not data:
-                break  # it became shorter
+                break  # the file became shorter
             parts.append(data)
             self._at += len(data)
             left -= len(data)
