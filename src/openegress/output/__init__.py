@@ -43,7 +43,7 @@ class Opening:
 
     @property
     def goes_on_at_ns(self) -> int:
-        """Where the output begins on the timeline; 0: at its start."""
+        """The time on the timeline at which the output begins; 0: at its start."""
         return self.restart.at_ns if self.restart is not None else 0
 
 

@@ -145,7 +145,7 @@ class QueuedWriter:
     async def written(self) -> None:
         """Returns when everything queued so far was written, or the output has failed."""
         mark: Future[None] = Future()
-        mark.set_running_or_notify_cancel()  # or the waiter, cancelled, would cancel it under the writer
+        mark.set_running_or_notify_cancel()  # a cancelled waiter must not cancel it
         with self._changed:
             if self._state is not _State.RUNNING:
                 return
@@ -209,7 +209,7 @@ class QueuedWriter:
                     else:
                         item.set_result(None)
             finally:
-                _release(batch)  # after a failure nobody waits for what will not be written
+                _release(batch)  # after a failure, nobody may wait for the rest
         if self._failure is None:
             self._job.close()
 

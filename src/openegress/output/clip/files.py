@@ -73,7 +73,7 @@ def _growing(plan: ClipPlan, stored: StoredObjects, files: list[int]) -> list[_R
             except EgressError:
                 if not recorded:
                     raise
-                break  # it has just begun
+                break  # the part has just begun
         elif number < len(plan.stored):
             recorded.append(_InStorage(plan.stored[number], stored))
         else:
@@ -146,7 +146,7 @@ class _InStorage:
         if self._tracks is not None:
             self.length_ns = self._tracks.length_ns
             return
-        # A file without an index is read to its end to know it; EgressInfo tells it as well.
+        # Finding the length of a file without an index takes reading it all; EgressInfo states it too.
         self.length_ns = part.length_ns or _length_ns(self._container, lambda: Stitched.whole(self._bytes))
 
     @property

@@ -47,7 +47,7 @@ def finalise(path: Path, container: Container, markers: Sequence[Marker] = ()) -
     except NoSpace as error:
         better.unlink(missing_ok=True)
         return _in_place(path, str(error), markers)
-    except (OSError, FFmpegError, ValueError) as error:  # PyAV's of streams it knows no codec for, and ours
+    except (OSError, FFmpegError, ValueError) as error:  # ValueError: unknown codecs, and our own
         better.unlink(missing_ok=True)
         return f"{type(error).__name__}: {error}"
 
@@ -72,7 +72,7 @@ def verify_media(before: Path, after: Path) -> None:
         if file.read(size) != copy.read():
             raise Mp4Error("the rewritten file has other media")
     with _indexed(after) as plain:
-        frames = [stream.frames for stream in plain.streams][: len(index.tracks)]  # behind them: chapters
+        frames = [stream.frames for stream in plain.streams][: len(index.tracks)]  # chapters follow
         if frames != [len(track.sizes) for track in index.tracks]:
             raise Mp4Error("the rewritten file has other frames")
 

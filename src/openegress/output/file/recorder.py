@@ -194,7 +194,7 @@ class FileRecorder:
         patience_s = disk_thread.patience_s(self.size_bytes())
         why, size_bytes = await disk_thread.in_time(f"finalising {self._filename}", rewrite, patience_s)
         if why:
-            # It plays all the same.
+            # The file still plays.
             _log.warning("%s is stored as it was recorded: %s", self._filename, why)
         return size_bytes
 

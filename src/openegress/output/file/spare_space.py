@@ -37,7 +37,7 @@ def claim(path: Path) -> None:
     needed_bytes, free_bytes = path.stat().st_size, shutil.disk_usage(path.parent).free
     with draft_of(path).open("wb") as draft:
         fits = needed_bytes + RESERVED_BYTES <= free_bytes and _is_given(draft.fileno(), needed_bytes)
-    # Others may have taken theirs meanwhile.
+    # Other recordings may have taken their space meanwhile.
     if not fits or shutil.disk_usage(path.parent).free < RESERVED_BYTES:
         raise NoSpace(
             f"no space to rewrite its {needed_bytes} bytes: {free_bytes} are free on the disk of the "

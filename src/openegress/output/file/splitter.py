@@ -108,7 +108,7 @@ class FileSplitter:
         return self._begins_ns[self._last] + every_ns if every_ns else None
 
     def _is_due(self, at_ns: int) -> bool:
-        # A nanosecond of rounding does not put a split off by a whole key frame.
+        # A nanosecond of rounding must not delay a split by a whole key frame.
         due_ns = self._due_ns
         return due_ns is not None and at_ns + S // 1000 >= due_ns
 

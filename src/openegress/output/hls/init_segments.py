@@ -27,7 +27,7 @@ class InitSegments:
         self._count = len(inits)
         self._content = inits[-1].read_bytes() if inits else b""
         for number, local in enumerate(inits):
-            # It may have died before the storage got it.
+            # That process may have died before the storage got the initialisation segment.
             self._on_init(local, naming.init_file(self._prefix, number))
 
     @property

@@ -98,7 +98,7 @@ class HlsRecorder:
             inits.go_on()
             for marker in opening.markers:
                 if marker.at_ns < opening.goes_on_at_ns:
-                    self._playlists.mark(marker)  # its segment was made
+                    self._playlists.mark(marker)  # its segment is complete
                 else:
                     self.mark(marker)
             for each in left:
@@ -203,7 +203,7 @@ class HlsRecorder:
     # --- from the writer's thread
 
     def _on_init(self, local: Path, uri: str) -> None:
-        # Without it, a segment that a dead process leaves unfinished could not be read.
+        # It stays on the disk: without it, a segment that a dead process leaves unfinished cannot be read.
         self._upload(local, uri, self._after_init, keep_local=True)
 
     def _on_segment(self, done: MadeSegment) -> None:
@@ -233,7 +233,7 @@ class HlsRecorder:
         self._backup.note(stored)
         self._stored.append((done, stored))
         self._playlists.add(done.entry)
-        # While other segments are on their way, the complete playlist may come later, but not much.
+        # While other segments wait for their upload, the playlists may be a few segments late.
         if not self._ended_at_ns and (not self._uploads.pending or len(self._stored) % _PUBLISH_EVERY == 0):
             await self._publish(ended=False)
 

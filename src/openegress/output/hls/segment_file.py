@@ -16,7 +16,7 @@ from openegress.media.muxer import Muxer
 from openegress.output.spool_file import SpoolFile, disk_error
 
 _TS_OPTIONS = {
-    # Each segment has a multiplexer of its own, whose continuity counters start anew.
+    # Each segment has a multiplexer of its own, whose continuity counters start again.
     "mpegts_flags": "initial_discontinuity",
     "flush_packets": "1",
     "avoid_negative_ts": "disabled",

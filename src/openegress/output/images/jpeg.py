@@ -16,7 +16,7 @@ def full_range(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
         height=height,
         format="yuvj420p",
         src_colorspace=Colorspace.ITU709,
-        dst_colorspace=Colorspace.ITU601,  # JFIF's
+        dst_colorspace=Colorspace.ITU601,  # as JFIF requires
         src_color_range=ColorRange.MPEG,
         dst_color_range=ColorRange.JPEG,
     )

@@ -76,6 +76,6 @@ def read_taken(folder: Path) -> list[Taken]:
     *lines, _ = (folder / _TAKEN).read_bytes().split(b"\n")
     images = []
     for line in lines:
-        with contextlib.suppress(ValueError):  # spoilt by the disk
+        with contextlib.suppress(ValueError):  # damaged by the disk
             images.append(msgspec.json.decode(line, type=Taken))
     return images

@@ -173,7 +173,7 @@ class RtmpConnection:
         self._interrupted.set()
         if self._socket is not None:
             with suppress(OSError):  # it is not connected yet, or closed
-                # Of the plain socket: TLS has a farewell of its own, in which the other thread may be.
+                # Shuts down the plain socket, as the other thread may be in the shutdown of TLS.
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 

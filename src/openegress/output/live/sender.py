@@ -31,7 +31,7 @@ including SRT's drain, and the psrpc call that waits for it lasts 3 s."""
 
 
 class StreamSender(StoresNothing):
-    """All URLs of one stream output."""
+    """Sends one stream output to all its URLs."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class StreamSender(StoresNothing):
         self._opening = opening
         check_fit(Container.TS if self._plan.protocol == "srt" else Container.FLV, opening.formats)
         streams = [self._take(each.target, each.told) for each in self._left]
-        # Only after all are known: one that fails at once must not pass for the last.
+        # They start only after all are known: one that fails at once must not count as the last one.
         for stream in streams:
             stream.start()
 

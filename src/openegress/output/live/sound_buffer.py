@@ -44,7 +44,7 @@ class SoundBuffer:
             self._bytes += len(message)
 
     def pop(self) -> Message:
-        """IndexError when empty."""
+        """Removes and returns the oldest message; a gap comes first. Raises IndexError when empty."""
         if self._lost_bytes:
             gap_ms, self._lost_bytes = round(self._lost_bytes / self._bytes_per_ms), 0
             return json.dumps({"gap_ms": gap_ms})

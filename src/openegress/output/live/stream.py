@@ -185,7 +185,7 @@ class LiveStream:
                 self._changed.wait()
             if self._wish is _DesiredState.SEND:
                 self._changed.wait(_LINGER_S)  # put() notifies only the first
-            # Not more at a time than a stalled server may lose.
+            # No more at a time than a stalled server may lose.
             packets = [self._queue.pop() for _ in range(min(len(self._queue), _BATCH))]
         try:
             if not packets:

@@ -136,7 +136,7 @@ class WebsocketSender(StoresNothing):
         self._changed.set()
 
     async def _run(self) -> None:
-        from aiohttp import ClientSession, TCPConnector  # only who uses a websocket pays for its import
+        from aiohttp import ClientSession, TCPConnector  # loads only for websockets
 
         networks = networks_of(self._plan.deny_networks)
         async with ClientSession(connector=TCPConnector(socket_factory=socket_factory(networks))) as session:

@@ -131,7 +131,7 @@ class Conversation:
         told: list[LogEntry] = []
         if header.topic == TRANSCRIPTION_TOPIC:
             told.append(_segment(stream, at_ns, "", continues=False))
-        if header.HasField("inline_content"):  # all of it
+        if header.HasField("inline_content"):  # the whole text
             told += self._add(stream, header.inline_content, at_ns)
             told += self._end(DataStream.Trailer(stream_id=header.stream_id), sender, at_ns)
         return told

@@ -31,7 +31,7 @@ class TranscriptSegment:
         fields = entry.fields
         if fields["text"]:
             self.end_ns = entry.at_ns
-            # A text that begins anew replaces the former one only once it is not empty.
+            # A text that starts again replaces the previous one only once it is not empty.
             before = self.text if fields["continues"] else ""
             # Each stream is bounded, but many may add to one segment.
             self.text = before + fields["text"][: MOST_TEXT_CHARS - len(before)]
@@ -48,7 +48,7 @@ def transcript(log: Iterable[LogEntry]) -> list[TranscriptSegment]:
         if entry.event != entries.TRANSCRIPT:
             continue
         fields = entry.fields
-        # Nobody takes the place of what another has sent.
+        # Nobody may replace what somebody else has sent.
         key = (fields["identity"], fields.get("sender", ""), fields["segment"])
         if key not in found:
             found[key] = TranscriptSegment(*key, entry.at_ns, entry.at_ns)

@@ -94,7 +94,7 @@ class Publisher:
         self._wire.send(self._writer.encode(over) + self._writer.encode(gone))
 
     def _shake_hands(self, deadline_s: float) -> bytes:
-        """Shakes hands. Returns the bytes that came after the handshake."""
+        """Exchanges the handshake. Returns the bytes that came after it."""
         self._wire.send(_VERSION + bytes(8) + os.urandom(_HANDSHAKE_BYTES - 8))
         data = b""
         while len(data) < 1 + 2 * _HANDSHAKE_BYTES:

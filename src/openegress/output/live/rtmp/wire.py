@@ -63,7 +63,7 @@ class Wire:
                 if not self.take():
                     self._wait(select.POLLIN, left_s)
         except OSError:
-            pass  # it has gone, or was to
+            pass  # the peer is gone, which is the aim
         self.close()
 
     def close(self) -> None:
