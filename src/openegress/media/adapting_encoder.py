@@ -96,7 +96,7 @@ class AdaptingEncoder:
         return self._encoder.flush(until_s)
 
     def _follow(self, pts_ns: int) -> list[Packet]:
-        """Switches the encoder if the speed has changed. Returns what the previous one still held."""
+        """Switches to another encoder if the speed is to change here. Returns what the previous one held."""
         now = dataclasses.replace(self._pressure)
         before, self._seen = self._seen, now
         self._choice.seen(

@@ -28,7 +28,7 @@ _SYNC_MASK = 0x00010000
 _DAMAGE = (Mp4Error, struct.error, KeyError, IndexError, RecursionError, UnicodeDecodeError)
 """Exceptions that the parser raises on damaged boxes."""
 _MIN_ENTRY_BYTES = 36
-"""Size of a visual entry up to its size fields (12.1.3); a sound entry is as long (12.2.3)."""
+"""Size of a visual entry up to width and height (12.1.3); a sound entry is as long (12.2.3)."""
 _LATEST = 1 << 61
 """The latest decode time, so that the sum of two cannot overflow."""
 _OURS = (b"ftyp", b"free", b"moov", b"uuid", b"moof", b"mdat")

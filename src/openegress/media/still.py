@@ -63,7 +63,8 @@ class _Taken:
 
 
 class StillPictures:
-    """Tracks the pictures of one stream. Confined to one thread. PTS are ticks of the stream's time base."""
+    """Decides which pictures of a stream the encoder sees. Confined to one thread. PTS are ticks of the
+    stream's time base."""
 
     def __init__(
         self, repeats: RepeatWriter, bits_a_tick: float, most_ticks: int = 0, patience_ticks: int = 0
