@@ -1,4 +1,4 @@
-"""Media on one timeline: encoded packets, raw frames, and the seams they pass through.
+"""Types of media on one timeline: encoded packets, and the protocols for sinks of packets and raw frames.
 
 All times are on the egress' timeline: 0 is media time zero (the Active event). FFmpeg does the work, in
 process, through PyAV; Python only passes frames and packets on.
@@ -27,7 +27,7 @@ class Packet:
     pts: int
     dts: int
     duration: int
-    """0: unknown."""
+    """Duration in the time base; 0: unknown."""
     time_base: Fraction
     is_key: bool
     track: "FileTrack | None" = None
@@ -35,7 +35,7 @@ class Packet:
     topic: "DataTopic | None" = None
     """The topic of a data packet; None: it is media."""
     paused_ns: int = 0
-    """Pauses until then, which the timeline leaves out."""
+    """Total length of the pauses until then, which the timeline leaves out."""
     picture_size: tuple[int, int] = (0, 0)
     """Width and height that the publisher encoded in a key frame, over all its layers; zeros: unknown."""
 
@@ -55,14 +55,14 @@ class StreamFormat:
     template: "Stream | None"
     """The stream whose codec parameters (extradata included) are copied; None: the codec needs none."""
     kbps: int
-    """0: unknown, because nobody here encodes it."""
+    """Bit rate; 0: unknown, because nobody here encodes the stream."""
     width: int = 0
     height: int = 0
     framerate: int = 0
     sample_rate: int = 0
     channels: int = 0
     has_variable_rate: bool = False
-    """A picture lasts until the next one, whatever its packet's duration says."""
+    """Whether a picture lasts until the next one, whatever its packet's duration says."""
 
     @property
     def is_sound(self) -> bool:
@@ -70,7 +70,8 @@ class StreamFormat:
 
     @property
     def is_passed_through(self) -> bool:
-        """Video recorded as its publisher encodes it, with the publisher's key frames."""
+        """Whether the stream is video that is recorded as its publisher encodes it, with the publisher's key
+        frames."""
         return self.kind is MediaKind.VIDEO and not self.kbps
 
 
@@ -94,5 +95,5 @@ class FrameSink(Protocol):
     def audio(self, samples: bytes, pts_ns: int, sample_rate: int) -> None: ...
 
     def resumed(self, pts_ns: int, paused_ns: int) -> None:
-        """Everything from here on, at `pts_ns` or later, follows a pause. The timeline leaves out
-        `paused_ns`, the sum of all pauses so far."""
+        """Reports that everything from here on, at `pts_ns` or later, follows a pause. The timeline leaves
+        out `paused_ns`, the sum of all pauses so far."""

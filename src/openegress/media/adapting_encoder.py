@@ -28,7 +28,7 @@ _ORDER = tuple(EncoderSpeed)
 
 
 class Choice(Protocol):
-    """As a SpeedChoice."""
+    """Chooses an encoder's speed, as SpeedChoice does."""
 
     @property
     def speed(self) -> EncoderSpeed: ...
@@ -37,7 +37,7 @@ class Choice(Protocol):
 
 
 class AdaptingEncoder:
-    """As a VideoEncoder; confined to one thread."""
+    """A VideoEncoder that changes its speed. Confined to one thread."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class AdaptingEncoder:
         choice: Choice | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`pressure` is told whether the encoder is at its quickest. The speed follows it unless `choice`
+        """`pressure` learns whether the encoder is at its quickest. The speed follows it unless `choice`
         picks one. `clock`: monotonic seconds."""
         self._clock = clock
         self._encoding = encoding
@@ -61,7 +61,7 @@ class AdaptingEncoder:
         self._last_ns: int | None = None
         self._quicker_ns: dict[EncoderSpeed, int] = {}
         self._is_fixed = False
-        """No other speed has the same parameter sets."""
+        """Whether no other speed has the same parameter sets."""
         self.format: StreamFormat = self._encoder.format
 
     @property
@@ -96,7 +96,7 @@ class AdaptingEncoder:
         return self._encoder.flush(until_s)
 
     def _follow(self, pts_ns: int) -> list[Packet]:
-        """Returns what the previous encoder still held, if another one takes over here."""
+        """Switches to another encoder if the speed is to change here. Returns what the previous one held."""
         now = dataclasses.replace(self._pressure)
         before, self._seen = self._seen, now
         self._choice.seen(

@@ -41,7 +41,7 @@ class AudioFilters:
         yield from self._made()
 
     def rest(self) -> Iterator[AudioFrame]:
-        """Call it after the last samples."""
+        """Returns the remaining frames. Call it after the last samples."""
         self._source.push(None)
         yield from self._made()
 

@@ -1,4 +1,4 @@
-"""The recording's picture: fits pictures of any size into regions, and redraws only what has changed.
+"""Draws the recording's picture: fits pictures of any size into regions, and redraws only what has changed.
 
 Colours: participants send BT.601 unless they say otherwise. VP8 knows nothing else (RFC 6386 section 9.2),
 and untagged streams come from the same cameras and screen converters. Recordings are BT.709.
@@ -27,10 +27,10 @@ _TICK = Fraction(1, 90_000)
 """The filter requires a time base but does not use it."""
 
 _GLANCE_ROWS = 24
-"""Rows compared first."""
+"""Number of rows that are compared first."""
 
 Yuv = tuple[int, int, int]
-"""A colour: BT.709, limited range."""
+"""A colour in BT.709, limited range."""
 BLACK: Yuv = (16, 128, 128)
 
 
@@ -47,13 +47,13 @@ class Canvas:
         self._frame: VideoFrame | None = None
         """The last picture."""
         self._drawn: list[tuple[Rect, VideoFrame | Yuv]] = [(self.whole, BLACK)]
-        """Drawn since then."""
+        """What was drawn since the last picture."""
 
     def fill(self, rect: Rect, colour: Yuv) -> None:
         self._draw(rect, colour)
 
     def paste(self, picture: VideoFrame, rect: Rect) -> None:
-        """Puts `picture`, which has the size of `rect`, there. Nobody may write to it later."""
+        """Puts `picture`, which has the size of `rect`, at `rect`. Nobody may write to it later."""
         self._draw(rect, picture)
 
     def picture(self) -> VideoFrame:
@@ -93,7 +93,7 @@ class Canvas:
 
 @lru_cache(maxsize=64)
 def _outside(whole: Rect, rects: tuple[Rect, ...]) -> list[Rect]:
-    """Cached, because the same tiles change again and again."""
+    """The parts of `whole` outside `rects`. Cached, because the same tiles change again and again."""
     return list(outside(whole, rects))
 
 
@@ -195,7 +195,7 @@ class _Task:
 
 def alike(one: VideoFrame, other: VideoFrame) -> bool:
     """Whether two pictures in the recording's format are identical; False for pictures in other formats. A
-    few rows tell most moving pictures apart."""
+    few rows distinguish most moving pictures."""
     if _kind(one) != _kind(other) or one.format.name != PIXEL_FORMAT or not _glance(one, other):
         return False
     return all(np.array_equal(_view(a), _view(b)) for a, b in zip(one.planes, other.planes, strict=True))
@@ -223,14 +223,14 @@ def _kind(picture: VideoFrame) -> object:
 
 
 def yuv_of(red: int, green: int, blue: int) -> Yuv:
-    """BT.709, limited range (ITU-R BT.709-6, item 3)."""
+    """Converts RGB to BT.709, limited range (ITU-R BT.709-6, item 3)."""
     luma = 0.2126 * red + 0.7152 * green + 0.0722 * blue
     cb, cr = (blue - luma) / 1.8556, (red - luma) / 1.5748
     return round(16 + luma * 219 / 255), round(128 + cb * 224 / 255), round(128 + cr * 224 / 255)
 
 
 def planes(frame: VideoFrame) -> list[NDArray[np.uint8]]:
-    """Writable (height, width) views of a planar 8-bit picture."""
+    """Returns writable (height, width) views of a planar 8-bit picture."""
     return [_view(plane) for plane in frame.planes]
 
 
@@ -240,7 +240,7 @@ def _view(plane: VideoPlane) -> NDArray[np.uint8]:
 
 
 def _slices(rect: Rect, chroma: bool) -> tuple[slice, slice]:
-    """(rows, columns) of a part in a plane of 4:2:0."""
+    """Returns (rows, columns) of a part in a plane of 4:2:0."""
     shift = 1 if chroma else 0
     return (
         slice(rect.y >> shift, (rect.y + rect.height) >> shift),

@@ -13,7 +13,7 @@ from openegress.core.units import MS
 from openegress.media.movie import MOVIE_TIMESCALE, Edit, TrackHead, box, full_box, trak
 
 TIMESCALE = 1000
-"""Two chapters may lie 24 days apart."""
+"""Ticks a second, so that two chapters may lie 24 days apart."""
 _UTF8 = b"\x00\x00\x00\x0cencd\x00\x00\x01\x00"
 """Follows each title and states its encoding."""
 _DESCRIPTION = box(
@@ -26,7 +26,7 @@ _DESCRIPTION = box(
 
 
 class ChapterTrack:
-    """Made of one or more markers."""
+    """A chapter track made of one or more markers."""
 
     def __init__(self, markers: Sequence[Marker]) -> None:
         chapters = spaced(tuple(markers), MS)
@@ -43,7 +43,8 @@ class ChapterTrack:
         return max(movie, (self._starts_ms[-1] + 1) * MOVIE_TIMESCALE // TIMESCALE)
 
     def trak(self, number: int, at: int, movie: int) -> bytes:
-        """`at`: offset of `media` in the file; `movie`: the movie's duration in MOVIE_TIMESCALE."""
+        """Returns the track's box. `at`: offset of `media` in the file; `movie`: the movie's duration in
+        MOVIE_TIMESCALE."""
         end_ms = self.duration(movie) * TIMESCALE // MOVIE_TIMESCALE
         deltas = [after - before for before, after in pairwise([*self._starts_ms, end_ms])]
         first = self._starts_ms[0] * MOVIE_TIMESCALE // TIMESCALE

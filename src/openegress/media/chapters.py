@@ -9,13 +9,13 @@ from openegress.media.ebml import element, number, text
 from openegress.media.movie import box, full_box
 
 MAX_CHAPTERS = 255
-"""A chpl box counts them in one byte."""
+"""Limit of a chpl box, which counts chapters in one byte."""
 _MAX_BYTES = 255
 _TICK_NS = 100
 
 
 def chapter_box(markers: Sequence[Marker]) -> bytes:
-    """The moov's udta box with Nero's chpl, which FFmpeg, VLC and mpv read; b"" without markers."""
+    """Builds the moov's udta box with Nero's chpl, which FFmpeg, VLC and mpv read; b"" without markers."""
     if not markers:
         return b""
     shown = sorted_markers(tuple(markers))[:MAX_CHAPTERS]
@@ -27,7 +27,7 @@ def chapter_box(markers: Sequence[Marker]) -> bytes:
 
 
 def matroska_chapters(markers: Sequence[Marker]) -> bytes:
-    """The Chapters element (RFC 9559 section 5.1.7); b"" without markers."""
+    """Builds the Chapters element (RFC 9559 section 5.1.7); b"" without markers."""
     if not markers:
         return b""
     atoms = [
@@ -44,8 +44,8 @@ def matroska_chapters(markers: Sequence[Marker]) -> bytes:
 
 
 def webvtt(markers: Sequence[Marker], end_ns: int) -> str:
-    """A chapters file (WebVTT, "chapters text track"): each chapter lasts until the next, the last until the
-    end."""
+    """Builds a chapters file (WebVTT, "chapters text track"): each chapter lasts until the next, the last
+    until the end."""
     shown = sorted_markers(tuple(markers))
     ends = [*(each.at_ns for each in shown[1:]), end_ns]
     cues = [
@@ -61,6 +61,6 @@ def _time(at_ns: int) -> str:
 
 
 def _text(name: str) -> str:
-    """Removes what would end a cue or begin markup."""
+    """Removes characters that would end a cue or begin markup."""
     escaped = name.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return " ".join(escaped.split()) or "-"

@@ -19,22 +19,22 @@ _CHAPTERS = 0x1043A770
 _VIDEO = 1
 
 HEADER_BYTES = 512 * 1024
-"""More than any header takes, whether FFmpeg's or one with room for later tracks (media.matroska_head)."""
+"""Limit for a header, whether FFmpeg's or one with room for later tracks (media.matroska_head)."""
 MAX_CLUSTER_BYTES = 256 * 1024 * 1024
-"""A cluster holds half a second of media; a larger one is damaged."""
+"""Limit for a cluster. It holds half a second of media; a larger one is damaged."""
 _CUE_EVERY_MS = 5_000
-"""Between entries of sound where no picture has one; otherwise each cluster would get one."""
+"""Time between index entries of sound in a file without pictures; otherwise each cluster would get one."""
 _LONGEST_STEP_MS = 1_000
 """The longest assumed duration of a track's last block: the step before it may have been a pause."""
 _SEGMENT_HEAD_BYTES = 12
-"""With an eight-byte size."""
+"""Size of the segment's head, with an eight-byte size."""
 _SEEK_HEAD_BYTES = 112
-"""Five entries and padding."""
+"""Size of the seek head: five entries and padding."""
 _LATEST_MS = 1 << 50
 """The latest time of a cluster."""
 _DURATION = 0x4489
 _DURATION_BYTES = 11
-"""Of the element for which FFmpeg leaves room in Info."""
+"""Size of the Duration element, for which FFmpeg leaves room in Info."""
 
 
 class WebmError(ValueError):
@@ -47,9 +47,9 @@ class _Found:
     """(ms, track, offset of the cluster within the segment)."""
     last_ms: dict[int, int] = field(default_factory=dict)
     steps_ms: dict[int, int] = field(default_factory=dict)
-    """Between the last two blocks, by track."""
+    """Time between the last two blocks, by track."""
     cued_ms: dict[int, int] = field(default_factory=dict)
-    """The last entry of each picture track."""
+    """Time of the last entry of each picture track."""
     end: int = 0
     """Where the last whole cluster ends."""
 
@@ -107,7 +107,7 @@ def make_seekable(path: Path, chapters: bytes = b"") -> bool:
 
 
 def header_parts(data: bytes) -> tuple[Element, list[Element]]:
-    """The segment, and its elements before the first cluster."""
+    """Returns the segment, and its elements before the first cluster."""
     outer = list(elements(data, 0, len(data)))
     if len(outer) < 2 or outer[1].kind != _SEGMENT:
         raise WebmError("it has no segment")
@@ -147,7 +147,7 @@ def _pictures(header: bytes, tracks: Element) -> frozenset[int]:
 
 
 def _scan(file: BinaryIO, start: int, length: int, segment: int, pictures: frozenset[int]) -> _Found:
-    """All whole clusters from `start` on."""
+    """Finds all whole clusters from `start` on."""
     found = _Found(end=start)
     while found.end + 12 <= length:
         file.seek(found.end)
@@ -180,7 +180,8 @@ def _add(found: _Found, cluster: bytes, offset: int, pictures: frozenset[int]) -
 
 
 def _is_entry(found: _Found, at_ms: int, track: int, is_picture: bool) -> bool:
-    """At most one a second for each picture track; sound gets one only where no picture has one."""
+    """Whether a block gets an index entry: at most one a second for each picture track; sound gets one only
+    where no picture has one."""
     if is_picture:
         last_ms = found.cued_ms.get(track)
         if last_ms is not None and at_ms - last_ms < _LONGEST_STEP_MS:
@@ -202,7 +203,7 @@ def _cues(cues: list[tuple[int, int, int]]) -> bytes:
 
 
 def _seek_head(places: list[tuple[int, int]]) -> bytes:
-    """`places`: (element, offset within the segment)."""
+    """Builds the seek head. `places`: (element, offset within the segment)."""
     seeks = [
         element(b"\x4d\xbb", element(b"\x53\xab", kind.to_bytes(4, "big")) + number(b"\x53\xac", at))
         for kind, at in places

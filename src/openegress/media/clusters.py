@@ -19,18 +19,19 @@ from openegress.media.muxer import FORMAT_NAME
 from openegress.media.streams import add_stream
 
 CLUSTER_NS = S // 2
-"""The most flowing media that a kill may cost. Block times have 16 bits of milliseconds, so a cluster may
-last for half a minute."""
+"""Length of a cluster: the most flowing media that a kill may cost. Block times have 16 bits of milliseconds,
+so a cluster may last for half a minute."""
 
 _CLUSTER, _TIMESTAMP, _SIMPLE_BLOCK = b"\x1f\x43\xb6\x75", b"\xe7", b"\xa3"
 _VIDEO_PATH = (0x18538067, 0x1654AE6B, 0xAE, 0xE0)
-"""Segment, Tracks, TrackEntry, Video."""
+"""Path to the picture size: Segment, Tracks, TrackEntry, Video."""
 _PIXEL_WIDTH, _PIXEL_HEIGHT = 0xB0, 0xBA
 _WIDE = 0x4000
-"""FFmpeg writes a size in as few bytes as possible; two bytes have room for any picture."""
+"""Placeholder for a picture's width and height. FFmpeg writes a size in as few bytes as possible; two bytes
+have room for any picture."""
 _KEY = 0x80
 _ONE_BYTE_TRACKS = 126
-"""Track numbers up to this one take one byte in a block, others two (RFC 8794 section 4)."""
+"""Highest track number that takes one byte in a block; others take two (RFC 8794 section 4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +40,16 @@ class SimpleBlock:
 
     track: int
     at_ms: int
-    """Its time."""
+    """Its time in the file."""
     order_ms: int
-    """Its place in the order: it never falls within a track, though the times of reordered pictures do."""
+    """Its place in the order: this never decreases within a track, though the times of reordered pictures
+    do."""
     is_key: bool
     data: bytes
 
 
 def cluster(blocks: Sequence[SimpleBlock]) -> bytes:
-    """A cluster of one or more blocks that lie within half a minute (RFC 9559 section 5.1.3)."""
+    """Builds a cluster of one or more blocks that lie within half a minute (RFC 9559 section 5.1.3)."""
     start_ms = max(0, min(block.at_ms for block in blocks))
     parts = [element(_TIMESTAMP, start_ms.to_bytes(8, "big"))]
     for block in sorted(blocks, key=lambda each: each.order_ms):
@@ -59,8 +61,9 @@ def cluster(blocks: Sequence[SimpleBlock]) -> bytes:
 
 
 class ClusterWriter:
-    """Packets in, clusters out through `put`, each in one call. One writer belongs to one thread. What `put`
-    and `rewrite` raise comes out of open(), write(), flush() and close(); FFmpegError out of open()."""
+    """Takes packets and passes clusters to `put`, each in one call. One writer belongs to one thread.
+    Exceptions of `put` and `rewrite` come out of open(), write(), flush() and close(); FFmpegError out of
+    open()."""
 
     def __init__(
         self,
@@ -68,8 +71,8 @@ class ClusterWriter:
         formats: Sequence[StreamFormat],
         rewrite: Callable[[int, bytes], object] | None = None,
     ) -> None:
-        """`rewrite` overwrites bytes at an offset. With it the header states the size of the pictures that
-        come, first and after a larger layer, rather than the announced size."""
+        """`rewrite` overwrites bytes at an offset. With it, the header states the actual size of the
+        pictures, at first and after a larger layer, rather than the announced size."""
         self._put = put
         self._rewrite = rewrite
         self._size: PixelSize | None = None
@@ -122,13 +125,13 @@ class ClusterWriter:
         self.flush()
 
     def abandon(self) -> None:
-        """Writes nothing more."""
+        """Stops without writing anything more."""
         self._blocks = []
 
 
 class PixelSize:
-    """Where a header states its picture size (RFC 9559 sections 5.1.4.1.28.6 and 7), and what it should
-    state."""
+    """The place where a header states its picture size (RFC 9559 sections 5.1.4.1.28.6 and 7), and the size
+    it should state."""
 
     def __init__(self, header: bytes) -> None:
         self._places = [
@@ -137,7 +140,7 @@ class PixelSize:
             if (found := _inside(header, 0, len(header), (*_VIDEO_PATH, kind))) is not None
         ]
         self._area = 0
-        """Pixels of the key frame whose size it states; 0: none yet."""
+        """Pixels of the key frame whose size the header states; 0: none yet."""
 
     def with_size(self, header: bytes, width: int, height: int) -> bytes:
         changed = bytearray(header)
@@ -146,14 +149,14 @@ class PixelSize:
         return bytes(changed)
 
     def corrections(self, width: int, height: int) -> list[tuple[int, bytes]]:
-        """What to write, and where, before a key frame of that size."""
+        """Returns what to write, and where, before a key frame of that size."""
         if width * height <= self._area:
             return []
         self._area = width * height
         return self._values(width, height)
 
     def _values(self, width: int, height: int) -> list[tuple[int, bytes]]:
-        """Empty if either value does not fit into its place."""
+        """Returns values to write, and where; empty if either value does not fit into its place."""
         values = list(zip(self._places, (width, height), strict=False))
         if len(values) < 2 or any(value >> 8 * (at.end - at.data) for at, value in values):
             return []
@@ -172,7 +175,7 @@ def _inside(header: bytes, start: int, end: int, path: Sequence[int]) -> Element
 
 
 def _delay_ns(form: StreamFormat) -> int:
-    """CodecDelay of Opus in FFmpeg's header, which a player subtracts from block times."""
+    """Returns CodecDelay of Opus in FFmpeg's header, which a player subtracts from block times."""
     if form.codec is AudioCodec.OPUS:
         return PRIMING_SAMPLES[AudioCodec.OPUS] * S // 48_000
     return 0

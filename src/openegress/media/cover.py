@@ -11,10 +11,10 @@ from openegress.media.text_runs import clusters
 
 Rgb = tuple[int, int, int]
 _INITIAL, _NAME = 1 / 6, 0.4
-"""Letter heights: the initial's as a share of the tile, the name's as a share of the initial."""
+"""Letter heights: of the initial as a share of the tile, of the name as a share of the initial."""
 _MIN_NAME_PX = 12
 _SMOOTH = 4
-"""The circle is drawn this much larger and scaled down, because Pillow draws hard edges."""
+"""Factor by which the circle is drawn larger before it is scaled down, because Pillow draws hard edges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class CoverStyle:
 
 
 def draw(name: str, width: int, height: int, style: CoverStyle) -> VideoFrame:
-    """yuv420p, BT.709 limited range; width and height even."""
+    """Draws the tile in yuv420p, BT.709 limited range; width and height are even."""
     image = Image.new("RGB", (width, height), style.tile)
     size = max(1, round(min(width, height) * _INITIAL))
     small = max(_MIN_NAME_PX, round(size * _NAME))
@@ -53,5 +53,5 @@ def _badge(image: Image.Image, centre: tuple[int, int], radius: int, colour: Rgb
 
 
 def _initial(name: str) -> str:
-    """The first letter, with its accents."""
+    """Returns the first letter, with its accents."""
     return next(iter(clusters(name)), "").upper()

@@ -1,4 +1,4 @@
-"""Decoders for the media of a room: one access unit in, pictures or samples out. Each belongs to one
+"""Decodes the media of a room: one access unit in, pictures or samples out. Each decoder belongs to one
 thread."""
 
 from fractions import Fraction
@@ -31,13 +31,13 @@ _AUDIO_DECODER: dict[AudioCodec, tuple[str, int, str]] = {
 
 
 class VideoDecoder:
-    """Shows nothing it cannot trust: at the start, and after a loss, it waits for a key frame.
+    """Decodes video and shows only intact pictures: at the start, and after a loss, it waits for a key frame.
 
     Decoders conceal a missing reference silently, so the RTP side must report the gap.
     """
 
     def __init__(self, codec: VideoCodec, most_pixels: int) -> None:
-        """Refuses pictures of more than `most_pixels` before it allocates memory for them."""
+        """Pictures of more than `most_pixels` are refused before memory is allocated for them."""
         self.codec = codec
         context = av.CodecContext.create(_VIDEO_DECODER[codec], "r")
         assert isinstance(context, VideoCodecContext)
@@ -53,12 +53,13 @@ class VideoDecoder:
 
     @property
     def awaits_key(self) -> bool:
-        """The sender must be asked for a key frame."""
+        """Whether the sender must be asked for a key frame."""
         return self._awaits_key
 
     @property
     def depth(self) -> int:
-        """By how many pictures the stream reorders, as far as it has said. That many come out late."""
+        """Number of pictures by which the stream reorders, as far as it has stated. Pictures come out that
+        much later."""
         return self._context.reorder_depth
 
     def decode(
@@ -99,7 +100,7 @@ class AudioDecoder:
         self._resampler = av.AudioResampler(format="s16", layout="stereo", rate=SAMPLE_RATE)
 
     def decode(self, data: bytes) -> Samples:
-        """The sound of one packet; empty if the packet is damaged."""
+        """Returns the sound of one packet; empty if the packet is damaged."""
         try:
             frames = self._context.decode(av.Packet(data))
         except FFmpegError:

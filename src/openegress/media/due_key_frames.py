@@ -1,13 +1,14 @@
-"""Key frames that outputs request: a part of a split file and an added stream begin with one. Pure."""
+"""Collects the key frames that outputs request: a part of a split file and an added stream begin with one.
+Pure."""
 
 from openegress.core.units import S
 
 AGAIN_NS = S
-"""A request to a publisher, or its answer, may be lost."""
+"""Interval between requests to a publisher, as a request or its answer may be lost."""
 
 
 class DueKeyFrames:
-    """Call ask() from any thread, due() from one."""
+    """Requested key frames of our encoder. Call ask() from any thread, due() from one."""
 
     def __init__(self) -> None:
         self._at_ns: list[int] = []
@@ -17,7 +18,7 @@ class DueKeyFrames:
         self._at_ns.append(at_ns)
 
     def due(self, pts_ns: int) -> int | None:
-        """The latest of the requested times until then; None: there is none. Each is due once."""
+        """Returns the latest of the requested times up to `pts_ns`; None: there is none. Each is due once."""
         due = [at_ns for at_ns in tuple(self._at_ns) if pts_ns >= at_ns]
         for at_ns in due:
             self._at_ns.remove(at_ns)
@@ -25,13 +26,13 @@ class DueKeyFrames:
 
 
 class PublishersKeyFrames:
-    """Those that a publisher is asked for, again and again until one has come. As with DueKeyFrames, any
-    thread may call ask()."""
+    """Key frames that a publisher is asked for repeatedly until one has come. Call ask() from any thread,
+    asks() from one."""
 
     def __init__(self) -> None:
         self._due = DueKeyFrames()
         self._since_ns: int | None = None
-        """The time whose key frame has not come."""
+        """The time for which no key frame has come yet."""
         self._again_ns = 0
 
     def ask(self, at_ns: int) -> None:

@@ -1,4 +1,4 @@
-"""How long a media file plays, judged by its packets rather than its header."""
+"""Measures how long a media file plays, from its packets rather than its header."""
 
 from pathlib import Path
 
@@ -9,11 +9,11 @@ from openegress.core.units import S
 from openegress.media import mcap_index
 
 _MCAP = ".mcap"
-"""FFmpeg cannot read such files."""
+"""Extension of files that FFmpeg cannot read."""
 
 
 def span_ns(path: Path) -> tuple[int, int]:
-    """(first time, end of the last packet); (0, 0) if nothing can be read. Reads the whole file."""
+    """Returns (first time, end of the last packet); (0, 0) if nothing can be read. Reads the whole file."""
     start_ns: int | None = None
     end_ns = 0
     try:
@@ -30,7 +30,7 @@ def span_ns(path: Path) -> tuple[int, int]:
 
 
 def holds_media(path: Path) -> bool:
-    """Whether a packet can be read."""
+    """Whether the file has a packet that can be read."""
     if path.suffix == _MCAP:
         return mcap_index.span(path).has_media
     try:
@@ -41,7 +41,7 @@ def holds_media(path: Path) -> bool:
 
 
 def has_video(path: Path) -> bool:
-    """Raises FFmpegError if it cannot be read."""
+    """Whether the file has video. Raises FFmpegError if it cannot be read."""
     if path.suffix == _MCAP:
         return mcap_index.span(path).has_video
     with av.open(str(path), metadata_errors="replace") as container:
@@ -49,7 +49,7 @@ def has_video(path: Path) -> bool:
 
 
 def duration_ns(path: Path) -> int:
-    """From 0 to the end of the last packet; 0 if nothing can be read."""
+    """Duration from 0 to the end of the last packet; 0 if nothing can be read."""
     if path.suffix == _MCAP:
         return mcap_index.span(path).duration_ns
     return span_ns(path)[1]

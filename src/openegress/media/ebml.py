@@ -5,23 +5,23 @@ from dataclasses import dataclass
 
 VOID = 0xEC
 WIDE_HEAD_BYTES = 9
-"""For an element with a one-byte name and an eight-byte size."""
+"""Size of the head of an element with a one-byte name and an eight-byte size."""
 UNKNOWN_SIZE = b"\x01" + b"\xff" * 7
-"""For an element that ends with the file (section 6.2)."""
+"""Size of an element that ends with the file (section 6.2)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Element:
     kind: int
-    """Its name, marker bits included."""
+    """The element's name, marker bits included."""
     start: int
     data: int
-    """Where its content begins."""
+    """Offset of its content."""
     end: int
 
 
 def element(name: bytes, data: bytes) -> bytes:
-    """With its size in as few bytes as possible (section 6.1)."""
+    """Builds an element with its size in as few bytes as possible (section 6.1)."""
     size = len(data)
     width = 1
     while size >= (1 << 7 * width) - 1:  # all ones mean an unknown size
@@ -30,7 +30,7 @@ def element(name: bytes, data: bytes) -> bytes:
 
 
 def wide(name: bytes, data: bytes) -> bytes:
-    """With its size in eight bytes, whatever its value."""
+    """Builds an element with its size in eight bytes, whatever its value."""
     return name + wide_size(len(data)) + data
 
 
@@ -39,24 +39,24 @@ def wide_size(size: int) -> bytes:
 
 
 def number(name: bytes, value: int) -> bytes:
-    """An unsigned integer (section 7.2) in eight bytes, so that a later value fits into its place."""
+    """Builds an unsigned integer (section 7.2) in eight bytes, so that a later value fits into its place."""
     return name + b"\x88" + value.to_bytes(8, "big")
 
 
 def text(name: bytes, value: str) -> bytes:
-    """Section 7.5."""
+    """Builds a UTF-8 string element (section 7.5)."""
     return element(name, value.encode())
 
 
 def void(size: int) -> bytes:
-    """An element of `size` bytes in all, at least two, that readers skip (section 11.3.2)."""
+    """Builds an element of `size` bytes in all, at least two, that readers skip (section 11.3.2)."""
     if size < WIDE_HEAD_BYTES:
         return b"\xec" + bytes((0x80 | size - 2,)) + bytes(size - 2)
     return b"\xec" + wide_size(size - WIDE_HEAD_BYTES) + bytes(size - WIDE_HEAD_BYTES)
 
 
 def number_at(data: bytes, at: int) -> tuple[int, int]:
-    """A variable-size integer (section 4) and where it ends; (0, `at`) if there is none."""
+    """Reads a variable-size integer (section 4). Returns it and where it ends; (0, `at`) if there is none."""
     if at >= len(data) or not data[at]:
         return 0, at
     end = at + 9 - data[at].bit_length()
@@ -66,8 +66,8 @@ def number_at(data: bytes, at: int) -> tuple[int, int]:
 
 
 def elements(data: bytes, start: int, end: int) -> Iterator[Element]:
-    """Sibling elements. One of unknown size reaches to the end; anything that is not an element ends the
-    list."""
+    """Reads sibling elements. One of unknown size reaches to the end; anything that is not an element ends
+    the list."""
     at, end = start, min(end, len(data))
     while at < end and data[at]:
         size_at = at + 9 - data[at].bit_length()

@@ -1,6 +1,6 @@
-"""Encoders: raw frames in, packets out, once per codec for all outputs that share it.
+"""Encodes raw frames to packets, once per codec for all outputs that share it.
 
-A dummy container hosts each encoder, because that makes FFmpeg put the codec's parameters beside the stream
+A dummy container hosts each encoder, because that makes FFmpeg put the codec's parameters outside the stream
 ("global header"): the stream then serves as the template for every muxer.
 """
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 VIDEO_TIME_BASE = Fraction(1, 90_000)
-"""The time base of RTP and MPEG-TS, which FLV rounds: none of our containers needs a finer one for video."""
+"""The time base of RTP and MPEG-TS, which FLV rounds. None of our containers needs a finer one for video."""
 
 _AUDIO_ENCODER: dict[AudioCodec, str] = {
     AudioCodec.AAC: "aac",
@@ -43,14 +43,14 @@ _AUDIO_OPTIONS: dict[AudioCodec, dict[str, object]] = {
     AudioCodec.AAC: {"aac_coder": "fast"},
     AudioCodec.OPUS: {"compression_level": "7"},
 }
-"""Opus at full effort takes a third more time for 0.04 dB (measured); below 7 it no longer looks for tones,
-and music loses 0.8 dB."""
+"""Options of audio encoders. Opus at full effort takes a third more time for 0.04 dB (measured); below 7 it
+no longer looks for tones, and music loses 0.8 dB."""
 _PATIENCE_S = 0.4
 """How long a key frame of an unchanged picture waits at most, so that it need not be encoded. A kill costs
-that much more, but only of a picture that shows nothing new."""
+that much more, but only of an unchanged picture."""
 
 _LIMITED = 1
-"""FFmpeg's number of a range."""
+"""FFmpeg's number of the limited range."""
 
 
 class VideoEncoder:
@@ -85,10 +85,10 @@ class VideoEncoder:
         self._ticks = round(1 / VIDEO_TIME_BASE / encoding.framerate)
         self._next_key_ns = 0
         self._held = 0
-        """By an encoder that sees every picture."""
+        """Number of pictures that an encoder holds if it sees every picture."""
         self.speed = encoding.speed
         self.quicker: tuple[QuickerEncoding, ...] = ()
-        """As in AdaptingEncoder: this one never changes its speed."""
+        """Always empty, as this encoder never changes its speed; see AdaptingEncoder."""
         self.format = StreamFormat(
             kind=MediaKind.VIDEO,
             codec=encoding.codec,
@@ -102,7 +102,7 @@ class VideoEncoder:
         )
 
     def encode(self, frame: av.VideoFrame, pts_ns: int) -> list[Packet]:
-        """`frame` is yuv420p of the encoding's size. Nobody may write to it any more."""
+        """Encodes a picture. `frame` is yuv420p of the encoding's size. Nobody may write to it any more."""
         pts = round(pts_ns * VIDEO_TIME_BASE.denominator / S)
         is_key = self.is_key_due(pts_ns)
         if is_key:
@@ -134,12 +134,12 @@ class VideoEncoder:
 
     @property
     def parameter_sets(self) -> bytes:
-        """H.264 parameter sets beside the stream, in Annex B."""
+        """H.264 parameter sets in Annex B, which are outside the stream."""
         return parameter_sets(VideoCodec.H264, bytes(self._context.extradata or b""))
 
     @property
     def inside(self) -> int:
-        """Pictures that went in and have not come out."""
+        """Number of pictures that went in and have not come out."""
         return self._held if self._still is None else self._still.inside
 
     def begin_anew(self) -> None:
@@ -147,7 +147,8 @@ class VideoEncoder:
         self._next_key_ns = 0
 
     def flush(self, until_s: float = math.inf) -> list[Packet]:
-        """Drops whatever has not come out by `until_s` on the monotonic clock."""
+        """Returns the remaining packets. Drops whatever has not come out by `until_s` on the monotonic
+        clock."""
         if self._still is not None and (units := self._still.end()) is not None:
             return self._units(units)
         given: list[Packet] = []
@@ -254,7 +255,7 @@ class AudioEncoder:
         )
 
     def encode(self, samples: bytes, pts_ns: int, sample_rate: int) -> list[Packet]:
-        """`samples`: s16 interleaved stereo, contiguous with the block before it."""
+        """Encodes `samples`: interleaved s16 stereo, contiguous with the block before it."""
         frame = av.AudioFrame(format="s16", layout="stereo", samples=len(samples) // 4)
         frame.planes[0].update(samples)
         frame.sample_rate = sample_rate

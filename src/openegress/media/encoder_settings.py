@@ -1,6 +1,6 @@
-"""Settings that make each of FFmpeg's video encoders suit a recorder.
+"""Chooses settings that make each of FFmpeg's video encoders suit a recorder.
 
-All of them hold back few pictures, do not reorder, make a key frame only on request, and spend less than the
+All encoders hold back few pictures, do not reorder, make a key frame only on request, and spend less than the
 bit rate on calm pictures.
 """
 
@@ -19,36 +19,38 @@ BT709, BT601 = 1, 5
 """FFmpeg's numbers of matrices, primaries and transfers (H.273)."""
 
 _NEVER = "100000"
-"""Pictures between key frames that nobody requested."""
+"""Key frame interval that is never reached, so that key frames come only on request."""
 _PIXELS_OF_ONE_THREAD = 1280 * 720 * 30
-"""Pixels a second: x264 takes 15 ms for a hard picture of 720p."""
+"""Pixels a second that one thread encodes: x264 takes 15 ms for a hard picture of 720p."""
 
 _CRF = 19
 """Constant quality under a ceiling: calm pictures take less than the requested rate, busy ones all of it."""
 _VP8_CRF = 10
 _HEVC_CRF = 22
 _VP9_CRF = 24
-"""The same for the other codecs."""
+"""The same for VP8, HEVC and VP9."""
 _AV1_LEAST_QP = 24
-"""Of 63: calm pictures get 48 dB, where H.264's get 49."""
+"""Lowest quantiser, of 63: calm pictures get 48 dB, where H.264's get 49."""
 
 _LOOKAHEAD = 5
-"""Half of veryfast's. It costs 0.4 dB at the same rate, but live streams are a sixth of a second closer to
-live, a recording ends sooner, and it saves a twentieth of the work."""
+"""Pictures of look-ahead, half of veryfast's. This costs 0.4 dB at the same rate, but live streams are a
+sixth of a second closer to live, a recording ends sooner, and the encoder saves a twentieth of the work."""
 _FAST_LOOKAHEAD = 30
-"""The preset's own. With a third of it, fast would lose 0.3 dB."""
+"""The look-ahead of the preset fast. With a third of it, fast would lose 0.3 dB."""
 _FULL_LOOKAHEAD_FPS = 24
-"""At a lower rate it is shorter: what waits in the encoder is lost with a kill, and delays live streams."""
+"""Frame rate below which look-ahead is shorter: what waits in the encoder is lost with a kill, and delays
+live streams."""
 _X264: dict[EncoderSpeed, tuple[dict[str, str], int]] = {
     EncoderSpeed.ULTRAFAST: ({"preset": "ultrafast"}, 0),
     EncoderSpeed.SUPERFAST: ({"preset": "superfast"}, 0),
     EncoderSpeed.VERYFAST: ({"preset": "veryfast"}, _LOOKAHEAD),
     EncoderSpeed.FAST: ({"preset": "fast", "chromaoffset": "2"}, _FAST_LOOKAHEAD),
 }
-"""With the look-ahead."""
+"""Options and look-ahead of x264, by speed."""
 _X264_ADAPTING = {"coder": "1", "8x8dct": "1", "weightp": "1", "refs": "1"}
-"""What ultrafast turns off or fast raises, and other speeds name in their parameter sets. Baseline and main
-turn off what they lack. At fast, x264 subtracts 2 from the chroma offset; FAST above adds it back."""
+"""Options that ultrafast turns off or fast raises, and that other speeds name in their parameter sets.
+Baseline and main turn off what they lack. At fast, x264 subtracts 2 from the chroma offset; FAST above adds
+it back."""
 _VP8_SPEEDS = {
     EncoderSpeed.ULTRAFAST: -16,
     EncoderSpeed.SUPERFAST: -10,
@@ -63,14 +65,15 @@ _VP9_SPEEDS = {
     EncoderSpeed.VERYFAST: 7,
     EncoderSpeed.FAST: 6,
 }
-"""FFmpeg accepts nothing higher."""
+"""Speeds of VP9. FFmpeg accepts nothing higher than 8."""
 _AV1_PRESETS = {
     EncoderSpeed.ULTRAFAST: 10,
     EncoderSpeed.SUPERFAST: 10,
     EncoderSpeed.VERYFAST: 9,
     EncoderSpeed.FAST: 8,
 }
-"""From 11 on, every other picture lacks small changes such as a counter; at 10, one in twenty does."""
+"""Presets of AV1. From 11 on, every other picture lacks small changes such as a counter; at 10, one in twenty
+does."""
 _LARGE_BLOCKS = 64
 """The shortest side with room for the largest blocks of HEVC."""
 
@@ -80,13 +83,13 @@ class EncoderSettings:
     name: str
     """FFmpeg's name of the encoder."""
     host: str
-    """A container that accepts what it makes."""
+    """A container that accepts the encoder's packets."""
     options: dict[str, object]
     matrix: int = BT709
 
 
 def settings_of(encoding: VideoEncoding, *, steady: bool) -> EncoderSettings:
-    """`steady`: hold the rate, which only H.264 is asked for."""
+    """Chooses the settings. `steady`: hold the rate, which only H.264 is asked for."""
     match encoding.codec:
         case VideoCodec.H264:
             return EncoderSettings("libx264", "mp4", _x264(encoding, steady))
@@ -104,8 +107,9 @@ def settings_of(encoding: VideoEncoding, *, steady: bool) -> EncoderSettings:
 
 @contextmanager
 def kept_schedule() -> Iterator[None]:
-    """As root, SVT-AV1 puts the thread that opens it, and the threads it starts, under SCHED_FIFO 99: ahead
-    of everything else on the machine. In a handler's cage it cannot."""
+    """Restores the scheduling policy of threads after SVT-AV1 has opened. As root, SVT-AV1 puts the thread
+    that opens it, and the threads it starts, under SCHED_FIFO 99: ahead of everything else on the machine. In
+    a handler's cage it cannot."""
     os.environ.setdefault("SVT_LOG", "1")  # errors only
     policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
     before = _threads_of_process()
@@ -113,7 +117,7 @@ def kept_schedule() -> Iterator[None]:
         yield
     finally:
         for thread in (0, *(_threads_of_process() - before)):
-            with suppress(OSError):  # one that has ended
+            with suppress(OSError):  # the thread has ended
                 if os.sched_getscheduler(thread) != policy:
                     os.sched_setscheduler(thread, policy, parameters)
 
@@ -132,10 +136,10 @@ def _lookahead(pictures: int, framerate: int) -> str:
 
 
 def _x264(encoding: VideoEncoding, steady: bool) -> dict[str, object]:
-    """Uses one thread up to 720p30, two above.
+    """Settings of x264, with one thread up to 720p30 and two above.
 
-    Uses no B-frames, like livekit/egress: they take a quarter to a third more time for at most 2 dB on hard
-    pictures and next to nothing on calls, and delay live streams by two frames.
+    There are no B-frames, as in livekit/egress: they take a quarter to a third more time for at most 2 dB on
+    hard pictures and next to nothing on calls, and delay live streams by two frames.
     """
     preset, lookahead = _X264[encoding.speed]
     options: dict[str, object] = {
@@ -159,8 +163,8 @@ def _x264(encoding: VideoEncoding, steady: bool) -> dict[str, object]:
 
 
 def _x265(encoding: VideoEncoding) -> dict[str, object]:
-    """At its quickest speed, which takes twice the time of x264's veryfast. Has no thread pool where one
-    thread is enough, because x265 starts a thread for each core of the machine."""
+    """Settings of x265 at its quickest speed, which takes twice the time of x264's veryfast. There is no
+    thread pool where one thread is enough, because x265 starts a thread for each core of the machine."""
     threads = _threads(encoding)
     pools = "none" if threads == "1" else threads
     lookahead = _lookahead(_LOOKAHEAD, encoding.framerate)
@@ -178,7 +182,7 @@ def _x265(encoding: VideoEncoding) -> dict[str, object]:
 
 
 def _vp8(encoding: VideoEncoding) -> dict[str, object]:
-    """As in a call."""
+    """Settings of libvpx as in a call."""
     return {
         **_libvpx(encoding),
         "cpu-used": str(_VP8_SPEEDS[encoding.speed]),
@@ -209,8 +213,8 @@ def _libvpx(encoding: VideoEncoding) -> dict[str, object]:
 
 
 def _av1(encoding: VideoEncoding) -> dict[str, object]:
-    """Low delay has no ceiling at constant quality, so the rate is held and the quality capped. `lp`: how far
-    SVT-AV1 spreads out; it starts about a dozen threads at least."""
+    """Settings of SVT-AV1. Low delay has no ceiling at constant quality, so the rate is held and the quality
+    capped. `lp`: how far SVT-AV1 spreads out; it starts about a dozen threads at least."""
     threads = _threads(encoding)
     return {
         "preset": str(_AV1_PRESETS[encoding.speed]),

@@ -1,6 +1,5 @@
-"""Markers among the media of HLS, as players report them while they play: ID3 (ID3v2.4) in an event message
-of fMP4 (ISO/IEC 23009-1 5.10.3.3; AOM, "Carriage of ID3 Timed Metadata in CMAF"). Pure.
-"""
+"""Writes markers among the media of HLS, which players report while they play: ID3 (ID3v2.4) in an event
+message of fMP4 (ISO/IEC 23009-1 5.10.3.3; AOM, "Carriage of ID3 Timed Metadata in CMAF"). Pure."""
 
 import struct
 
@@ -16,7 +15,7 @@ _TIMESCALE = 90_000
 
 
 def event_message(marker: Marker, at_ns: int) -> bytes:
-    """The box. `at_ns`: on the timeline of the media that follows it."""
+    """Builds the box. `at_ns`: the marker's time on the timeline of the media that follows the box."""
     at = at_ns * _TIMESCALE // 1_000_000_000
     number = marker.at_ns // MS & 0xFFFFFFFF
     told = struct.pack(">IQII", _TIMESCALE, at, 0, number)
@@ -24,12 +23,12 @@ def event_message(marker: Marker, at_ns: int) -> bytes:
 
 
 def _tag(marker: Marker) -> bytes:
-    """A tag with one frame, TXXX: OWNER and the marker's name."""
+    """Builds a tag with one frame, TXXX: OWNER and the marker's name."""
     body = _UTF8 + OWNER.encode() + b"\0" + marker.name.encode()
     frame = b"TXXX" + _syncsafe(len(body)) + bytes(2) + body
     return b"ID3\x04\x00\x00" + _syncsafe(len(frame)) + frame
 
 
 def _syncsafe(size: int) -> bytes:
-    """Seven bits in each of four bytes (ID3v2.4 section 6.2)."""
+    """Writes a size as seven bits in each of four bytes (ID3v2.4 section 6.2)."""
     return bytes(size >> shift & 0x7F for shift in (21, 14, 7, 0))

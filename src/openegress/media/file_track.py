@@ -1,4 +1,4 @@
-"""One of many tracks of a recording, as its file describes it: codec parameters, name and publisher."""
+"""Describes one of many tracks of a recording for its file: codec parameters, name and publisher."""
 
 import struct
 from dataclasses import dataclass
@@ -24,18 +24,19 @@ _WAVE_FORMAT: dict[AudioCodec | VideoCodec, int] = {AudioCodec.PCMU: 7, AudioCod
 @dataclass(frozen=True, slots=True)
 class FileTrack:
     number: int
-    """From 1, in order of appearance."""
+    """Track number, from 1 in order of appearance."""
     form: StreamFormat
     codec_private: bytes
     """What a decoder needs outside the media (RFC 9559 section 5.1.4.1.23)."""
     name: str
-    """What players show."""
+    """The name that players show."""
     tags: tuple[tuple[str, str], ...] = ()
-    """(name, value)."""
+    """Tags as (name, value)."""
 
     @property
     def stored_tags(self) -> tuple[tuple[str, str], ...]:
-        """As the file stores them: bounded, and different identities stay different."""
+        """The tags as the file stores them: their length is bounded, and different identities stay
+        different."""
         return tuple(
             (name, identity_as_stored(value) if name == IDENTITY else as_stored(value))
             for name, value in self.tags
@@ -47,14 +48,14 @@ class DataTopic:
     """Data that one participant sends on one topic."""
 
     number: int
-    """Numbered among the file tracks."""
+    """Its number among the file tracks."""
     identity: str
-    """Empty: the server."""
+    """Identity of the sender; empty: the server."""
     topic: str
 
 
 def codec_private(form: StreamFormat) -> bytes:
-    """The codec private data that Matroska's codec mapping requires (RFC 9559 section 8,
+    """Returns the codec private data that Matroska's codec mapping requires (RFC 9559 section 8,
     draft-ietf-cellar-codec).
 
     For Opus it states no pre-skip (RFC 7845 section 5.1), because the room heard the beginning too. Raises

@@ -1,4 +1,4 @@
-"""Finds which of the host's fonts has a character: fontconfig, in process.
+"""Finds a font of the host that has a character, with fontconfig in process.
 
 Called through ctypes, because no maintained binding exists. The program fc-match would cost a process for
 each name, and a handler that records starts none (handler.cage).
@@ -14,14 +14,14 @@ _FOR_PATTERN, _MATCHED = 0, 0
 
 @lru_cache(maxsize=4096)
 def font_of(character: str) -> tuple[str, int]:
-    """(path, index in it) of a font that has the character; ("", 0) if no font has it, or without fontconfig.
-    Takes milliseconds, the first call longer."""
+    """Returns (path, index in it) of a font that has the character; ("", 0) if no font has it, or without
+    fontconfig. Takes milliseconds, the first call longer."""
     return _with(character, _FAMILIES, "color=false:scalable=true")
 
 
 @lru_cache(maxsize=1024)
 def emoji_font_of(character: str) -> tuple[str, int]:
-    """As font_of(), but in colour."""
+    """Like font_of(), but for a font in colour."""
     return _with(character, "emoji", "color=true")
 
 

@@ -1,4 +1,4 @@
-"""Where a fragmented file ends, in bytes and in time, for the process that continues it."""
+"""Finds where a fragmented file ends, in bytes and in time, for the process that continues it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,20 +15,20 @@ class TrackEnd:
     kind: MediaKind
     timescale: int
     last_dts: int
-    """-1: the track has no sample."""
+    """Decode time of the last sample; -1: the track has no sample."""
     end_pts: int
-    """In the track's time scale, counted from an encoder's first sample."""
+    """End of presentation in the track's time scale, counted from an encoder's first sample."""
 
     @property
     def end_ns(self) -> int:
-        """Where on the timeline the next encoder may begin; it puts its first sample slightly earlier."""
+        """The time at which the next encoder may begin; it puts its first sample slightly earlier."""
         return -(-self.end_pts * S // self.timescale)
 
 
 @dataclass(frozen=True, slots=True)
 class FragmentsEnd:
     size_bytes: int
-    """Up to its last whole fragment."""
+    """Size up to the last whole fragment."""
     fragments: int
     tracks: Mapping[int, TrackEnd]
     """All tracks of the header, by number."""
@@ -41,8 +41,8 @@ class FragmentsEnd:
 
 
 def end_of(path: Path) -> FragmentsEnd | None:
-    """None if there is no file, or one without media. Raises OSError. Blocking; takes as long as reading the
-    file's index."""
+    """Reads the end of a file; None if there is no file, or one without media. Raises OSError. Blocking;
+    takes as long as reading the file's index."""
     try:
         with path.open("rb") as file:
             index = read(file)

@@ -21,14 +21,14 @@ LONGEST_DELTA = 0x7FFFFFFF
 """Players read the time between two samples as a signed 32-bit number, though it is unsigned (8.6.1.2)."""
 
 _MAX_HEADER_BYTES = 1024 * 1024
-"""Of a moov or moof: a second of media at a thousand packets a second takes 32 kB; a larger one is
+"""Limit for a moov or moof. A second of media at a thousand packets a second takes 32 kB; a larger box is
 damaged."""
 _SYNC_MASK = 0x00010000
 """sample_is_non_sync_sample (8.8.3.1)."""
 _DAMAGE = (Mp4Error, struct.error, KeyError, IndexError, RecursionError, UnicodeDecodeError)
-"""What the parser raises on damaged boxes."""
+"""Exceptions that the parser raises on damaged boxes."""
 _MIN_ENTRY_BYTES = 36
-"""A visual entry up to its size (12.1.3); a sound entry is as long (12.2.3)."""
+"""Size of a visual entry up to width and height (12.1.3); a sound entry is as long (12.2.3)."""
 _LATEST = 1 << 61
 """The latest decode time, so that the sum of two cannot overflow."""
 _OURS = (b"ftyp", b"free", b"moov", b"uuid", b"moof", b"mdat")
@@ -37,7 +37,7 @@ _OURS = (b"ftyp", b"free", b"moov", b"uuid", b"moof", b"mdat")
 
 @dataclass(slots=True)
 class Chunk:
-    """Consecutive samples of one track: a chunk."""
+    """Consecutive samples of one track, which become a chunk."""
 
     offset: int
     count: int
@@ -47,7 +47,7 @@ class Chunk:
 
 @dataclass(slots=True)
 class IndexedTrack:
-    """A track of the header, with what the fragments hold of it."""
+    """A track of the header, with its samples in the fragments."""
 
     number: int
     kind: MediaKind
@@ -68,7 +68,7 @@ class IndexedTrack:
     first_dts: int = 0
     last_dts: int = 0
     first_pts: int = 0
-    """Of the earliest picture."""
+    """PTS of the earliest picture."""
     end_pts: int = 0
 
 
@@ -79,9 +79,9 @@ class FragmentIndex:
     media: Sequence[tuple[int, int]]
     """(offset, bytes) of each fragment's media, in order."""
     end: int
-    """Where the last whole fragment ends."""
+    """End of the last whole fragment."""
     names: Mapping[int, TrackNames]
-    """By number, if the file has many tracks."""
+    """Track names by number, if the file has many tracks."""
     every: Sequence[IndexedTrack] = ()
     """All tracks of the header."""
 
@@ -97,12 +97,12 @@ def is_fragmented(path: Path) -> bool:
 
 
 def begins_with_fragments(file: ReadableFile, length: int) -> bool:
-    """As is_fragmented(). Raises Mp4Error if the file is not an MP4."""
+    """Like is_fragmented(), for an open file. Raises Mp4Error if the file is not an MP4."""
     return [each.kind for each in islice(boxes(file, length), 3)] == [b"ftyp", b"free", b"moov"]
 
 
 def read(file: BinaryIO) -> FragmentIndex:
-    """Leaves out a torn end. Raises Mp4Error if the file has no fragments."""
+    """Indexes a file, leaving out a torn end. Raises Mp4Error if the file has no fragments."""
     scan = _Scan(file, os.fstat(file.fileno()).st_size)
     media: list[tuple[int, int]] = []
     for fragment in scan.fragments():
@@ -117,20 +117,20 @@ def read(file: BinaryIO) -> FragmentIndex:
 
 @dataclass(frozen=True, slots=True)
 class WholeFragment:
-    """Where a fragment (its moof and mdat) lies, and what it holds."""
+    """The place of a fragment (its moof and mdat), and its contents."""
 
     header_bytes: int
     """Size of the file's header, before all fragments."""
     offset: int
     size: int
     media_offset: int
-    """Where the content of its mdat begins."""
+    """Offset of the content of its mdat."""
     runs: Sequence["TrackRun"]
 
 
 def whole_fragments(file: ReadableFile, length: int) -> Iterator[WholeFragment]:
-    """The whole fragments in the first `length` bytes of a file that may still grow. Leaves out a torn end.
-    Raises Mp4Error if the file has no header."""
+    """Reads the whole fragments in the first `length` bytes of a file that may still grow. Leaves out a torn
+    end. Raises Mp4Error if the file has no header."""
     return _Scan(file, length).fragments()
 
 
@@ -143,10 +143,10 @@ class _Scan:
         self.tracks: dict[int, IndexedTrack] = {}
         self.names: dict[int, TrackNames] = {}
         self.end = 0
-        """The end of the last box that needs no further one."""
+        """End of the last box that needs none after it (a moof needs its mdat)."""
 
     def fragments(self) -> Iterator[WholeFragment]:
-        """Ends at the first damaged fragment. Raises Mp4Error if there is no header."""
+        """Reads fragments up to the first damaged one. Raises Mp4Error if there is no header."""
         header_bytes = 0
         moof: tuple[Box, bytes] | None = None
         for each in _whole_boxes(self._file, self._length):
@@ -176,7 +176,7 @@ class _Scan:
 
 
 def _whole_boxes(file: ReadableFile, length: int) -> Iterator[Box]:
-    """Stops where the file is cut off, or where a power loss tore it."""
+    """Reads boxes up to where the file is cut off, or where a power loss tore it."""
     try:
         for each in boxes(file, length):
             if each.offset + each.size > length or each.kind not in _OURS:
@@ -194,7 +194,7 @@ def _content(file: ReadableFile, each: Box) -> bytes:
 
 
 def _tracks(moov: bytes) -> tuple[dict[int, IndexedTrack], dict[int, TrackNames]]:
-    """By number. Raises Mp4Error."""
+    """Returns the tracks and their names, by number. Raises Mp4Error."""
     try:
         parsed = list(_parsed_tracks(moov))
         names = {track.number: names for track, names in parsed if names is not None}
@@ -218,7 +218,7 @@ def _parsed_tracks(moov: bytes) -> Iterator[tuple[IndexedTrack, TrackNames | Non
 
 
 def _names(found: dict[bytes, bytes]) -> TrackNames | None:
-    """From a track's boxes."""
+    """Reads the names from a track's boxes."""
     if b"name" not in found:
         return None
     return TrackNames(found[b"name"].decode(), found[b"hdlr"][24:].rstrip(b"\0").decode())
@@ -253,7 +253,7 @@ class TrackRun:
     sizes: Sequence[int]
     compositions: Sequence[int]
     flags: Sequence[int]
-    """For video."""
+    """Sample flags of video."""
 
     @property
     def has_sync(self) -> bool:
@@ -263,7 +263,8 @@ class TrackRun:
 def _runs(
     moof: bytes, moof_offset: int, media: tuple[int, int], tracks: dict[int, IndexedTrack]
 ) -> Iterator[TrackRun]:
-    """`media`: where the fragment's media begins and ends. Raises one of _DAMAGE."""
+    """Returns the runs of a fragment. `media`: where the fragment's media begins and ends. Raises one of
+    _DAMAGE."""
     for kind, at, size in children(moof, 0, len(moof)):
         if kind != b"traf":
             continue

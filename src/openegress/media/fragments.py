@@ -26,7 +26,8 @@ from openegress.media.passthrough import obus, parameter_sets, renewed
 from openegress.media.sample_entry import sample_entry
 
 FRAGMENT_NS = S // 2
-"""How much media a kill may cost. Half a second costs a file 0.2 kB/s until it is finished."""
+"""Length of a fragment: how much media a kill may cost. Half a second costs a file 0.2 kB/s until it is
+finished."""
 
 OFFSET_NS = S
 """Added to every time of a segment: an audio encoder's first samples lie before media time zero, but a
@@ -37,8 +38,8 @@ PRIMING_SAMPLES = {AudioCodec.AAC: 1024, AudioCodec.OPUS: 312, AudioCodec.MP3: 1
 them."""
 
 ROOM = box(b"free", bytes(8))
-"""Follows a file's ftyp. The head of an mdat with a 64-bit size fits into it, which turns a fragmented file
-into a plain one."""
+"""The box after a file's ftyp. The head of an mdat with a 64-bit size fits into it, which turns a fragmented
+file into a plain one."""
 
 _RATE = 30
 """Pictures a second, assumed while only one has arrived."""
@@ -52,27 +53,28 @@ _TEMPORAL_DELIMITER, _PADDING = 2, 15
 
 
 def file_header(formats: Sequence[StreamFormat], lead_ns: int | None = None) -> bytes:
-    """The beginning of a file. `lead_ns`: how much before media time zero each track may begin; None: only
-    its encoder's own samples."""
+    """Builds the beginning of a file. `lead_ns`: how much before media time zero each track may begin; None:
+    only its encoder's own samples."""
     if lead_ns is None:
         return ftyp() + ROOM + _moov(formats, [_priming(f) for f in formats])
     return ftyp() + ROOM + _moov(formats, [lead_ns * _timescale(f) // S for f in formats])
 
 
 def init_segment(formats: Sequence[StreamFormat]) -> bytes:
-    """The initialisation segment of HLS. Its media's times are OFFSET_NS late, in every segment alike."""
+    """Builds the initialisation segment of HLS. Its media's times are OFFSET_NS late, in every segment
+    alike."""
     return ftyp() + _moov(formats, [0 for _ in formats])
 
 
 def _priming(f: StreamFormat) -> int:
-    """Samples before media time zero; 0 for passed-through media."""
+    """Number of samples before media time zero; 0 for passed-through media."""
     if isinstance(f.codec, AudioCodec) and f.template is not None:
         return PRIMING_SAMPLES.get(f.codec, 0)
     return 0
 
 
 def _moov(formats: Sequence[StreamFormat], zeros: Sequence[int]) -> bytes:
-    """`zeros`: media time zero in each track's time scale."""
+    """Builds the moov. `zeros`: media time zero in each track's time scale."""
     traks, defaults = [], []
     for number, (f, zero) in enumerate(zip(formats, zeros, strict=True), 1):
         edits = [Edit(0, zero)] if zero else []
@@ -83,7 +85,7 @@ def _moov(formats: Sequence[StreamFormat], zeros: Sequence[int]) -> bytes:
 
 
 def trex(number: int, kind: MediaKind) -> bytes:
-    """Defaults for the samples of a track, where a fragment states nothing else (8.8.3)."""
+    """Builds the defaults for the samples of a track, where a fragment states nothing else (8.8.3)."""
     flags = _SYNC if kind is MediaKind.AUDIO else _NON_SYNC
     return full_box(b"trex", 0, 0, struct.pack(">IIIII", number, 1, 0, 0, flags))
 
@@ -92,7 +94,7 @@ EMPTY_TABLES = b"".join(
     full_box(kind, 0, 0, bytes(size))
     for kind, size in ((b"stts", 4), (b"stsc", 4), (b"stsz", 8), (b"stco", 4))
 )
-"""For a track whose samples are in fragments."""
+"""The empty tables of a track whose samples are in fragments."""
 
 
 def _timescale(f: StreamFormat) -> int:
@@ -105,7 +107,7 @@ def _timescale(f: StreamFormat) -> int:
 class _Sample:
     dts: int
     duration: int
-    """0: unknown."""
+    """Duration in the track's time scale; 0: unknown."""
     composition: int
     """Presentation time minus decode time."""
     is_key: bool
@@ -118,14 +120,14 @@ class _Track:
     form: StreamFormat
     clamp: Clamp
     last_duration: int
-    """Of a sample without a successor, in the track's time scale: as long as the one before, at first a
-    guess; at a variable rate as long as its packet says."""
+    """Duration of a sample without a successor, in the track's time scale: that of the sample before, at
+    first a guess; at a variable rate, what its packet says."""
     samples: list[_Sample] = field(default_factory=list)
     first_ns: int = 0
-    """DTS of the first of `samples`, before the offset."""
+    """DTS of the first item of `samples`, before the offset."""
 
     last_ns: int = 0
-    """DTS of the last of them."""
+    """DTS of the last item of `samples`."""
 
     def known(self) -> "tuple[list[_Sample], list[_Sample]]":
         """Splits the samples after the last one whose length is known. At a variable rate a picture lasts
@@ -136,10 +138,10 @@ class _Track:
 
 
 class FragmentWriter:
-    """Packets in, fragments out through `put`, each in one call. One writer belongs to one thread.
+    """Takes packets and passes fragments to `put`, each in one call. One writer belongs to one thread.
 
-    `header` goes in front of them, and a change of a passed-through format between them; `first` numbers the
-    first one. What `put` raises comes out of open(), write(), flush() and close().
+    `header` goes in front of the fragments, and a change of a passed-through format between them; `first`
+    numbers the first one. Exceptions of `put` come out of open(), write(), flush() and close().
     """
 
     def __init__(
@@ -153,7 +155,7 @@ class FragmentWriter:
         behind: FragmentsEnd | None = None,
     ) -> None:
         """`lead_ns`: as in `header`. `behind`: what the file has already, including its header. Raises
-        EgressError if those tracks differ."""
+        EgressError if the file's tracks differ."""
         self._put = put
         self._header = header
         self._lead_ns = lead_ns
@@ -161,7 +163,7 @@ class FragmentWriter:
         self._sequence = behind.fragments + 1 if behind is not None else first
         self._before = b""
         self._tracks: dict[MediaKind | int, _Track] = {}
-        """By kind, or by the file track's number if packets name one."""
+        """Tracks by kind, or by the file track's number if packets name one."""
         least = _after(behind, formats) if behind is not None else {}
         for number, f in enumerate(formats, 1):
             self.add(f.kind, number, f, least=least.get(f.kind, 0))
@@ -251,13 +253,13 @@ class FragmentWriter:
         self._write()
 
     def abandon(self) -> None:
-        """Writes nothing more."""
+        """Stops without writing anything more."""
         for track in self._tracks.values():
             track.samples = []
 
 
 def _after(behind: FragmentsEnd, formats: Sequence[StreamFormat]) -> dict[MediaKind, int]:
-    """The earliest decode time of each track's next sample. Raises EgressError."""
+    """Returns the earliest decode time of each track's next sample. Raises EgressError."""
     wanted = {number: (f.kind, _timescale(f), sample_entry(f)[4:8]) for number, f in enumerate(formats, 1)}
     there = {
         number: (track.kind, track.timescale, behind.entries[number][4:8])
@@ -303,7 +305,7 @@ class _Traf:
         self._rows = struct.pack(f">{len(rows)}I", *rows)
 
     def box_at(self, data_offset: int) -> bytes:
-        """`data_offset`: of the track's media, from the start of the moof."""
+        """Builds the box. `data_offset`: offset of the track's media from the start of the moof."""
         count = struct.pack(">Ii", self._count, data_offset)
         return box(b"traf", self._head, full_box(b"trun", 1, self._flags, count, self._rows))
 
@@ -321,7 +323,7 @@ class _Entries:
         """Sample entries, by the parameter sets they hold."""
 
     def change_at(self, packet: Packet) -> bytes:
-        """The entry of the samples from `packet` on; b"" if it has not changed."""
+        """Returns the entry of the samples from `packet` on; b"" if it has not changed."""
         if self._codec is None or packet.kind is not MediaKind.VIDEO or not packet.is_key:
             return b""
         found = parameter_sets(self._codec, packet.data)
@@ -344,16 +346,16 @@ class _Entries:
 
 
 def _stated(form: StreamFormat) -> bytes:
-    """The parameter sets in a format that came from a key frame. FFmpeg need not read that again, which takes
-    8 ms and memory for its pictures."""
+    """Returns the parameter sets in a format that came from a key frame. FFmpeg need not read that again,
+    which takes 8 ms and memory for its pictures."""
     template = form.template
     extradata = template.codec_context.extradata if isinstance(template, VideoStream) else None
     return parameter_sets(form.codec, extradata or b"") if isinstance(form.codec, VideoCodec) else b""
 
 
 def sample(form: StreamFormat, data: bytes) -> bytes:
-    """A packet's data as MP4 stores it: NAL units with their sizes (ISO/IEC 14496-15 5.3.3), OBUs without
-    delimiters, anything else unchanged."""
+    """Converts a packet's data to MP4's form: NAL units with their sizes (ISO/IEC 14496-15 5.3.3), OBUs
+    without delimiters, anything else unchanged."""
     match form.codec:
         case VideoCodec.H264 | VideoCodec.H265:
             parts: list[bytes] = []

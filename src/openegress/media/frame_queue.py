@@ -1,4 +1,4 @@
-"""Raw frames between a source's threads and the encoding thread, and which pictures to drop.
+"""Queues raw frames between a source's threads and the encoding thread, and chooses which pictures to drop.
 
 When the encoder cannot keep up, pictures are dropped and counted (see media.overload); sound never is.
 """
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _QUEUED_FRAMES = 8
-"""About a quarter of a second at 30 fps: it absorbs a hard frame, and bounds memory to a dozen MiB at 720p.
-At low rates it is at most one second of pictures, but never fewer than two."""
+"""Limit for queued pictures: about a quarter of a second at 30 fps. It absorbs a hard frame, and bounds
+memory to a dozen MiB at 720p. At low rates it is at most one second of pictures, but never fewer than two."""
 
 _HELD_UNTIL_NS = S * 6 // 10
-"""A source is held back until its picture is this old: it would fall further behind with everything still to
-come, and the picture needs the rest of MOST_WAITING_NS to get through the queue. A slow encoder holds nothing
-back, because waiting for it does not help."""
+"""Age of a picture up to which its source is held back. Beyond it, the source would fall further behind with
+everything still to come, and the picture needs the rest of MOST_WAITING_NS to get through the queue. A slow
+encoder holds nothing back, because waiting for it does not help."""
 
 _MOST_QUEUED_S = 0.4
-"""A picture that waits longer than this while others come is dropped. Otherwise sound and later pictures
+"""How long a picture may wait while others come, before it is dropped. Otherwise sound and later pictures
 would wait behind slow pictures, however few."""
 
 
 _MANY_ITEMS = 16
-"""More wait only where the encoder is behind: then sound is encoded in larger pieces, as each call takes a
-busy machine a millisecond, however short the sound."""
+"""Number of waiting items from which sound is encoded in larger pieces. So many wait only if the encoder is
+behind, and each call takes a busy machine a millisecond, however short the sound."""
 _JOINED = 25
-"""Pieces of sound at a time: pictures wait for it."""
+"""Limit for pieces of sound that are encoded at once, as pictures wait for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ Queued = QueuedPicture | QueuedSound | Resumption
 
 
 class FrameQueue:
-    """Any thread fills it, one empties it."""
+    """A queue that any thread fills and one empties."""
 
     def __init__(
         self,
@@ -71,8 +71,8 @@ class FrameQueue:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`framerate`: None if no pictures are encoded. `hold_s`: how long put_picture() may hold back a
-        source that can wait before it drops a picture; infinite: it drops none. `now_ns`: up to where the
-        timeline is due. `clock`: monotonic seconds."""
+        source that can wait before it drops a picture; infinite: it drops none. `now_ns`: the time up to
+        which the timeline is due. `clock`: monotonic seconds."""
         self._clock = clock
         self.overload = Overload(framerate, self._clock()) if framerate and not hold_s else None
         self._hold_s = hold_s
@@ -81,15 +81,15 @@ class FrameQueue:
         self._most_queued_s = max(_MOST_QUEUED_S, 1 / framerate) if framerate else _MOST_QUEUED_S
         self._pace = EncoderPace(framerate)
         self._offered_ns = 0
-        """PTS of the last picture offered, taken or dropped."""
+        """PTS of the last picture offered, whether taken or dropped."""
         self._last_pictures = LastPictures()
         self._is_closed = False
         self._changed = threading.Condition()
         self._items: deque[Queued] = deque()
         self.pictures = 0
-        """Pictures that wait."""
+        """Number of pictures that wait."""
         self.dropped = 0
-        """Pictures that were dropped."""
+        """Number of pictures that were dropped."""
         self.pressure = Pressure()
 
     def put_picture(self, frame: "av.VideoFrame", pts_ns: int) -> None:
@@ -150,7 +150,7 @@ class FrameQueue:
                 return item
 
     def _with_more(self, sound: QueuedSound) -> QueuedSound:
-        """Joins the sound behind it, up to a picture that there is time for."""
+        """Joins `sound` with the sound after it, up to the next picture that there is time for."""
         if len(self._items) < _MANY_ITEMS:
             return sound
         pieces = [sound.samples]
@@ -191,14 +191,14 @@ class FrameQueue:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Takes nothing more. Idempotent."""
+        """Accepts no more items. Idempotent."""
         self.expect_end()
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
 
     def abandon(self) -> None:
-        """Takes nothing more, and drops what waits."""
+        """Accepts no more items, and drops those that wait."""
         self.close()
         with self._changed:
             self._items.clear()
@@ -219,7 +219,7 @@ class FrameQueue:
 
     @property
     def ends_at_s(self) -> float:
-        """Monotonic time until which the last pictures are encoded; infinite: no end is in sight."""
+        """Monotonic time until which the last pictures are encoded; infinite: no end is expected."""
         return math.inf if self._waits else self._last_pictures.until_s
 
     @property
@@ -234,7 +234,7 @@ class FrameQueue:
         return self._clock() > self.ends_at_s or self._ages.is_too_old(pts_ns)
 
     def _thins_out(self, pts_ns: int) -> bool:
-        """Whether to drop this picture so that the encoder keeps up with the others."""
+        """Whether to drop this picture so that the encoder keeps up with the other ones."""
         overload = self.overload
         if overload is None or not self.pressure.is_quickest:
             return False

@@ -6,31 +6,32 @@ It follows speech, and keeps the gain constant in pauses, so that they do not ge
 import math
 
 MAX_DB, MIN_DB = 24.0, -30.0
-"""A higher gain would drown a distant speaker in the noise of the room."""
+"""Limits for the gain. A higher one would drown a distant speaker in the noise of the room."""
 _SPEECH_LUFS = -50.0
-"""Anything quieter is not speech: a calm speaker far from a microphone reaches -45."""
+"""Loudness of the quietest speech: a calm speaker far from a microphone reaches -45."""
 _LOUD_LU = -10.0
-"""Below recent speech: the gate of EBU R 128. Anything lower does not count towards the loudness."""
+"""The gate of EBU R 128, relative to recent speech. Quieter sound does not count towards the loudness."""
 _PAUSE_LU = -20.0
-"""Below this, it is a pause. Between the two is a quieter speaker, or the end of a word."""
+"""Level relative to recent speech, below which there is a pause. Between _PAUSE_LU and _LOUD_LU is a quieter
+speaker, or the end of a word."""
 _QUIETER_LU = 0.03
-"""For each step in between: it reaches a quieter speaker within some seconds, and ends of words do no
-harm."""
+"""Decrease of the loudness for each step in between: it follows a quieter speaker within some seconds, and
+ends of words do no harm."""
 _BURST_LU = 6.0
-"""A step counts at most this much above recent speech: a slamming door is not speech."""
+"""Limit by which a step counts above recent speech, as a slamming door is not speech."""
 _MEMORY_STEPS = 60
-"""6 s of speech."""
+"""Steps that the loudness is averaged over: 6 s of speech."""
 _SETTLING_STEPS = 50
 """The first 5 s of speech, in which the gain settles."""
 _SETTLING_DB, _UP_DB, _DOWN_DB = 0.6, 0.15, 0.3
-"""Per step."""
+"""Limits for the change of the gain per step: while it settles, up, and down."""
 _TRUSTED_STEPS = 50
-"""After this many, the measured output corrects the gain."""
+"""Steps with speech after which the measured output corrects the gain."""
 _MAX_TRIM_DB = 4.0
 
 
 class GainFollower:
-    """Gets each step of 100 ms."""
+    """Follows the loudness of speech in steps of 100 ms."""
 
     def __init__(self, target_lufs: float) -> None:
         self._target = target_lufs
@@ -41,7 +42,8 @@ class GainFollower:
         self.gain_db = 0.0
 
     def step(self, momentary_lufs: float, made_lufs: float) -> None:
-        """`momentary_lufs`: of the last 400 ms of input. `made_lufs`: of all output."""
+        """Updates the gain. `momentary_lufs`: loudness of the last 400 ms of input. `made_lufs`: loudness of
+        all output."""
         if momentary_lufs < max(_SPEECH_LUFS, self._heard_lufs + _PAUSE_LU):
             return
         if momentary_lufs < self._heard_lufs + _LOUD_LU:

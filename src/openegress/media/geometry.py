@@ -6,10 +6,11 @@ from enum import StrEnum
 from itertools import pairwise
 
 MIN_CUT = 2
-"""In pixels. FFmpeg only cuts whole chroma samples, so nothing would be left of a line one pixel wide."""
+"""Smallest side in pixels of a picture that is cropped. FFmpeg only cuts whole chroma samples, so nothing
+would be left of a line one pixel wide."""
 NEARLY = 32
-"""A picture that exceeds its rectangle by less than one part in this many is cropped instead of scaled: it
-stays as sharp as it was sent, and costs half."""
+"""Limit for cropping instead of scaling: a picture that exceeds its rectangle by less than one part in this
+many is cropped. It stays as sharp as it was sent, and costs half."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,24 +31,25 @@ def overlap(one: Rect, other: Rect) -> bool:
 
 
 class Fit(StrEnum):
-    """How a picture fills a rectangle of another shape."""
+    """The way a picture fills a rectangle of another shape."""
 
     CONTAIN = "contain"
-    """Shown whole."""
+    """The picture is shown whole."""
     COVER = "cover"
-    """Cropped."""
+    """The picture is cropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fitting:
-    """The part `source` of a picture is scaled to fill `into`. All numbers are even (4:2:0 chroma)."""
+    """The part `source` of a picture, scaled to fill `into`. All numbers are even (4:2:0 chroma)."""
 
     source: Rect
     into: Rect
 
 
 def contain(width: int, height: int, into_width: int, into_height: int) -> Rect:
-    """The largest centred rectangle of a picture's shape in another; all numbers even (4:2:0 chroma).
+    """Returns the largest centred rectangle of a picture's shape in another; all numbers are even (4:2:0
+    chroma).
 
     Ignores a difference in shape of less than a chroma sample, so that rounding makes no black line.
     """
@@ -62,8 +64,8 @@ def contain(width: int, height: int, into_width: int, into_height: int) -> Rect:
 
 
 def cover(width: int, height: int, into_width: int, into_height: int) -> Rect:
-    """The largest centred part of a picture that has the shape of another; all numbers even. A part of nearly
-    the other's size gets exactly that size.
+    """Returns the largest centred part of a picture that has the shape of another; all numbers are even. A
+    part of nearly the other's size gets exactly that size.
 
     Ignores a difference in shape of less than a chroma sample, so that rounding cuts nothing.
     """
@@ -79,7 +81,7 @@ def cover(width: int, height: int, into_width: int, into_height: int) -> Rect:
 
 
 def fitting(width: int, height: int, rect: Rect, fit: Fit) -> Fitting:
-    """Where a picture of (width, height) goes. A thin one is shown whole."""
+    """Returns how a picture of (width, height) fits into `rect`. A thin one is shown whole."""
     if fit is Fit.COVER and min(width, height) >= MIN_CUT:
         return Fitting(cover(width, height, rect.width, rect.height), rect)
     inner = contain(width, height, rect.width, rect.height)
@@ -89,7 +91,8 @@ def fitting(width: int, height: int, rect: Rect, fit: Fit) -> Fitting:
 
 
 def drawn_size(width: int, height: int, rect: Rect, fit: Fit) -> tuple[int, int]:
-    """The size at which a picture is drawn, including cropped parts; (0, 0): that of the rectangle."""
+    """Returns the size at which a picture is drawn, including cropped parts; (0, 0): the size of the
+    rectangle."""
     if not width or not height:
         return rect.width, rect.height
     fitted = fitting(width, height, rect, fit)
@@ -98,7 +101,7 @@ def drawn_size(width: int, height: int, rect: Rect, fit: Fit) -> tuple[int, int]
 
 
 def outside(whole: Rect, rects: Sequence[Rect]) -> Iterator[Rect]:
-    """The rest of `whole` outside `rects`, which lie inside it, as rectangles that do not overlap."""
+    """Returns the rest of `whole` outside `rects`, which lie inside it, as rectangles that do not overlap."""
     edges = sorted(
         {whole.y, whole.y + whole.height, *(edge for r in rects for edge in (r.y, r.y + r.height))}
     )

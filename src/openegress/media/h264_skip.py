@@ -16,14 +16,14 @@ _P_REFERENCE = 0x41
 _P_SLICES = 5
 """The slice type of a picture with only P slices (table 7-6)."""
 _FRAME_NUM_BITS = 4
-"""More bits could put two zero bytes into a slice's header; changing the number would then change its
-length."""
+"""Bits of a frame number. More could put two zero bytes into a slice's header; changing the number would then
+change its length."""
 _PROFILES = {66, 77, 100}
 """Profiles with 4:2:0 and eight bits that our encoders write."""
 _HIGH = 100
 _QP = 51
-"""With this QP the only context in use begins in state 42 and most probably says "skipped" (9.3.1.1). There
-are no coefficients to scale."""
+"""The QP of repeated pictures. With it, the only context in use begins in state 42 and most probably says
+"skipped" (9.3.1.1). There are no coefficients to scale."""
 _FIRST_STATE, _LAST_STATE = 42, 62
 _RANGE_LPS = (
     (16, 20, 23, 27), (15, 19, 22, 25), (14, 18, 21, 24), (14, 17, 20, 23), (13, 16, 19, 22),
@@ -40,11 +40,11 @@ class Headers:
     """The parameter set fields that the header of a P slice depends on."""
 
     macroblocks: int
-    """Per picture."""
+    """Number of macroblocks per picture."""
     has_cabac: bool
     has_weights: bool
     several_references: bool
-    """Each slice must state that it uses one."""
+    """Whether each slice must state that it uses one reference."""
     qp: int
     """The value that slice QPs are relative to."""
     says_deblocking: bool
@@ -71,20 +71,19 @@ class RepeatWriter:
         body = _all_skipped(headers.macroblocks) if headers.has_cabac else _golomb(headers.macroblocks) + "1"
         self._pictures = [_picture(headers, number, body) for number in range(1 << _FRAME_NUM_BITS)]
         self.size = max(map(len, self._pictures))
-        """The most bytes that a picture takes."""
+        """Limit for the bytes of one repeat."""
         self._put_in = 0
-        """Inserted since the last key frame."""
+        """Number of repeats inserted since the last key frame."""
         self._last = 0
 
     def repeat(self) -> bytes:
-        """A repeat of the last picture given out."""
+        """Returns a repeat of the last picture that was returned."""
         self._put_in += 1
         self._last = (self._last + 1) % len(self._pictures)
         return self._pictures[self._last]
 
     def renumbered(self, unit: bytes, *, is_key: bool) -> bytes:
-        """The encoder's next access unit in Annex B, renumbered after the inserted ones (7.4.3,
-        frame_num)."""
+        """Renumbers the encoder's next access unit in Annex B after the inserted ones (7.4.3, frame_num)."""
         if is_key:
             self._put_in = self._last = 0
             return unit
@@ -94,7 +93,8 @@ class RepeatWriter:
         return _with_frame_num(unit, self._last)
 
     def again(self, unit: bytes, *, is_key: bool) -> bytes:
-        """An access unit that the encoder already gave since its last key frame, in the same order."""
+        """Returns an access unit that the encoder already returned since its last key frame. Call it in the
+        same order."""
         self._put_in = 1
         self._last = 0 if is_key else (self._last + 1) % len(self._pictures)
         return unit
@@ -126,7 +126,7 @@ def _macroblocks(sps: BitReader) -> int:
 
 
 def _headers(pps: BitReader, macroblocks: int) -> Headers | None:
-    """7.3.2.2."""
+    """Reads a picture parameter set (7.3.2.2)."""
     ids = pps.unsigned_golomb(), pps.unsigned_golomb()
     has_cabac, says_bottom, groups = pps.flag(), pps.flag(), pps.unsigned_golomb()
     references = pps.unsigned_golomb() + 1
@@ -145,7 +145,7 @@ def _headers(pps: BitReader, macroblocks: int) -> Headers | None:
 
 
 def _picture(headers: Headers, frame_num: int, body: str) -> bytes:
-    """A slice of skipped macroblocks only (7.3.3, 7.3.4), which are the bits of `body`."""
+    """Builds a slice of skipped macroblocks only (7.3.3, 7.3.4), which are the bits of `body`."""
     bits = _golomb(0) + _golomb(_P_SLICES) + _golomb(0) + f"{frame_num:0{_FRAME_NUM_BITS}b}"
     bits += "1" + _golomb(0) if headers.several_references else "0"
     bits += "0"  # references keep their default order
@@ -167,8 +167,9 @@ def _picture(headers: Headers, frame_num: int, body: str) -> bytes:
 
 
 def _all_skipped(macroblocks: int) -> str:
-    """The arithmetic code of that many skipped macroblocks with the stop bit (9.3.4). Each takes the most
-    probable symbol, so the lower end of the interval stays in place until the last, and only shifts count."""
+    """Returns the arithmetic code of that many skipped macroblocks with the stop bit (9.3.4). Each takes the
+    most probable symbol, so the lower end of the interval stays in place until the last, and only shifts
+    count."""
     interval, state, shifts = 510, _FIRST_STATE, 0
     for index in range(macroblocks):
         interval -= _RANGE_LPS[state - _FIRST_STATE][interval >> 6 & 3]
@@ -191,7 +192,8 @@ def _with_frame_num(unit: bytes, frame_num: int) -> bytes:
 
 
 def _set_frame_num(data: bytearray, start: int, frame_num: int) -> None:
-    """Sets it in the slice whose header begins at `start`: after first macroblock, type and parameter set."""
+    """Sets the frame number in the slice whose header begins at `start`: after first macroblock, type and
+    parameter set."""
     head = BitReader(bytes(data[start : start + 8]))
     at = start * 8
     for _ in range(3):
@@ -204,11 +206,11 @@ def _set_frame_num(data: bytearray, start: int, frame_num: int) -> None:
 
 
 def _golomb(value: int) -> str:
-    """ue(v) (9.1)."""
+    """Writes ue(v) (9.1)."""
     code = f"{value + 1:b}"
     return "0" * (len(code) - 1) + code
 
 
 def _signed_golomb(value: int) -> str:
-    """se(v) (9.1.1)."""
+    """Writes se(v) (9.1.1)."""
     return _golomb(2 * value - 1 if value > 0 else -2 * value)

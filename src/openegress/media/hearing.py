@@ -1,4 +1,4 @@
-"""When a recording last had audible sound."""
+"""Finds when a recording last had audible sound."""
 
 import time
 from collections.abc import Sequence
@@ -12,12 +12,13 @@ from openegress.media.decoder import AudioDecoder
 from openegress.media.pause_probe import DTX_BYTES
 
 HEARD = 104
-"""-50 dB of full scale, as the root mean square of a block: a quiet voice reaches -40 dB, and a browser's
-noise suppression leaves less than -60 dB of a room."""
+"""Level of audible sound: -50 dB of full scale, as the root mean square of a block. A quiet voice reaches -40
+dB, and a browser's noise suppression leaves less than -60 dB of a room."""
 
 
 class Hearing:
-    """The thread that brings sound reports it, others read. Sound is ignored until listening is on."""
+    """The time of the last audible sound. The thread that brings sound sets it, others read it. Sound is
+    ignored until listening is on."""
 
     def __init__(self) -> None:
         self.is_on = False
@@ -29,31 +30,31 @@ class Hearing:
 
 
 class SoundTap:
-    """A FrameSink beside the encoders."""
+    """A FrameSink that listens to raw sound."""
 
     def __init__(self, hearing: Hearing) -> None:
         self._hearing = hearing
 
     def video(self, frame: object, pts_ns: int) -> None:
-        """Pictures are silent."""
+        """Ignores pictures."""
 
     def audio(self, samples: bytes, pts_ns: int, sample_rate: int) -> None:
         if self._hearing.is_on:
             self._hearing.listen(np.frombuffer(samples, np.int16))
 
     def resumed(self, pts_ns: int, paused_ns: int) -> None:
-        """The caller that pauses restarts the count."""
+        """Ignores pauses: the caller that pauses restarts the count."""
 
 
 class SoundProbe:
-    """A PacketSink that decodes the sound of tracks as they come."""
+    """A PacketSink that decodes the sound of tracks as it comes, to listen to it."""
 
     def __init__(self, hearing: Hearing, formats: Sequence[StreamFormat]) -> None:
         self._hearing = hearing
         sounds = [form.codec for form in formats if isinstance(form.codec, AudioCodec)]
         self._codec = sounds[0] if sounds else None
         self._decoders: dict[int, AudioDecoder] = {}
-        """By track number."""
+        """Decoders by track number."""
 
     def write(self, packet: Packet) -> None:
         if not self._hearing.is_on or packet.kind is not MediaKind.AUDIO:

@@ -1,4 +1,4 @@
-"""Packets that arrive before the outputs are open."""
+"""Holds packets that arrive before the outputs are open."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ class HeldPackets:
 
     def __init__(self) -> None:
         self._held: list[Packet] | None = []
-        """None: the outputs are open."""
+        """The packets that arrived so far; None: the outputs are open."""
         self._sinks: Sequence[PacketSink] = ()
 
     def write(self, packet: Packet) -> None:
@@ -21,7 +21,7 @@ class HeldPackets:
             sink.write(packet)
 
     def open(self, sinks: Sequence[PacketSink]) -> None:
-        """Passes on what came before, and everything later."""
+        """Passes on the packets that came before, and all later ones."""
         self._sinks = sinks
         held, self._held = self._held or [], None
         for packet in held:

@@ -16,7 +16,7 @@ def dts_ns(packet: Packet) -> int:
 
 
 def end_ns(packet: Packet) -> int:
-    """When a packet's media ends, on the timeline."""
+    """The time on the timeline at which a packet's media ends."""
     ticks = packet.pts + packet.duration
     return ticks * S * packet.time_base.numerator // packet.time_base.denominator
 
@@ -31,7 +31,7 @@ class Interleaver:
 
     def __init__(self, kinds: Iterable[MediaKind], max_delay_ns: int) -> None:
         self._queues: dict[MediaKind, deque[tuple[int, Packet]]] = {kind: deque() for kind in kinds}
-        """(DTS in ns, packet)."""
+        """Packets of each kind as (DTS in ns, packet)."""
         self._last_duration: dict[MediaKind, int] = dict.fromkeys(self._queues, 0)
         self._max_delay_ns = max_delay_ns
         self._newest_ns = 0
@@ -52,7 +52,7 @@ class Interleaver:
         return released
 
     def flush(self) -> list[Packet]:
-        """Returns the rest. The last packet of a stream lasts as long as the one before it."""
+        """Returns the remaining packets. The last packet of a stream lasts as long as the one before it."""
         released: list[Packet] = []
         while heads := [(queue[0][0], kind) for kind, queue in self._queues.items() if queue]:
             released.append(self._take(min(heads)[1]))
@@ -92,7 +92,7 @@ class Clamp:
         self._scale = (1, 1)
 
     def place(self, packet: Packet) -> tuple[int, int, int]:
-        """(pts, dts, duration) in the container's time base; pts is never before dts."""
+        """Returns (pts, dts, duration) in the container's time base; pts is never before dts."""
         if packet.time_base is not self._from:
             self._from = packet.time_base
             scale = packet.time_base / self._time_base

@@ -11,7 +11,7 @@ _PROFILE_3 = 3
 
 
 def is_key_frame(codec: VideoCodec, data: bytes) -> bool:
-    """Expects H264 and H265 with start codes, AV1 as OBUs with sizes."""
+    """Whether `data` is a key frame. Expects H264 and H265 with start codes, AV1 as OBUs with sizes."""
     match codec:
         case VideoCodec.H264:
             return any(unit[0] & 0x1F == _IDR for unit in units(data))

@@ -1,5 +1,5 @@
-"""Transparent pictures that lie over others: each is converted to the recording's format once, and blended
-only where it lies."""
+"""Lays transparent pictures over others: each is converted to the recording's format once, and blended only
+where it lies."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,17 +28,17 @@ Plane = NDArray[np.uint16]
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Any thread may use it, because nobody writes to it."""
+    """A transparent picture. Any thread may use it, because nobody writes to it."""
 
     rect: Rect
-    """Even, within the picture."""
+    """Where it lies within the picture; numbers are even."""
     added: tuple[Plane, ...]
-    """For Y, U and V: the colour times its opacity, 0 to 255 * 256."""
+    """What is added to Y, U and V: the colour times its opacity, 0 to 255 * 256."""
     kept: tuple[Plane, ...]
     """The share that the picture below keeps, 0 to 256."""
 
     def blend(self, planes: Sequence[NDArray[np.uint8]]) -> None:
-        """Blends it onto a picture in yuv420p, BT.709, limited range."""
+        """Blends the layer onto a picture in yuv420p, BT.709, limited range."""
         rect = self.rect
         for number, (plane, added, kept) in enumerate(zip(planes, self.added, self.kept, strict=True)):
             shift = 1 if number else 0
@@ -82,7 +82,7 @@ def plain_layer(rect: Rect, colour: tuple[int, int, int]) -> Layer:
 
 
 def _halved(plane: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Each 4:2:0 sample averages four."""
+    """Averages four values for each 4:2:0 sample."""
     rows, columns = plane.shape
     found: NDArray[np.float32] = plane.reshape(rows // 2, 2, columns // 2, 2).mean((1, 3))
     return found

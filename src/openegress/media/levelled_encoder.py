@@ -7,7 +7,7 @@ from openegress.media.leveller import Leveller
 
 
 class LevelledEncoder:
-    """As an AudioEncoder; confined to one thread."""
+    """An AudioEncoder with a Leveller in front. Confined to one thread."""
 
     def __init__(self, encoder: AudioEncoder, target_lufs: float) -> None:
         self._encoder = encoder
@@ -15,11 +15,11 @@ class LevelledEncoder:
         self._leveller: Leveller | None = None
         self._rate = 0
         self._given = 0
-        """Samples given so far."""
+        """Number of samples that were given so far."""
         self.format = encoder.format
 
     def encode(self, samples: bytes, pts_ns: int, sample_rate: int) -> list[Packet]:
-        """The first block sets the sample rate of all."""
+        """Encodes `samples`. The first block sets the sample rate of all."""
         if self._leveller is None:
             self._leveller, self._rate = Leveller(self._target_lufs, sample_rate), sample_rate
         return self._encoded(self._leveller.levelled(samples))

@@ -10,7 +10,8 @@ from openegress.media.limiter import TruePeakLimiter, frames_of, samples_of
 from openegress.media.loudness_meter import LoudnessMeter
 
 CEILING = 10 ** (-2 / 20)
-"""Share of full scale. True peaks stay below -1 dB, as EBU R 128 requires, if an encoder adds up to 1 dB."""
+"""Limit for peaks, as a share of full scale. True peaks stay below -1 dB, as EBU R 128 requires, if an
+encoder adds up to 1 dB."""
 _HOP_S = 0.1
 """The step of a GainFollower, and of FFmpeg's measurements."""
 
@@ -25,7 +26,7 @@ class Leveller:
         self._before, self._after = LoudnessMeter(sample_rate), LoudnessMeter(sample_rate)
         self._hop_bytes = 4 * round(_HOP_S * sample_rate)
         self._waiting = bytearray()
-        """Input that is shorter than a step."""
+        """Input that is too short for a step."""
 
     def levelled(self, samples: bytes) -> bytes:
         self._waiting += samples
@@ -35,7 +36,7 @@ class Leveller:
         return b"".join(self._hop(hops[start : start + self._hop_bytes]) for start in starts)
 
     def rest(self) -> bytes:
-        """Call it after the last samples."""
+        """Returns the remaining sound. Call it after the last samples."""
         last, self._waiting = bytes(self._waiting), bytearray()
         return (self._hop(last) if last else b"") + samples_of(self._limiter.rest())
 

@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 Frames = NDArray[np.float32]
-"""(n, 2): stereo, full scale 1."""
+"""Stereo samples as (n, 2), full scale 1."""
 Gains = NDArray[np.float64]
 
 _FULL_SCALE = 32768.0
 _TAPS = 12
-"""Of the filter that interpolates between two samples, as the recommendation has it."""
+"""Taps of the filter that interpolates between two samples, as in the recommendation."""
 _BEFORE, _BEHIND = _TAPS // 2 - 1, _TAPS // 2
-"""How many of them lie before and after the sample in question."""
+"""How many taps lie before and after the current sample."""
 _PHASES = np.array([0.25, 0.5, 0.75])
 _LOOK_AHEAD_S = 0.005
 _RELEASE_S = 0.25
@@ -22,7 +22,7 @@ _RELEASE_S = 0.25
 
 
 def _filter() -> Frames:
-    """(taps, phases): a windowed sinc for each position between two samples."""
+    """Computes (taps, phases): a windowed sinc for each position between two samples."""
     offsets = np.arange(-_BEFORE, _BEHIND + 1)[:, None] - _PHASES[None, :]
     found = np.sinc(offsets) * np.cos(np.pi * offsets / (_TAPS + 2)) ** 2
     return np.asarray(found / found.sum(axis=0), np.float32)
@@ -32,7 +32,7 @@ _BETWEEN = _filter()
 
 
 class TruePeakLimiter:
-    """Delays its input by some milliseconds; rest() returns the end of it."""
+    """Limits true peaks. It delays its input by some milliseconds; rest() returns the end of it."""
 
     def __init__(self, ceiling: float, sample_rate: int) -> None:
         """`ceiling`: share of full scale."""
@@ -42,7 +42,7 @@ class TruePeakLimiter:
         """Rise of the gain per sample."""
         self._delay = self._ahead - 1 + _BEHIND
         self._inside: Frames = np.zeros((self._delay, 2), np.float32)
-        """Input not given out yet: at first silence, which is skipped."""
+        """Input that has not been returned yet: at first silence, which is skipped."""
         self._to_skip = self._delay
         self._wanted: Gains = np.ones(self._ahead - 1)
         """The gains that the last peaks require."""
@@ -63,11 +63,11 @@ class TruePeakLimiter:
         return given[skipped:]
 
     def rest(self) -> Frames:
-        """Call it after the last samples."""
+        """Returns the remaining samples. Call it after the last input."""
         return self.limited(np.zeros((self._delay, 2), np.float32))
 
     def _gains(self, samples: Frames) -> Gains | None:
-        """Gains for the samples given out next; None: 1 for all."""
+        """Returns the gains for the samples that are returned next; None: 1 for all."""
         peaks = _true_peaks(samples, self._ceiling / 2)
         wanted = np.concatenate((self._wanted, np.minimum(1.0, self._ceiling / np.maximum(peaks, 1e-9))))
         if wanted.min() >= 1.0 and self._risen.min() >= 1.0:
@@ -83,8 +83,8 @@ class TruePeakLimiter:
 
 
 def _true_peaks(samples: Frames, from_level: float) -> Gains:
-    """Peaks of both channels, around each sample with enough neighbours on both sides. Ignores values between
-    samples if all samples are below `from_level`."""
+    """Returns the peaks of both channels, around each sample with enough neighbours on both sides. Ignores
+    values between samples if all samples are below `from_level`."""
     at_samples = np.abs(samples[_BEFORE:-_BEHIND]).max(axis=1).astype(np.float64)
     if at_samples.max() < from_level:
         return np.asarray(at_samples)
@@ -93,7 +93,7 @@ def _true_peaks(samples: Frames, from_level: float) -> Gains:
 
 
 def _least(values: Gains, length: int) -> Gains:
-    """The minimum of each `length` consecutive values."""
+    """Returns the minimum of each `length` consecutive values."""
     span = 1
     while 2 * span <= length:
         values = np.minimum(values[:-span], values[span:])
@@ -103,11 +103,11 @@ def _least(values: Gains, length: int) -> Gains:
 
 
 def frames_of(samples: bytes) -> Frames:
-    """Takes interleaved s16 stereo."""
+    """Converts interleaved s16 stereo to frames."""
     return np.frombuffer(samples, "<i2").reshape(-1, 2).astype(np.float32) / np.float32(_FULL_SCALE)
 
 
 def samples_of(frames: Frames) -> bytes:
-    """Returns interleaved s16 stereo."""
+    """Converts frames to interleaved s16 stereo."""
     scaled = np.clip(frames * np.float32(_FULL_SCALE), -_FULL_SCALE, _FULL_SCALE - 1)
     return bytes(np.rint(scaled).astype("<i2").tobytes())

@@ -5,15 +5,15 @@ import numpy as np
 from openegress.media.samples import Samples
 
 SILENT = 33
-"""-60 dB of full scale: inaudible."""
+"""Level that is inaudible: -60 dB of full scale."""
 PAUSE = 0.05
-"""26 dB below the voice: the sound of the room it speaks in."""
+"""Level of a pause relative to the voice: 26 dB below it, which is the sound of the room."""
 FADE = 0.995
-"""Per block. It follows a voice that becomes quieter within some seconds."""
+"""Decay of the voice's level per block. It follows a voice that becomes quieter within some seconds."""
 
 
 class Loudness:
-    """Hears one voice, block by block."""
+    """Measures the loudness of one voice, block by block."""
 
     def __init__(self) -> None:
         self._voice = 0.0

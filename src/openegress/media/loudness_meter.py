@@ -9,7 +9,7 @@ from openegress.media.audio_filters import AudioFilters
 from openegress.media.samples import SAMPLE_RATE
 
 SILENT_LUFS = -70.0
-"""The gate of EBU R 128: there was no speech."""
+"""Reading without speech: the gate of EBU R 128."""
 
 
 class LoudnessMeter:
@@ -18,15 +18,15 @@ class LoudnessMeter:
     def __init__(self, sample_rate: int = SAMPLE_RATE) -> None:
         self._filters = AudioFilters(("ebur128", "metadata=1:framelog=quiet"), sample_rate=sample_rate)
         self.lufs = -math.inf
-        """Of everything so far (integrated)."""
+        """Loudness of everything so far (integrated)."""
         self.momentary_lufs = -math.inf
-        """Of the last 400 ms."""
+        """Loudness of the last 400 ms."""
 
     def write(self, samples: bytes) -> None:
         self._read(self._filters.through(samples))
 
     def close(self) -> None:
-        """Call it after the last samples."""
+        """Completes the measurement. Call it after the last samples."""
         self._read(self._filters.rest())
 
     def _read(self, measured: Iterator[AudioFrame]) -> None:

@@ -32,10 +32,10 @@ CODEC_IDS: dict[AudioCodec | VideoCodec, str] = {
     VideoCodec.H265: "V_MPEGH/ISO/HEVC",
 }
 SEEK_PRE_ROLL_NS = 80_000_000
-"""Sound that an Opus decoder needs before the audible part (RFC 7845 section 4.6)."""
+"""Length of the sound that an Opus decoder needs before the audible part (RFC 7845 section 4.6)."""
 MAX_SPAN_MS = 15_000
-"""The most between a cluster's first time and its others, earlier or later: a block has 16 bits for it
-(section 10.1)."""
+"""Limit for the time between a cluster's first packet and its others, earlier or later: a block has 16 bits
+for it (section 10.1)."""
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ _VIDEO, _AUDIO = b"\x01", b"\x02"
 
 @dataclass(slots=True)
 class _Line:
-    """A track, in the head or without room there."""
+    """A track of the file, whether or not the head had room for it."""
 
     is_in_head: bool
     newest_ms: int = -1
@@ -55,8 +55,8 @@ class _Line:
 
 
 class MatroskaWriter:
-    """Packets in, bytes out: `put` appends, `rewrite` changes what is there. One writer belongs to one
-    thread. What either raises comes out of write(), flush() and close().
+    """Takes packets and writes bytes: `put` appends, `rewrite` changes what is there. One writer belongs to
+    one thread. Exceptions of either come out of write(), flush() and close().
 
     A packet names its track in `track`; the first packet of a track adds it to the head. Packets of a track
     come in decode order. A track for which the head has no room is left out.
@@ -121,7 +121,7 @@ class MatroskaWriter:
         self.flush()
 
     def abandon(self) -> None:
-        """Writes nothing more."""
+        """Stops without writing anything more."""
         self._blocks = []
 
     def _reveal(self, track: FileTrack) -> bool:
@@ -144,7 +144,7 @@ class MatroskaWriter:
 
 
 def _entry(track: FileTrack) -> bytes:
-    """The content of a TrackEntry (section 5.1.4.1)."""
+    """Builds the content of a TrackEntry (section 5.1.4.1)."""
     form = track.form
     is_video = form.kind is MediaKind.VIDEO
     parts = [
@@ -172,7 +172,7 @@ def _entry(track: FileTrack) -> bytes:
 
 
 def _tag(track: FileTrack) -> bytes:
-    """The content of a Tag (section 5.1.8.1) of one track."""
+    """Builds the content of a Tag (section 5.1.8.1) of one track."""
     simple = [
         element(b"\x67\xc8", text(b"\x45\xa3", name) + text(b"\x44\x87", value))  # SimpleTag
         for name, value in track.stored_tags
@@ -182,6 +182,6 @@ def _tag(track: FileTrack) -> bytes:
 
 
 def _uid(track: FileTrack) -> int:
-    """Not 0, and different in every recording (section 5.1.4.1.2)."""
+    """Returns a UID that is not 0, and different in every recording (section 5.1.4.1.2)."""
     told = repr((track.number, track.name, track.tags)).encode()
     return int.from_bytes(hashlib.blake2b(told, digest_size=8).digest(), "big") or 1

@@ -1,4 +1,4 @@
-"""The beginning of a Matroska file (RFC 9559), with room for tracks that are not known yet. Pure.
+"""Writes the beginning of a Matroska file (RFC 9559), with room for tracks that are not known yet. Pure.
 
 Tracks and their tags precede the media, in two elements of fixed size. The unused rest of each is one Void. A
 new track is first written inside that Void, which readers skip, followed by a smaller Void; then nine bytes
@@ -25,7 +25,7 @@ TRACKS_BYTES = 96 * 1024 - 12
 for tags, which follows, begins at a slot too."""
 TAGS_BYTES = 144 * 1024
 SLOT_BYTES = 64
-"""An entry begins at a multiple of this, so that no entry's head crosses a page boundary."""
+"""Alignment of entries, so that no entry's head crosses a page boundary."""
 SEEK_BYTES = 160
 """Room for the seek head, which is written at the end of a recording."""
 DURATION_BYTES = 11
@@ -41,8 +41,8 @@ Rewrite = Callable[[int, bytes], object]
 
 
 def head(started_at_ns: int) -> tuple[bytes, "HeadRoom", "HeadRoom"]:
-    """Everything before the first cluster, and the rooms for tracks and tags in it. `started_at_ns`: unix ns
-    of media time zero."""
+    """Builds everything before the first cluster, and returns it with the rooms for tracks and tags in it.
+    `started_at_ns`: unix ns of media time zero."""
     ebml = element(
         _EBML,
         element(b"\x42\x86", b"\x01")  # EBMLVersion
@@ -77,9 +77,9 @@ class HeadRoom:
     """A Void that becomes elements of one kind, one after another."""
 
     name: bytes
-    """Element ID, one or two bytes."""
+    """Element ID of one or two bytes."""
     at: int
-    """Where the rest of the Void begins."""
+    """Offset of the rest of the Void."""
     left_bytes: int
 
     def takes(self, content: bytes) -> bool:

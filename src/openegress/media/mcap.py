@@ -1,7 +1,7 @@
 """Writes all tracks of a room into one MCAP file (https://mcap.dev/spec) as they come and go.
 
-Each track is a channel, each picture and each sound packet a message. So is data that participants send, with
-a channel for each participant's topic. Nothing is ever rewritten. Media follows in complete chunks, each
+Each track is a channel, and each picture and each sound packet a message. So is data that participants send,
+with a channel for each participant's topic. Nothing is ever rewritten. Media follows in complete chunks, each
 preceded by its new channels, so that a reader that starts at the beginning reads the file at any instant. The
 summary, which other readers need, is added at the end (media.mcap_index).
 """
@@ -30,14 +30,14 @@ from openegress.media.meeting_track import as_stored, identity_as_stored
 RECORDING = "recording"
 """Name of the file's own metadata."""
 STARTED_AT = "started_at_ns"
-"""Its key for unix ns of media time zero."""
+"""The key in that metadata for the unix ns of media time zero."""
 
 _log = logging.getLogger(__name__)
 
 
 class McapWriter:
-    """Packets in, bytes out: `put` appends. One writer belongs to one thread. What `put` raises comes out of
-    write(), flush() and close().
+    """Takes packets and writes bytes: `put` appends. One writer belongs to one thread. Exceptions of `put`
+    come out of write(), flush() and close().
 
     A packet names its track in `track`; the first packet of a track adds the channel. Packets of a track come
     in decode order, and keep it.
@@ -53,11 +53,11 @@ class McapWriter:
         self._messages: list[bytes] = []
         self._places: list[MessagePlace] = []
         self._size_bytes = 0
-        """Of the messages in the chunk."""
+        """Total size of the messages in the chunk."""
         self._begun_ns: dict[int, int] = {}
         """The first time of each track in this chunk."""
         self._counts: dict[int, int] = {}
-        """Messages of each track in the file."""
+        """Number of messages of each track in the file."""
         self._topics: set[str] = set()
         self._schemas: set[MediaKind] = set()
         self._is_full = False
@@ -102,7 +102,7 @@ class McapWriter:
         self.flush()
 
     def abandon(self) -> None:
-        """Writes nothing more."""
+        """Stops without writing anything more."""
         self._messages, self._places, self._size_bytes = [], [], 0
 
     def _has_channel(self, number: int) -> bool:

@@ -34,7 +34,7 @@ from openegress.media.mcap_records import (
 from openegress.media.mcap_schemas import VIDEO
 
 MAX_RECORD_BYTES = 256 * 1024 * 1024
-"""A chunk holds half a second of media; a larger record is damaged."""
+"""Limit for a record. A chunk holds half a second of media; a larger record is damaged."""
 _KEPT = (Opcode.SCHEMA, Opcode.CHANNEL, Opcode.METADATA, Opcode.MESSAGE_INDEX)
 
 
@@ -48,15 +48,15 @@ class _Scanned:
     metadata: bytes = b""
     """The metadata index."""
     schemas: list[tuple[int, bytes]] = field(default_factory=list)
-    """(offset, record)."""
+    """Schemas as (offset, record)."""
     channels: list[tuple[int, bytes]] = field(default_factory=list)
-    """(offset, record)."""
+    """Channels as (offset, record)."""
     has_video: bool = False
     chunks: list[IndexedChunk] = field(default_factory=list)
     indexes: list[dict[int, int]] = field(default_factory=list)
-    """The message indexes of each chunk, one per channel."""
+    """The message indexes of each chunk: offset by channel."""
     counts: list[dict[int, int]] = field(default_factory=list)
-    """Messages in each chunk, by channel."""
+    """Number of messages in each chunk, by channel."""
 
     def add(self, head: ChunkHead, at: int, length: int) -> None:
         """Adds a chunk whose indexes are still to come."""
@@ -70,13 +70,13 @@ class McapSpan:
     """The readable part of a recording."""
 
     duration_ns: int
-    """From media time zero to the last message; 0: there is none."""
+    """Time from media time zero to the last message; 0: there is none."""
     has_media: bool
     has_video: bool
 
 
 def span(path: Path) -> McapSpan:
-    """Reads a file, whole or torn; empty if it is not an MCAP. Raises OSError."""
+    """Reads a file, whole or torn; the span is empty if it is not an MCAP. Raises OSError."""
     with path.open("rb") as file:
         try:
             found = _scan(file, path.stat().st_size)
@@ -106,7 +106,7 @@ def add_summary(path: Path) -> bool:
 
 
 def _write(file: BinaryIO, at: int, data: bytes) -> None:
-    """Bypasses the buffer, which would retry what a full disk has refused."""
+    """Writes without the buffer, which would retry what a full disk has refused."""
     while data:
         written = os.pwrite(file.fileno(), data, at)
         at, data = at + written, data[written:]
@@ -152,7 +152,7 @@ def _scan(file: BinaryIO, size: int) -> _Scanned:
 
 
 def _keep(found: _Scanned, opcode: int, at: int, head: bytes, content: bytes) -> bool:
-    """Returns False if the record is damaged."""
+    """Keeps what the summary needs of a record. Returns False if the record is damaged."""
     try:
         match opcode:
             case Opcode.SCHEMA:

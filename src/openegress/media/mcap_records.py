@@ -1,4 +1,4 @@
-"""The records of an MCAP file (https://mcap.dev/spec). Pure.
+"""Writes and reads the records of an MCAP file (https://mcap.dev/spec). Pure.
 
 Each is an opcode, the length of its content, and the content. Times are unix ns.
 """
@@ -11,13 +11,13 @@ from enum import IntEnum
 
 MAGIC = b"\x89MCAP0\r\n"
 HEAD_BYTES = 9
-"""Opcode and length of a record."""
+"""Size of a record's opcode and length."""
 MAX_CHANNEL = 0xFFFF
 
 _HEAD = struct.Struct("<BQ")
 _MESSAGE = struct.Struct("<HIQQ")
 _CHUNK = struct.Struct("<QQQIIQ")
-"""Without a compression name."""
+"""The head of a chunk without a compression name."""
 
 
 class Opcode(IntEnum):
@@ -37,7 +37,8 @@ class Opcode(IntEnum):
 
 
 MessagePlace = tuple[int, int, int]
-"""(channel, ns, offset) of a message in its chunk: a plain tuple, because there is one for every packet."""
+"""Place of a message in its chunk: (channel, ns, offset). A plain tuple, because there is one for every
+packet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +46,19 @@ class ChunkHead:
     start_ns: int
     end_ns: int
     size_bytes: int
-    """Of its records."""
+    """Total size of its records."""
     crc: int
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkPlace:
-    """When a chunk begins and ends, and where it lies."""
+    """A chunk's first and last time, and its place in the file."""
 
     start_ns: int
     end_ns: int
     offset: int
     length: int
-    """Including opcode and length."""
+    """Length including opcode and length field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class IndexedChunk:
     head: ChunkHead
     offset: int
     length: int
-    """Including opcode and length."""
+    """Length including opcode and length field."""
     indexes: Mapping[int, int]
     """Offset of each message index, by channel."""
     indexes_bytes: int
@@ -78,7 +79,7 @@ def record(opcode: Opcode, content: bytes) -> bytes:
 
 
 def record_head(data: bytes, at: int = 0) -> tuple[int, int]:
-    """(opcode, length), from HEAD_BYTES."""
+    """Reads (opcode, length) from HEAD_BYTES."""
     opcode, length = _HEAD.unpack_from(data, at)
     return int(opcode), int(length)
 
@@ -98,17 +99,18 @@ def channel(number: int, schema_number: int, topic: str, encoding: str, metadata
 
 
 def schema_of(content: bytes) -> int:
-    """The schema number in a channel's content."""
+    """Reads the schema number in a channel's content."""
     return int(struct.unpack_from("<HH", content)[1])
 
 
 def message(channel_number: int, sequence: int, at_ns: int, data: bytes) -> bytes:
-    """A message record, logged and published at the same time."""
+    """Builds a message record, logged and published at the same time."""
     return record(Opcode.MESSAGE, _MESSAGE.pack(channel_number, sequence, at_ns, at_ns) + data)
 
 
 def chunk(messages: bytes, places: Sequence[MessagePlace]) -> bytes:
-    """Not compressed, because media already is. `messages`: at least one, at `places`."""
+    """Builds a chunk, which is not compressed, because media already is. `messages`: at least one, at
+    `places`."""
     times = [at_ns for _, at_ns, _ in places]
     size = len(messages)
     head = _CHUNK.pack(min(times), max(times), size, zlib.crc32(messages), 0, size)
@@ -116,7 +118,7 @@ def chunk(messages: bytes, places: Sequence[MessagePlace]) -> bytes:
 
 
 CHUNK_HEAD_BYTES = _CHUNK.size
-"""The part of a chunk's content before its messages."""
+"""Size of the part of a chunk's content before its messages."""
 
 
 def chunk_head(content: bytes) -> ChunkHead | None:
@@ -128,7 +130,7 @@ def chunk_head(content: bytes) -> ChunkHead | None:
 
 
 def message_indexes(places: Iterable[MessagePlace]) -> bytes:
-    """The records after a chunk: for each channel, where its messages are in the chunk."""
+    """Builds the records after a chunk: for each channel, where its messages are in the chunk."""
     found: dict[int, list[tuple[int, int]]] = {}
     for number, at_ns, offset in places:
         found.setdefault(number, []).append((at_ns, offset))
@@ -141,7 +143,7 @@ def message_indexes(places: Iterable[MessagePlace]) -> bytes:
 
 
 def places_in(records: bytes) -> Iterator[MessagePlace]:
-    """Places of all messages in a chunk."""
+    """Reads the places of all messages in a chunk."""
     at = 0
     while at < len(records):
         _, length = record_head(records, at)
@@ -151,13 +153,13 @@ def places_in(records: bytes) -> Iterator[MessagePlace]:
 
 
 def message_in(content: bytes) -> tuple[int, int, bytes]:
-    """(channel, ns, data) of a message's content."""
+    """Reads (channel, ns, data) from a message's content."""
     number, _, at_ns, _ = _MESSAGE.unpack_from(content)
     return int(number), int(at_ns), content[_MESSAGE.size :]
 
 
 def channel_in(content: bytes) -> tuple[int, dict[str, str]]:
-    """(number, metadata) of a channel's content. Raises ValueError or struct.error."""
+    """Reads (number, metadata) from a channel's content. Raises ValueError or struct.error."""
     number = int(struct.unpack_from("<HH", content)[0])
     _, at = _text_at(content, 4)
     _, at = _text_at(content, at)
@@ -165,7 +167,7 @@ def channel_in(content: bytes) -> tuple[int, dict[str, str]]:
 
 
 def indexed_in(index: bytes) -> tuple[int, int]:
-    """(channel, number of its messages) of a message index's content."""
+    """Reads (channel, number of its messages) from a message index's content."""
     number, size = struct.unpack_from("<HI", index)
     return number, size // 16
 
@@ -183,7 +185,7 @@ def chunk_place(content: bytes) -> ChunkPlace:
 
 
 def summary_start(tail: bytes) -> int:
-    """Where the summary begins, from the last bytes of a file; 0: it has none."""
+    """Reads where the summary begins, from the last bytes of a file; 0: it has none."""
     at = len(tail) - len(MAGIC) - HEAD_BYTES - 20
     if at < 0 or not tail.endswith(MAGIC) or record_head(tail, at) != (Opcode.FOOTER, 20):
         return 0
@@ -191,7 +193,7 @@ def summary_start(tail: bytes) -> int:
 
 
 def statistics(span_ns: tuple[int, int], schemas: int, chunks: int, messages: Mapping[int, int]) -> bytes:
-    """`messages`: their number, by channel."""
+    """Builds the Statistics record. `messages`: their number, by channel."""
     total = sum(messages.values())
     counts = struct.pack("<QHIIII", total, schemas, len(messages), 0, 1, chunks)
     return record(Opcode.STATISTICS, counts + struct.pack("<QQ", *span_ns) + _numbers(messages))
@@ -210,7 +212,7 @@ def data_end() -> bytes:
 
 
 def summary(groups: Sequence[tuple[Opcode, bytes]], start: int) -> bytes:
-    """Everything from the end of DataEnd to the end of the file. `start`: its offset in the file."""
+    """Builds everything from the end of DataEnd to the end of the file. `start`: its offset in the file."""
     at, offsets = start, []
     for opcode, data in groups:
         if data:
@@ -222,7 +224,8 @@ def summary(groups: Sequence[tuple[Opcode, bytes]], start: int) -> bytes:
 
 
 def texts_of(content: bytes) -> tuple[str, dict[str, str]]:
-    """Name and values of a Metadata record's content. Raises ValueError or struct.error if it is not one."""
+    """Reads name and values from a Metadata record's content. Raises ValueError or struct.error if it is not
+    one."""
     name, at = _text_at(content, 0)
     return name, _texts_at(content, at)
 

@@ -1,5 +1,5 @@
-"""Protobuf schemas for the messages of an MCAP file: Foxglove's for encoded pictures and sound, LiveKit's
-DataPacket for data.
+"""Builds the Protobuf schemas for the messages of an MCAP file: Foxglove's for encoded pictures and sound,
+LiveKit's DataPacket for data.
 
 https://docs.foxglove.dev/docs/sdk/schemas/compressed-video and compressed-audio.
 """
@@ -32,8 +32,8 @@ class MediaSchema:
     def __init__(
         self, number: int, name: str, fields: dict[str, tuple[int, "_Field.Type.ValueType"]]
     ) -> None:
-        """`number`: in the file. `fields`: number and type of the fields other than `timestamp`, which is
-        1."""
+        """`number`: the schema's number in the file. `fields`: number and type of the fields other than
+        `timestamp`, which has number 1."""
         self.number = number
         file = descriptor_pb2.FileDescriptorProto(
             name=f"foxglove/{name}.proto",
@@ -62,13 +62,13 @@ class MediaSchema:
         self.record = schema(number, full_name, ENCODING, described.SerializeToString())
 
     def message(self, at_ns: int, data: bytes, codec: str) -> bytes:
-        """`at_ns`: unix ns."""
+        """Builds a message. `at_ns`: unix ns."""
         seconds, nanos = divmod(at_ns, S)
         timestamp = {"seconds": seconds, "nanos": nanos}
         return self._type(timestamp=timestamp, data=data, format=codec).SerializeToString()
 
     def data_in(self, message: bytes) -> bytes:
-        """The data that message() was given. Raises ValueError."""
+        """Returns the data that message() was given. Raises ValueError."""
         try:
             return cast(_WithData, self._type.FromString(message)).data
         except DecodeError as error:
@@ -85,15 +85,15 @@ _DATA_PACKET = "livekit.DataPacket"
 
 @cache
 def data_schema() -> bytes:
-    """The schema record. Built only when data comes, because it reads the descriptors of LiveKit's
-    protocol."""
+    """Returns the schema record of data. Built only when data comes, because it reads the descriptors of
+    LiveKit's protocol."""
     described = descriptor_pb2.FileDescriptorSet()
     _describe(cast(FileDescriptor, kind_of(_DATA_PACKET).DESCRIPTOR.file), described)
     return schema(DATA_NUMBER, _DATA_PACKET, ENCODING, described.SerializeToString())
 
 
 def _describe(file: FileDescriptor, into: descriptor_pb2.FileDescriptorSet) -> None:
-    """Adds the file once, after everything it imports."""
+    """Adds the file's descriptor once, after everything it imports."""
     for imported in file.dependencies:
         _describe(imported, into)
     if all(each.name != file.name for each in into.file):

@@ -39,16 +39,16 @@ class MeetingPacket:
     index: int
     at_ns: int
     data: bytes
-    """As a room sends it: H264 and H265 with start codes."""
+    """The packet's data as a room sends it: H264 and H265 with start codes."""
     is_key: bool
 
 
 _OUT_OF_ORDER_NS = 2 * S
-"""A packet may lie this much later in the file than others of its time."""
+"""Limit for how much later in the file a packet may lie than others of its time."""
 
 
 class MeetingFile:
-    """Methods raise EgressError if FFmpeg cannot read the file."""
+    """An open recording of tracks. Methods raise EgressError if FFmpeg cannot read the file."""
 
     def __init__(self, path: Path) -> None:
         """Raises EgressError if the file cannot be read."""
@@ -66,8 +66,8 @@ class MeetingFile:
             )
 
     def packets(self, from_ns: int = 0) -> Iterator[MeetingPacket]:
-        """All packets from `from_ns` on, and perhaps some before, in file order: by time, give or take a
-        second."""
+        """Returns all packets from `from_ns` on, and perhaps some before, in file order: by time, give or
+        take a second."""
         kept = {track.index: track for track in self.tracks}
         try:
             with av.open(str(self._path), metadata_errors="replace") as container:

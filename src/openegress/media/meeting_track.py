@@ -1,4 +1,4 @@
-"""One track of a recording of all tracks, as its file describes it. Pure."""
+"""Describes one track of a recording of all tracks, as its file does. Pure."""
 
 from dataclasses import dataclass
 from hashlib import sha256
@@ -7,13 +7,13 @@ from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
 from openegress.core.units import S
 
 PREROLL_NS = S
-"""A picture may be shown late, and a sound decoder has to settle."""
+"""How much earlier reading begins: a picture may be shown late, and a sound decoder has to settle."""
 GAP_NS = 2 * S
-"""A track that sends nothing for this long counts as muted."""
+"""Pause in a track's packets after which it counts as muted."""
 MAX_IDENTITY_CHARS = 256
-"""Events carry this much of an identity; a LiveKit server accepts nothing longer."""
+"""Limit for an identity in events; a LiveKit server accepts nothing longer."""
 MAX_TEXT_BYTES = 64
-"""Of a name or value in the file; anything longer is cut off."""
+"""Limit for a name or value in the file; anything longer is cut off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +21,12 @@ class MeetingTrack:
     """One track of the file. Times are ns since media time zero."""
 
     index: int
-    """Of the track's stream."""
+    """Index of the track's stream."""
     kind: MediaKind
     codec: AudioCodec | VideoCodec
     identity: str
     name: str
-    """Of the track's participant."""
+    """Name of the track's participant."""
     source: str
     track_name: str
     width: int
@@ -34,7 +34,7 @@ class MeetingTrack:
     spans_ns: tuple[tuple[int, int], ...]
     """When packets came without a gap of GAP_NS; never empty."""
     keys_ns: tuple[int, ...] = ()
-    """Where pictures can be decoded from."""
+    """Times from which pictures can be decoded."""
     track_id: str = ""
     """The SID of its first publication."""
 
@@ -43,7 +43,7 @@ class MeetingTrack:
         return bool(self.track_id) and self.track_id == other.track_id
 
     def overlaps(self, other: "MeetingTrack") -> bool:
-        """Whether both send at the same time."""
+        """Whether both tracks send at the same time."""
         return any(
             begin_ns < other_end_ns and other_begin_ns < end_ns
             for begin_ns, end_ns in self.spans_ns
@@ -52,7 +52,7 @@ class MeetingTrack:
 
 
 def identity_as_stored(identity: str) -> str:
-    """As as_stored(), but different identities stay different."""
+    """Like as_stored(), but different identities stay different."""
     stored = as_stored(identity)
     if len(identity.encode()) <= MAX_TEXT_BYTES:
         return stored
@@ -61,5 +61,5 @@ def identity_as_stored(identity: str) -> str:
 
 
 def as_stored(value: str) -> str:
-    """A name or a tag's value, as the file stores it."""
+    """Returns a name or a tag's value as the file stores it."""
     return value.encode()[:MAX_TEXT_BYTES].decode(errors="ignore").replace("\0", "")

@@ -16,26 +16,26 @@ from openegress.media.samples import SAMPLE_RATE, Samples
 from openegress.media.time_stretch import resampled, without_a_period
 
 BLOCK_SAMPLES = SAMPLE_RATE // 50
-"""20 ms: an Opus packet, and far below any delay that a listener notices."""
+"""Length of a block: 20 ms, the length of an Opus packet, and far below any delay that a listener notices."""
 
 _KNEE = 0.8
-"""Share of full scale: below it the mix is exact, above it bends so that it never wraps or clips hard."""
+"""Level as a share of full scale, up to which the mix is exact. Above it, the mix bends so that it never
+wraps or clips hard."""
 
 SLACK_SAMPLES = SAMPLE_RATE // 500
-"""2 ms: how far the timeline may drift from the sample count before the mixer follows it."""
+"""How far the timeline may drift from the sample count before the mixer follows it: 2 ms."""
 
 JUMP_SAMPLES = SAMPLE_RATE * 60 // 1000
-"""60 ms: sound that is later than this by the timeline leaves a gap, as its sender did."""
+"""Lateness by the timeline beyond which sound leaves a gap, as its sender did: 60 ms."""
 
 SLEW = 200
 """One sample in this many is inserted or dropped: half a per cent, which is inaudible."""
 
 HURRY_SAMPLES = SAMPLE_RATE * 40 // 1000
-"""If sound is later than this, every third block drops a whole period of the voice: it plays a tenth
-faster."""
+"""Lateness beyond which every third block drops a whole period of the voice: sound plays a tenth faster."""
 HURRY_EVERY = 3
 RUSH_SAMPLES = SAMPLE_RATE // 5
-"""If sound is later than this, every block does."""
+"""Lateness beyond which every block does."""
 
 
 class Channel(StrEnum):
@@ -53,23 +53,23 @@ class MixerInput:
 
     channel: Channel = Channel.BOTH
     _chunks: deque[tuple[int, int, Samples]] = field(default_factory=deque)
-    """(position, how much later than its time that is, samples)."""
+    """(position, how much later than its time that position is, samples)."""
     _next: int | None = None
     _given_out: int = 0
-    """Blocks have been given out up to here."""
+    """The position up to which blocks have been returned."""
     _late: int = 0
-    """By how many samples the last sound given out was late. Silence makes up for it."""
+    """Lateness of the last returned sound, in samples. Silence makes up for it."""
     _loudness: Loudness = field(default_factory=Loudness)
     _blocks: int = 0
 
     @property
     def end(self) -> int | None:
-        """Where the track's sound so far ends; None before its first sample."""
+        """The position where the track's sound so far ends; None before its first sample."""
         return self._next
 
     def late_at(self, position: int) -> int:
-        """By how many samples the sound around `position`, which comes next, is late: a picture shown then
-        must not be ahead of the sound."""
+        """Lateness in samples of the sound around `position`, which is played next. A picture shown then must
+        not be ahead of the sound."""
         if not self._chunks:
             return self._late
         at, late, _ = self._chunks[0]
@@ -97,7 +97,7 @@ class MixerInput:
     def _placed(
         self, expected: int, wanted: int, samples: Samples, skipped: int | None
     ) -> tuple[int, Samples]:
-        """(position, samples), if the last block ended at `expected`."""
+        """Returns (position, samples) for a block, if the last one ended at `expected`."""
         early = wanted - expected
         if early > JUMP_SAMPLES:
             return wanted, samples
@@ -116,8 +116,8 @@ class MixerInput:
         return expected, resampled(samples, max(1, count))
 
     def add_to(self, mix: NDArray[np.int32], start: int) -> bool:
-        """Adds the samples in the block at `start`, and forgets those before its end. Returns True if there
-        were any."""
+        """Adds the samples in the block at `start` to the mix, and forgets those before its end. Returns True
+        if there were any."""
         end = self._given_out = start + len(mix)
         any_heard = False
         while self._chunks and self._chunks[0][0] < end:
@@ -145,7 +145,7 @@ class MixerInput:
 
 
 def mix(inputs: list[MixerInput], start: int, count: int = BLOCK_SAMPLES) -> bytes:
-    """The block of `count` samples at `start` as interleaved s16; silent if no input has any."""
+    """Mixes the block of `count` samples at `start` as interleaved s16; silent if no input has any."""
     total = np.zeros((count, 2), np.int32)
     heard = False
     for each in inputs:
@@ -154,7 +154,7 @@ def mix(inputs: list[MixerInput], start: int, count: int = BLOCK_SAMPLES) -> byt
 
 
 def soft_clip(total: NDArray[np.int32]) -> Samples:
-    """Sums of s16 back to s16: exact up to the knee, then bending towards full scale."""
+    """Converts sums of s16 back to s16: exact up to the knee, then bending towards full scale."""
     knee = round(_KNEE * 32767)
     if int(np.abs(total).max(initial=0)) <= knee:
         return total.astype(np.int16)

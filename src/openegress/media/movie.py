@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from openegress.core.codecs import MediaKind
 
 MOVIE_TIMESCALE = 90_000
-"""For edits and total durations: as fine as our finest video track, so that rounding starts nothing late."""
+"""Time scale of edits and total durations: as fine as our finest video track, so that rounding starts nothing
+late."""
 
 BRANDS = (b"isom", b"iso6", b"iso2", b"avc1", b"mp41")
-"""ISO base media with fragments whose offsets count from their moof (iso6), and brands that older players
-need."""
+"""Brands of our files: ISO base media with fragments whose offsets count from their moof (iso6), and brands
+that older players need."""
 
 FTYP_MINOR = 0x200
 
 _MATRIX = struct.pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
-"""Unity: 16.16 and 2.30 fixed point."""
+"""The unity matrix in 16.16 and 2.30 fixed point."""
 _UNDETERMINED = 0x55C4
-"""ISO 639-2 "und", three letters of five bits."""
+"""Language "und" of ISO 639-2, as three letters of five bits."""
 _ENABLED, _NOT_ENABLED = 3, 2
 """Track flags: part of the presentation, and enabled."""
 _MAX_32 = 0xFFFFFFFF
@@ -29,19 +30,19 @@ class Edit:
     """Part of a track's presentation (8.6.6)."""
 
     duration: int
-    """In MOVIE_TIMESCALE; 0: all fragments to come."""
+    """Duration in MOVIE_TIMESCALE; 0: all fragments to come."""
     media_time: int | None
-    """Where it begins in the media, in the track's time scale; None: nothing is shown."""
+    """Where the edit begins in the media, in the track's time scale; None: nothing is shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrackNames:
-    """Names of one track among many. FFmpeg reads both, older releases only the second."""
+    """Names of one track among many. FFmpeg reads both fields, older releases only the second."""
 
     title: str
-    """As user data (QuickTime File Format, "User data text strings")."""
+    """Name in the user data (QuickTime File Format, "User data text strings")."""
     handler: str
-    """As the name of its handler (8.4.3)."""
+    """Name of its handler (8.4.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +50,21 @@ class TrackHead:
     """The values in the boxes above a track's sample tables."""
 
     number: int
-    """From 1."""
+    """Track number, from 1."""
     kind: MediaKind | None
-    """None: text, which is not enabled."""
+    """Kind of its media; None: text, which is not enabled."""
     timescale: int
     entries: Sequence[bytes]
     """Sample entries, as boxes of the stsd."""
     edits: Sequence[Edit] = ()
     media_duration: int = 0
-    """In its time scale; 0: unknown."""
+    """Duration of the media in its time scale; 0: unknown."""
     duration: int = 0
-    """All edits together, in MOVIE_TIMESCALE."""
+    """Duration of all edits together, in MOVIE_TIMESCALE."""
     chapters: int = 0
-    """The number of the track with its chapters; 0: none."""
+    """The number of the track with this track's chapters; 0: none."""
     names: "TrackNames | None" = None
-    """None: the track is the only one of its kind."""
+    """Names of the track; None: it is the only one of its kind."""
 
 
 def box(kind: bytes, *parts: bytes) -> bytes:
@@ -84,13 +85,13 @@ _GENERIC_HEADER = box(
     full_box(b"gmin", 0, 0, bytes.fromhex("0040 8000 8000 8000 0000 0000")),
     box(b"text", struct.pack(">H8IH", 1, 0, 0, 0, 1, 0, 0, 0, 0x4000, 0)),
 )
-"""For text (QuickTime File Format, "Text Media Information"): unity."""
+"""Media header of text (QuickTime File Format, "Text Media Information"): unity matrix."""
 _HANDLERS = {
     MediaKind.VIDEO: (b"vide", "VideoHandler", full_box(b"vmhd", 0, 1, bytes(8))),
     MediaKind.AUDIO: (b"soun", "SoundHandler", full_box(b"smhd", 0, 0, bytes(4))),
     None: (b"text", "TextHandler", _GENERIC_HEADER),
 }
-"""(type, name, media header)."""
+"""Handlers as (type, name, media header)."""
 
 
 def mvhd(duration: int, tracks: int) -> bytes:
@@ -100,14 +101,14 @@ def mvhd(duration: int, tracks: int) -> bytes:
 
 
 def trak(head: TrackHead, tables: bytes) -> bytes:
-    """`tables`: the boxes after stsd in stbl."""
+    """Builds a track's box. `tables`: the boxes after stsd in stbl."""
     chapters = box(b"tref", box(b"chap", struct.pack(">I", head.chapters))) if head.chapters else b""
     told = box(b"udta", box(b"name", head.names.title.encode())) if head.names else b""
     return box(b"trak", _tkhd(head), _edts(head.edits), chapters, _mdia(head, tables), told)
 
 
 def picture_size(entry: bytes) -> tuple[int, int]:
-    """Width and height of a visual sample entry (12.1.3)."""
+    """Reads width and height from a visual sample entry (12.1.3)."""
     width, height = struct.unpack_from(">HH", entry, 32)
     return width, height
 
@@ -153,7 +154,7 @@ def _edts(edits: Sequence[Edit]) -> bytes:
 
 
 def _times(timescale: int, duration: int) -> bytes:
-    """Creation and modification time, time scale and duration, as in mvhd and mdhd."""
+    """Builds creation and modification time, time scale and duration, as in mvhd and mdhd."""
     return struct.pack(">QQIQ" if _version(duration) else ">IIII", 0, 0, timescale, duration)
 
 

@@ -1,4 +1,4 @@
-"""Reads the boxes of an MP4 (ISO/IEC 14496-12): where they are, and what a truncated file still holds."""
+"""Reads the boxes of an MP4 (ISO/IEC 14496-12), and finds what a truncated file still holds."""
 
 import struct
 from collections.abc import Iterator
@@ -29,11 +29,11 @@ class Box:
     offset: int
     size: int
     header: int
-    """Bytes of the header, 8 or 16."""
+    """Size of the header, 8 or 16."""
 
 
 def boxes(file: ReadableFile, length: int, start: int = 0) -> Iterator[Box]:
-    """Sibling boxes from `start` on. A box that claims to reach beyond `length` is the last, and
+    """Reads sibling boxes from `start` on. A box that claims to reach beyond `length` is the last, and
     truncated."""
     offset = start
     while offset + 8 <= length:
@@ -51,7 +51,7 @@ def boxes(file: ReadableFile, length: int, start: int = 0) -> Iterator[Box]:
 
 
 def whole_fragments_bytes(path: Path) -> int:
-    """How many bytes of a truncated fragmented MP4 hold whole fragments (a moof and its mdat)."""
+    """Counts the bytes of a truncated fragmented MP4 that hold whole fragments (a moof and its mdat)."""
     length = path.stat().st_size
     end = 0
     with path.open("rb") as file:
@@ -64,7 +64,7 @@ def whole_fragments_bytes(path: Path) -> int:
 
 
 def children(data: bytes | bytearray, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """(kind, offset, size) of the boxes in memory between `start` and `end`."""
+    """Reads (kind, offset, size) of the boxes in memory between `start` and `end`."""
     at = start
     while at + 8 <= end:
         size, kind = struct.unpack_from(">I4s", data, at)

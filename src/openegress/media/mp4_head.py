@@ -1,4 +1,5 @@
-"""The beginning of an MP4 of many tracks (ISO/IEC 14496-12), with room for tracks that are not known yet.
+"""Writes the beginning of an MP4 of many tracks (ISO/IEC 14496-12), with room for tracks that are not known
+yet.
 
 The moov has a fixed size. Its unused parts are free boxes, which readers skip: one among the tracks, one
 among their defaults for fragments (mvex). A new box is first written inside a free one, followed by a smaller
@@ -15,7 +16,7 @@ from openegress.media.movie import box, ftyp, mvhd
 
 MAX_TRACKS = 500
 SLOT_BYTES = 64
-"""A track begins at a multiple of this, so that no track's head crosses a page boundary."""
+"""Alignment of tracks, so that no track's head crosses a page boundary."""
 TRAKS_BYTES = 3072 * SLOT_BYTES
 """Room for 250 tracks or more, depending on their codecs and names."""
 TREX_BYTES = 32
@@ -29,7 +30,8 @@ Rewrite = Callable[[int, bytes], object]
 
 
 def head() -> tuple[bytes, "BoxRoom", "BoxRoom"]:
-    """Everything before the first fragment, and the rooms for tracks and their defaults in it."""
+    """Builds everything before the first fragment, and returns it with the rooms for tracks and their
+    defaults in it."""
     before = ftyp() + ROOM
     movie = mvhd(0, _ANY_NUMBER)
     at = len(before) + 8 + len(movie) + 8 + 8  # the heads of moov, mvex and the padding box
@@ -47,14 +49,14 @@ class BoxRoom:
     """A free box that becomes other boxes, one after another."""
 
     at: int
-    """Where the rest of it begins."""
+    """Offset of the rest of the free box."""
     left_bytes: int
 
     def takes(self, size: int) -> bool:
         return size + _FREE_HEAD_BYTES <= self.left_bytes
 
     def reveal(self, made: bytes, rewrite: Rewrite) -> None:
-        """Turns its beginning into the box `made`. Raises ValueError if takes() is False."""
+        """Turns the beginning of the free box into the box `made`. Raises ValueError if takes() is False."""
         size = len(made)
         if not self.takes(size):
             raise ValueError(f"no room for {size} bytes")
@@ -65,7 +67,7 @@ class BoxRoom:
 
 
 def in_slots(made: bytes) -> bytes:
-    """A box, padded with a free box to a multiple of SLOT_BYTES."""
+    """Pads a box with a free box to a multiple of SLOT_BYTES."""
     padding = -len(made) % SLOT_BYTES
     if 0 < padding < _FREE_HEAD_BYTES:
         padding += SLOT_BYTES

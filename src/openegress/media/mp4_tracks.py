@@ -31,12 +31,13 @@ TAKEN: tuple[AudioCodec | VideoCodec, ...] = (
     VideoCodec.VP9,
     VideoCodec.VP8,
 )
-"""Everything a room sends except G.711. VP8 and VP9 follow the VP Codec ISO Media File Format Binding."""
+"""Codecs that MP4 can hold: everything a room sends except G.711. VP8 and VP9 follow the VP Codec ISO Media
+File Format Binding."""
 
 
 class Mp4TracksWriter:
-    """Packets in, bytes out: `put` appends, `rewrite` changes what is there. One writer belongs to one
-    thread. What either raises comes out of write(), flush() and close().
+    """Takes packets and writes bytes: `put` appends, `rewrite` changes what is there. One writer belongs to
+    one thread. Exceptions of either come out of write(), flush() and close().
 
     A packet names its track in `track`; the first packet of a track adds it to the head. Packets of a track
     come in decode order. A track that MP4 cannot hold, or that the head has no room for, is left out.
@@ -50,7 +51,7 @@ class Mp4TracksWriter:
         """The head, which goes out with the first fragment: a file without media is empty."""
         self._fragments = FragmentWriter(self._append, [], header=start)
         self._numbers: dict[int, int] = {}
-        """Track numbers in the file, by number of the file track; 0: it is left out."""
+        """Track numbers in the file, by number of the file track; 0: the track is left out."""
 
     def open(self) -> None:
         """Writes nothing: the head goes out with the first media."""
@@ -74,7 +75,7 @@ class Mp4TracksWriter:
         self._fragments.close()
 
     def abandon(self) -> None:
-        """Writes nothing more."""
+        """Stops without writing anything more."""
         self._fragments.abandon()
 
     def _append(self, fragment: bytes) -> None:
@@ -82,7 +83,7 @@ class Mp4TracksWriter:
         self._put(start + fragment)
 
     def _reveal(self, track: FileTrack) -> int:
-        """Returns the track's number in the file, or 0."""
+        """Adds the track to the head. Returns its number in the file, or 0."""
         form, name = track.form, shown(track.name)
         if form.codec not in TAKEN:
             _log.warning("%s is left out: MP4 cannot hold %s; name the file .mkv", name, form.codec.value)
@@ -112,7 +113,7 @@ class Mp4TracksWriter:
 
 
 def described(form: StreamFormat) -> bytes:
-    """The sample entry of a track. Raises EgressError or FFmpegError."""
+    """Builds the sample entry of a track. Raises EgressError or FFmpegError."""
     match form.codec:
         case AudioCodec.OPUS:
             # It states no pre-skip, because the room heard the beginning too.
@@ -124,7 +125,7 @@ def described(form: StreamFormat) -> bytes:
 
 
 def names_of(track: FileTrack) -> TrackNames:
-    """What players show, and whose track it is."""
+    """Returns the names that players show, and that identify the track's participant."""
     tags = dict(track.stored_tags)
     parts = (tags.get("PARTICIPANT_IDENTITY", ""), tags.get("TRACK_SOURCE", ""))
     return TrackNames(as_stored(track.name), "/".join(each or "unknown" for each in parts))

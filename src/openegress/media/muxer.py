@@ -1,4 +1,4 @@
-"""Writes a container: encoded packets in, bytes out. One muxer belongs to one thread."""
+"""Writes encoded packets into a container. One muxer belongs to one thread."""
 
 from collections.abc import Mapping, Sequence
 from enum import Enum, auto
@@ -39,7 +39,7 @@ MAX_DELAY_NS = 2 * S
 
 
 class ByteSink(Protocol):
-    """Where bytes go; PyAV's interface of a file. An OSError from it comes out of Muxer's methods.
+    """Takes a container's bytes; PyAV's interface of a file. An OSError from it comes out of Muxer's methods.
 
     With seek() and tell() it is a file, without them a stream. FFmpeg writes no trailer to it once it is
     `closed`.
@@ -116,12 +116,12 @@ class Muxer:
                 self._mux(each)
 
     def flush(self) -> None:
-        """Writes what waits."""
+        """Writes the packets that wait."""
         for each in self._interleaver.flush():
             self._mux(each)
 
     def close(self) -> None:
-        """Writes what waits, and the trailer. Idempotent. A failure leaves the muxer closed."""
+        """Writes the packets that wait, and the trailer. Idempotent. A failure leaves the muxer closed."""
         if self._state is not _State.OPEN:
             return
         try:
@@ -133,7 +133,7 @@ class Muxer:
                 self._container = None
 
     def abandon(self) -> None:
-        """Closes without writing what waits, for a lost connection. Never raises FFmpeg's errors.
+        """Closes without writing the packets that wait, for a lost connection. Never raises FFmpeg's errors.
 
         FFmpeg still tries its trailer, but not on a closed ByteSink.
         """

@@ -32,13 +32,13 @@ Rgb = tuple[int, int, int]
 WHITE = (0xFF, 0xFF, 0xFF)
 RED = (0xE0, 0x20, 0x20)
 _BOX = (0, 0, 0, 0x90)
-"""Behind text, to keep it legible on any picture."""
+"""Colour of the box behind text, which keeps it legible on any picture."""
 _PADDING = 0.35
-"""Around text, as a share of its size."""
+"""Space around text, as a share of its size."""
 _NAME_SHARE, _MIN_NAME_PX = 0.08, 10
-"""The size of a name, as a share of its tile's height; at most that of other lines."""
+"""The size of a name as a share of its tile's height, at most that of other lines; and the smallest size."""
 _NAME_PAUSE_NS = 1 * S
-"""Between two names on one tile."""
+"""Shortest time between two names on one tile."""
 _MAX_NAMES = 200
 _BORDER_SHARE = 1 / 180
 """Width of a border, as a share of the picture's shorter side: 4 at 720 lines."""
@@ -53,18 +53,19 @@ class Mark:
     rect: Rect
     name: str = ""
     border: str = ""
-    """#rrggbb."""
+    """Colour of the border as #rrggbb."""
     key: str = ""
     """Identifies the tile, wherever it lies."""
 
 
 class Overlays:
-    """For one recording. Confined to the thread that gives pictures out, except for `zero_ns` and `looks`."""
+    """The overlays of one recording. Confined to the thread that delivers pictures, except for `zero_ns` and
+    `looks`."""
 
     def __init__(self, width: int, height: int, looks: Looks, pictures: PictureFiles) -> None:
         self._size = (width, height)
         self.looks = looks
-        """Any thread may replace it as a whole."""
+        """The current looks. Any thread may replace them as a whole."""
         self._pictures = pictures
         self.zero_ns = 0
         """Unix time of media time zero; 0: unknown, and taken from the first picture."""
@@ -80,7 +81,7 @@ class Overlays:
         self, picture: VideoFrame, at_ns: int, looks: Looks | None = None, marks: tuple[Mark, ...] = ()
     ) -> VideoFrame:
         """Draws all overlays over `picture` at media time `at_ns` (pauses count); does not write to `picture`
-        itself. `looks`: the current ones; None: those of all pictures."""
+        itself. `looks`: the looks of this picture; None: those of all pictures."""
         self.zero_ns = self.zero_ns or time.time_ns() - at_ns
         items = dict(self._items(looks or self.looks, marks, self.zero_ns + at_ns))
         if not items:
@@ -101,7 +102,8 @@ class Overlays:
         return painted
 
     def _drawn_item(self, key: Hashable, draw: "Callable[[], Layer | None]") -> "Layer | None":
-        """Leaves out what cannot be drawn: that does not end a recording."""
+        """Draws an item, or returns the drawn one; None if it cannot be drawn, which does not end a
+        recording."""
         if key in self._drawn or key in self._failed:
             return self._drawn.get(key)
         try:
@@ -115,7 +117,7 @@ class Overlays:
     def _items(
         self, looks: Looks, marks: tuple[Mark, ...], now_ns: int
     ) -> "Iterator[tuple[Hashable, Callable[[], Layer | None]]]":
-        """Everything visible: a key that determines how it looks, and a function that draws it."""
+        """Returns everything visible: a key that determines how it looks, and a function that draws it."""
         for mark in marks:
             if mark.border:
                 for side in self._sides(mark.rect):
@@ -146,7 +148,8 @@ class Overlays:
     def _corner_items(
         self, looks: Looks, now_ns: int
     ) -> "Iterator[tuple[str, Corner, Hashable, int, Callable[[], Image.Image]]]":
-        """(kind, corner, what it shows, its height, how to draw it), from the edge inwards."""
+        """Returns (kind, corner, what it shows, its height, how to draw it) of each item, from the edge
+        inwards."""
         size = self._text_px(looks)
         line = _box_height(size)
         if looks.recording_dot:
@@ -196,7 +199,7 @@ class Overlays:
         return image
 
     def _name(self, mark: Mark) -> "Layer | None":
-        """None if the tile has no room for it."""
+        """Draws a name; None if the tile has no room for it."""
         from openegress.media.layer import layer_of
 
         rect = mark.rect
@@ -253,7 +256,7 @@ def _dot(size: int) -> "Image.Image":
 
 
 class OverlaySink:
-    """Implements FrameSink: draws overlays, and passes pictures on to another sink."""
+    """A FrameSink that draws overlays, and passes pictures on to another sink."""
 
     def __init__(self, sink: FrameSink, overlays: Overlays) -> None:
         self._sink = sink
@@ -276,7 +279,7 @@ def _time_text(unix_s: int, zone: str, form: str) -> str:
     try:
         known: tzinfo = zoneinfo.ZoneInfo(zone)
     except (zoneinfo.ZoneInfoNotFoundError, OSError):
-        known = UTC  # the zone was known where the request was read
+        known = UTC  # the zone was known to the worker that read the request
     return datetime.fromtimestamp(unix_s, known).strftime(form)
 
 

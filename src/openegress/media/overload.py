@@ -1,4 +1,4 @@
-"""Which pictures a machine has no time for. Pure.
+"""Chooses which pictures to drop if a machine has no time for all. Pure.
 
 A picture may wait for a limited time between its moment and the encoder, wherever that is. While the encoder
 cannot keep up, every other picture is dropped, evenly: a full queue also drops pictures, but in clumps, at
@@ -15,16 +15,16 @@ from statistics import median
 from openegress.core.units import S
 
 MOST_WAITING_NS = S
-"""A picture that is older when it would be drawn or encoded is dropped. Its age counts from its moment on the
-timeline, so that all waits before the encoder share this second: for tracks, for the drawing thread, in the
-queue. A kill costs it, and a stop would wait for it."""
+"""Age at which a picture is dropped when it would be drawn or encoded. It counts from the picture's moment on
+the timeline, so that all waits before the encoder share this second: for tracks, for the drawing thread, in
+the queue. A kill costs it, and a stop would wait for it."""
 
 WINDOW_S = 1.0
 PRESSED = 0.25
-"""If this share of a window's pictures met a full queue, the encoder counts as overloaded. Below it, dropping
-single pictures loses fewer."""
+"""Share of a window's pictures that meet a full queue, from which the encoder counts as overloaded. Below it,
+dropping single pictures loses fewer."""
 PRESSED_WINDOWS = 5
-"""This many in a row are neither a hard scene nor a hiccup."""
+"""Number of such windows in a row that are neither a hard scene nor a hiccup."""
 CALM_S = 20.0
 """How long without overload before the full rate is tried again."""
 LONGEST_CALM_S = 320.0
@@ -36,14 +36,14 @@ LAST_PICTURES_S = 0.4
 who stops a recording waits for it."""
 MANY = 5
 RECENT_S = 1.0
-"""If many pictures were dropped this recently before the stop, there is no time for any."""
+"""If many pictures were dropped within this time before the stop, there is no time for any."""
 
 
 class PictureAges:
-    """How long pictures have waited when an encoder would get them."""
+    """Measures how long pictures have waited when an encoder would get them."""
 
     def __init__(self, now_ns: Callable[[], int]) -> None:
-        """`now_ns`: up to where the timeline is due."""
+        """`now_ns`: the time up to which the timeline is due."""
         self._now_ns = now_ns
         self._given_ns = -S
 
@@ -51,19 +51,20 @@ class PictureAges:
         return self._now_ns() - pts_ns
 
     def is_too_old(self, pts_ns: int) -> bool:
-        """An encoder gets one picture in a second in any case: a very slow one would never get any."""
+        """Whether to drop a picture because it waited too long. An encoder gets one picture a second in any
+        case, as a very slow one would never get any."""
         return self.of(pts_ns) > MOST_WAITING_NS and pts_ns - self._given_ns < S
 
     def given(self, pts_ns: int) -> None:
-        """The encoder gets it."""
+        """Notes that the encoder gets a picture."""
         self._given_ns = pts_ns
 
 
 _PACE_SAMPLES = 5
-"""Pictures whose median tells how long the encoder takes: one hard picture, or one stall of the machine, does
+"""Pictures whose median is the encoder's pace, so that one hard picture, or one stall of the machine, does
 not make a slow encoder."""
 _SLOW_S = 0.15
-"""Slow at any frame rate."""
+"""Time for a picture that is slow at any frame rate."""
 
 
 @dataclass(slots=True)
@@ -76,11 +77,11 @@ class Pressure:
     worked_s: float = 0.0
     """Time the encoder took for the pictures it saw."""
     is_quickest: bool = True
-    """The encoder cannot go quicker: pictures it has no time for must be dropped."""
+    """Whether the encoder cannot go quicker: pictures it has no time for must be dropped."""
 
 
 class EncoderPace:
-    """Whether the encoder takes more than twice the time it has. Times are monotonic seconds."""
+    """Measures whether the encoder takes more than twice the time it has. Times are monotonic seconds."""
 
     def __init__(self, framerate: int | None) -> None:
         self._slow_s = min(_SLOW_S, 2 / framerate) if framerate else _SLOW_S
@@ -90,11 +91,11 @@ class EncoderPace:
         """When the encoder got its current picture; None: it has none."""
 
     def given(self, now_s: float) -> None:
-        """The encoder gets a picture."""
+        """Notes that the encoder gets a picture."""
         self._given_at_s = now_s
 
     def asked(self, now_s: float) -> float:
-        """The encoder is done and asks for more. Returns how long it took."""
+        """Notes that the encoder is done and asks for more. Returns how long it took."""
         if self._given_at_s is None:
             return 0.0
         took_s = now_s - self._given_at_s
@@ -108,7 +109,7 @@ class EncoderPace:
 
 
 class LeftOutPictures:
-    """Whether many pictures were dropped lately. Times are monotonic seconds."""
+    """Finds whether many pictures were dropped lately. Times are monotonic seconds."""
 
     def __init__(self) -> None:
         self._last_s: deque[float] = deque(maxlen=MANY)
@@ -121,14 +122,14 @@ class LeftOutPictures:
 
 
 class LastPictures:
-    """Until when the last waiting pictures are encoded. Times are monotonic seconds."""
+    """Holds the time until which the last waiting pictures are encoded. Times are monotonic seconds."""
 
     def __init__(self) -> None:
         self.left_out = LeftOutPictures()
         self.until_s = math.inf
 
     def expect_end(self, now_s: float) -> None:
-        """The recording is being stopped. Idempotent."""
+        """Notes that the recording is being stopped. Idempotent."""
         if self.until_s == math.inf:
             self.until_s = now_s + (0.0 if self.left_out.are_many(now_s) else LAST_PICTURES_S)
 
@@ -139,11 +140,11 @@ class Rate(Enum):
 
 
 class Overload:
-    """Sees each picture and says which to take. Times are monotonic seconds."""
+    """Sees each picture and decides which to take. Times are monotonic seconds."""
 
     def __init__(self, framerate: int, now_s: float) -> None:
         self._least_ns = round(1.5 * S / framerate)
-        """Between two pictures at half the rate: two frames, minus the error of a timestamp."""
+        """Shortest time between two pictures at half the rate: two frames, minus the error of a timestamp."""
         self.rate = Rate.FULL
         self._taken_ns: int | None = None
         self._window_s = now_s

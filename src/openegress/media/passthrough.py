@@ -23,7 +23,7 @@ _ANNEX_B = {VideoCodec.H264: "h264", VideoCodec.H265: "hevc"}
 
 
 def video_format(codec: VideoCodec, key_frame: bytes, width: int, height: int) -> StreamFormat:
-    """`key_frame`: the first key frame (Annex B, a VP8/VP9 frame, or AV1 OBUs with sizes).
+    """Reads the format from `key_frame`, the first one (Annex B, a VP8/VP9 frame, or AV1 OBUs with sizes).
 
     Raises EgressError when FFmpeg finds no parameters in it.
     """
@@ -49,14 +49,14 @@ def video_format(codec: VideoCodec, key_frame: bytes, width: int, height: int) -
 
 
 def reorder_depth(form: StreamFormat) -> int:
-    """By how many pictures decoding order differs from display order, according to the parameters (B frames;
-    H.264 E.2.1 max_num_reorder_frames, H.265 7.4.3.2.1 sps_max_num_reorder_pics)."""
+    """Returns by how many pictures decoding order differs from display order, according to the parameters (B
+    frames; H.264 E.2.1 max_num_reorder_frames, H.265 7.4.3.2.1 sps_max_num_reorder_pics)."""
     template = form.template
     return template.codec_context.reorder_depth if isinstance(template, VideoStream) else 0
 
 
 def audio_format(codec: AudioCodec) -> StreamFormat:
-    """Opus over RTP always announces two channels (RFC 7587 section 7); G.711 has one."""
+    """Returns the format. Opus over RTP always announces two channels (RFC 7587 section 7); G.711 has one."""
     rate = AUDIO_RATE[codec]
     channels = 2 if codec is AudioCodec.OPUS else 1
     return StreamFormat(
@@ -75,7 +75,7 @@ class FormatChanges:
 
     @property
     def is_known(self) -> bool:
-        """Whether a key frame has told the format."""
+        """Whether a key frame has stated the format."""
         return bool(self._parameters)
 
     def begin_with(self, packet: Packet) -> bool:
@@ -88,7 +88,7 @@ class FormatChanges:
 
 
 def renewed(formats: Sequence[StreamFormat], key_frame: Packet) -> tuple[StreamFormat, ...]:
-    """The formats from a key frame on for which FormatChanges found a difference."""
+    """Returns the formats from a key frame on for which FormatChanges found a difference."""
     return tuple(_renewed(f, f.codec, key_frame) if isinstance(f.codec, VideoCodec) else f for f in formats)
 
 
@@ -102,8 +102,8 @@ def _renewed(before: StreamFormat, codec: VideoCodec, key_frame: Packet) -> Stre
 
 
 def parameters(codec: AudioCodec | VideoCodec, key_frame: bytes) -> bytes:
-    """The size and profile of a key frame: the sequence parameter sets (H.264 7.3.1, H.265 7.3.1.2) or the
-    sequence header (AV1 5.3). b"" if it has none, or the codec carries them elsewhere."""
+    """Returns the size and profile of a key frame: the sequence parameter sets (H.264 7.3.1, H.265 7.3.1.2)
+    or the sequence header (AV1 5.3). b"" if it has none, or the codec carries them elsewhere."""
     match codec:
         case VideoCodec.H264:
             return b"".join(unit for unit in units(key_frame) if unit[0] & 0x1F == 7)
@@ -116,8 +116,8 @@ def parameters(codec: AudioCodec | VideoCodec, key_frame: bytes) -> bytes:
 
 
 def parameter_sets(codec: VideoCodec, key_frame: bytes) -> bytes:
-    """Everything a key frame declares for itself and the frames after it: parameters(), and the picture
-    parameter sets, which a sample entry of an MP4 holds too (ISO/IEC 14496-15 5.3.3 and 8.3.3)."""
+    """Returns everything a key frame declares for itself and the frames after it: parameters(), and the
+    picture parameter sets, which a sample entry of an MP4 holds too (ISO/IEC 14496-15 5.3.3 and 8.3.3)."""
     match codec:
         case VideoCodec.H264:
             return b"".join(unit for unit in units(key_frame) if unit[0] & 0x1F in (7, 8))
@@ -128,7 +128,7 @@ def parameter_sets(codec: VideoCodec, key_frame: bytes) -> bytes:
 
 
 def obus(data: bytes) -> list[bytes]:
-    """AV1 OBUs with sizes; ignores everything after a broken one."""
+    """Splits AV1 data into OBUs with sizes; ignores everything after a broken one."""
     found = []
     at = 0
     while at < len(data):
@@ -150,6 +150,6 @@ def _first_video(data: bytes, format_name: str) -> VideoStream:
 
 
 def _ivf(frame: bytes, width: int, height: int) -> bytes:
-    """An IVF file that holds the frame twice."""
+    """Builds an IVF file that holds the frame twice."""
     header = struct.pack("<4sHH4sHHIIII", b"DKIF", 0, 32, b"AV01", width, height, 30, 1, 2, 0)
     return header + b"".join(struct.pack("<IQ", len(frame), i) + frame for i in range(2))

@@ -1,4 +1,4 @@
-"""Whether an encoded packet contains speech. This needs decoding, so it is used only where that is
+"""Finds whether an encoded packet contains speech. This needs decoding, so it is used only where that is
 worthwhile."""
 
 from openegress.core.codecs import AudioCodec
@@ -6,7 +6,7 @@ from openegress.media.decoder import AudioDecoder
 from openegress.media.loudness import Loudness
 
 DTX_BYTES = 2
-"""An Opus packet this short carries no sound (RFC 6716 section 3.1)."""
+"""Limit for an Opus packet without sound (RFC 6716 section 3.1)."""
 
 
 class PauseProbe:

@@ -11,7 +11,7 @@ def scaled_to_height(image: Image.Image, height: int, widest: int) -> Image.Imag
 
 
 def covering(image: Image.Image, width: int, height: int) -> Image.Image:
-    """RGB of that size: cropped to its shape, and black where it is transparent."""
+    """Returns the picture in RGB of that size: cropped to its shape, and black where it is transparent."""
     scale = max(width / image.width, height / image.height)
     size = (max(width, round(image.width * scale)), max(height, round(image.height * scale)))
     large = image.resize(size, Image.Resampling.LANCZOS)

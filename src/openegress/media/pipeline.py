@@ -49,10 +49,10 @@ class EncodePipeline:
         speeds: Choice | None = None,
     ) -> None:
         """`hold_s`: how long video() may hold back a source that can wait before it drops a picture. Such a
-        source notices that it falls behind; a full queue is only how it catches up. `now_ns`: up to where
-        the source's timeline is due; zero: nothing it gives is ever late. `loudness_lufs`: target of encoded
-        sound; 0: unchanged. `speeds`: how an adapting encoder chooses, where it does not follow what waits
-        for it.
+        source notices that it falls behind; a full queue is only how it catches up. `now_ns`: the time up to
+        which the source's timeline is due; zero: nothing it delivers is ever late. `loudness_lufs`: target of
+        encoded sound; 0: unchanged. `speeds`: how an adapting encoder chooses its speed, if not by the
+        pictures that wait for it.
 
         Raises EgressError when FFmpeg refuses the parameters.
         """
@@ -86,7 +86,7 @@ class EncodePipeline:
 
     @property
     def dropped_frames(self) -> int:
-        """Pictures that were dropped, at the end including those the encoder had no time for."""
+        """Number of pictures that were dropped, at the end including those the encoder had no time for."""
         return self._queue.dropped + self._unfinished
 
     @property

@@ -21,15 +21,15 @@ from openegress.media.movie import MOVIE_TIMESCALE, Edit, TrackHead, box, ftyp, 
 from openegress.media.mp4 import Mp4Error
 
 _COARSE_TIMESCALE = 1000
-"""For a track with a gap too long for its own time scale (6.6 h at 90 kHz): 24 days."""
+"""Time scale of a track with a gap too long for its own one (6.6 h at 90 kHz): it allows 24 days."""
 _COPY_BYTES = 8 * 1024 * 1024
 _OPUS_PREROLL_MS = 80
-"""Opus in ISOBMFF 4.3.6.2."""
+"""Preroll of Opus in ms (Opus in ISOBMFF 4.3.6.2)."""
 _AAC_PREROLL_SAMPLES = 1
-"""ISO/IEC 14496-12 10.1.1.3."""
+"""Preroll of AAC in samples (ISO/IEC 14496-12 10.1.1.3)."""
 _AAC = re.compile(rb"mp4a.*esds.*\x04\x80\x80\x80.\x40", re.DOTALL)
-"""A sample entry whose decoder configuration (ISO/IEC 14496-1 7.2.6.6, lengths in four bytes like FFmpeg's)
-says AAC rather than MP3."""
+"""Matches a sample entry whose decoder configuration (ISO/IEC 14496-1 7.2.6.6, lengths in four bytes like
+FFmpeg's) says AAC rather than MP3."""
 
 assert len(ROOM) == 16, "an mdat head of 64 bits fits"
 
@@ -103,7 +103,7 @@ class _Moved:
 
 
 class _Chapters:
-    """Chapters in two forms, because some players read one and some the other."""
+    """Chapters in two forms, because some players read one and some the other one."""
 
     def __init__(self, markers: Sequence[Marker]) -> None:
         self.box = chapter_box(markers)
@@ -114,8 +114,8 @@ class _Chapters:
 
 
 def _moov(index: FragmentIndex, place: Callable[[int], int], chapters: _Chapters) -> bytes:
-    """`place`: maps a byte of the media to its offset in the new file. Raises Mp4Error if the fragments'
-    values do not fit into an index."""
+    """Builds the moov. `place`: maps a byte of the media to its offset in the new file. Raises Mp4Error if
+    the fragments' values do not fit into an index."""
     try:
         return _written(index, place, chapters)
     except (struct.error, OverflowError, IndexError) as error:
@@ -165,8 +165,8 @@ class _Scaled:
         return self._rescaled(ticks, self.timescale)
 
     def edits(self) -> list[Edit]:
-        """Shows nothing until the first picture or sound, then all of it. Samples that an audio encoder made
-        before media time zero are decoded but not played."""
+        """Returns edits that show nothing until the first picture or sound, then all of it. Samples that an
+        audio encoder made before media time zero are decoded but not played."""
         track = self._track
         starts = track.first_pts - track.zero
         shown = max(0, track.end_pts - max(track.first_pts, track.zero))
@@ -213,7 +213,8 @@ def _tables(track: IndexedTrack, scaled: _Scaled, place: Callable[[int], int]) -
 
 
 def _preroll(track: IndexedTrack) -> bytes:
-    """How far back a player goes to begin in the middle (10.1.1.2). All samples share it."""
+    """Builds the tables that say how far back a player goes to begin in the middle (10.1.1.2). All samples
+    share one entry."""
     entry = track.entries[0]
     if entry[4:8] == b"Opus":
         samples = -(-track.timescale * _OPUS_PREROLL_MS // 1000 // max(track.deltas[0], 1))
@@ -227,7 +228,7 @@ def _preroll(track: IndexedTrack) -> bytes:
 
 
 def _run_lengths(values: Sequence[int]) -> "array[int]":
-    """(count, value) of each run."""
+    """Returns (count, value) of each run."""
     runs = array("I")
     for value, group in groupby(values):
         runs.extend((sum(1 for _ in group), value))
@@ -235,7 +236,7 @@ def _run_lengths(values: Sequence[int]) -> "array[int]":
 
 
 def _chunk_lengths(runs: Sequence[Chunk]) -> "array[int]":
-    """(first chunk, samples in each, sample entry), one for each change."""
+    """Returns (first chunk, samples in each, sample entry), one for each change."""
     rows = array("I")
     before = None
     for number, run in enumerate(runs, 1):

@@ -23,7 +23,8 @@ class Resumptions:
         self._each.append(resumption)
 
     def stamped(self, packets: list[Packet]) -> list[Packet]:
-        """An encoder may return packets from before a pause only after it."""
+        """Removes the pauses from the packets' times. An encoder may return packets from before a pause only
+        after it."""
         return [self.stamped_one(packet) for packet in packets] if self._each else packets
 
     def stamped_one(self, packet: Packet) -> Packet:

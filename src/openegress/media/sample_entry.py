@@ -14,15 +14,15 @@ from openegress.media.streams import add_stream
 
 _PATH = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
 _STSD_HEADER = 8
-"""Version, flags and the count of entries."""
+"""Size of stsd's version, flags and entry count."""
 VISUAL_ENTRY_BYTES = 86
 """Size of a VisualSampleEntry before its boxes (ISO/IEC 14496-12 12.1.3)."""
 _VP9_LEVELS = {36_864: 10, 73_728: 11, 122_880: 20, 245_760: 21, 552_960: 30, 983_040: 31, 2_228_224: 40}
-"""By largest picture (VP9 Levels and Decoder Testing)."""
+"""Levels of VP9 by largest picture (VP9 Levels and Decoder Testing)."""
 
 
 def sample_entry(form: StreamFormat) -> bytes:
-    """The box in stsd for a stream of that format.
+    """Builds the box in stsd for a stream of that format.
 
     H265 is called hvc1, because Apple's players require it; FFmpeg's hvc1 would remove the parameter sets
     from the pictures. Here and for H.264 they are in both places: some readers look only at sample entries,
@@ -56,8 +56,8 @@ def sample_entry(form: StreamFormat) -> bytes:
 
 
 def _vpcc(form: StreamFormat) -> bytes:
-    """The configuration of VP8 and VP9 (VP Codec ISO Media File Format Binding): profile 0, 8 bits, 4:2:0, as
-    browsers and our encoders produce. VP8 has no levels."""
+    """Builds the configuration of VP8 and VP9 (VP Codec ISO Media File Format Binding): profile 0, 8 bits,
+    4:2:0, as browsers and our encoders produce. VP8 has no levels."""
     size = form.width * form.height
     level = next((level for most, level in _VP9_LEVELS.items() if size <= most), 50)
     if form.codec is VideoCodec.VP8:

@@ -1,4 +1,4 @@
-"""Decoded sound: interleaved s16 stereo at one rate. Pure."""
+"""The type of decoded sound: interleaved s16 stereo at one rate. Pure."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ SAMPLE_RATE = 48_000
 """The rate of all decoded sound: Opus' own, and the mixer's."""
 
 Samples = NDArray[np.int16]
-"""(n, 2): interleaved stereo."""
+"""Interleaved stereo as (n, 2)."""
 
 
 def duration_ns(samples: Samples) -> int:

@@ -8,30 +8,31 @@ from openegress.core.codecs import LIVE_SPEEDS, EncoderSpeed
 
 WINDOW_S = 1.0
 PRESSED = 0.1
-"""If this share of a window's pictures met a full queue or was dropped, the machine had no time for them."""
+"""Share of a window's pictures that met a full queue or were dropped, from which the machine had no time for
+them."""
 PRESSED_WINDOWS = 3
-"""This many in a row are not a hiccup."""
+"""Number of such windows in a row that are not a hiccup."""
 PRESSURE_SUM = 1.2
-"""Nor is this sum of their shares: a machine that stalls for a second makes 1. It is reached before
-media.overload drops every other picture."""
+"""Sum of their shares that is no hiccup either: a machine that stalls for a second makes 1. It is reached
+before media.overload drops every other picture."""
 STEP_S = 2.0
-"""Between two steps down, so that what waits gets encoded and the new speed shows its effect."""
+"""Time between two steps down, so that waiting pictures get encoded and the new speed shows its effect."""
 CALM_S = 30.0
 """How long without pressure before a slower speed is tried."""
 LONGEST_CALM_S = 960.0
 RELAPSE_S = 120.0
-"""A speed that does not last this long is tried again only after twice the calm."""
+"""Shortest time that a speed must last: otherwise it is tried again only after twice the calm."""
 MAX_LOAD_SHARE = 0.5
-"""The largest share of the time that a slower speed may take, estimated from the quicker one."""
+"""Limit for the share of time that a slower speed may take, estimated from the quicker one."""
 
 SPEEDS = LIVE_SPEEDS
-"""Quickest first."""
+"""The speeds, quickest first."""
 TIMES = {EncoderSpeed.ULTRAFAST: 1.0, EncoderSpeed.SUPERFAST: 1.25, EncoderSpeed.VERYFAST: 1.85}
 """Relative time for one picture (bench.speeds)."""
 
 
 class SpeedChoice:
-    """Sees each picture. Times are monotonic seconds."""
+    """Chooses the speed for one recording. Times are monotonic seconds."""
 
     def __init__(self, speed: EncoderSpeed, now_s: float) -> None:
         self.speed = speed
@@ -51,8 +52,8 @@ class SpeedChoice:
         """When a slower speed was last tried."""
 
     def seen(self, now_s: float, *, offered: int, pressed: int, took_s: float) -> bool:
-        """Values since the last call: pictures offered, those that met a full queue or were dropped, and how
-        long the encoder worked. Returns True if `speed` has changed."""
+        """Updates the choice with the values since the last call: pictures offered, those that met a full
+        queue or were dropped, and how long the encoder worked. Returns True if `speed` has changed."""
         self._offered += offered
         self._pressed += pressed
         self._took_s += took_s

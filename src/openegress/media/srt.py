@@ -1,4 +1,4 @@
-"""SRT as a caller (draft-sharabayko-srt), through the host's libsrt, because PyAV's FFmpeg has none.
+"""Sends by SRT as a caller (draft-sharabayko-srt), through the host's libsrt, because PyAV's FFmpeg has none.
 
 Called through ctypes, so that waiting blocks only one thread: PyAV holds the interpreter lock while it
 connects.
@@ -16,10 +16,10 @@ from openegress.core.networks import Network
 from openegress.request.srt_url import SrtUrl
 
 PAYLOAD_BYTES = 1316
-"""Seven packets of MPEG-TS: libsrt's live payload."""
+"""Size of libsrt's live payload: seven packets of MPEG-TS."""
 
 _RCVBUF, _SNDTIMEO, _SNDDATA, _CONNTIMEO, _PEERIDLETIMEO = 6, 13, 19, 36, 55
-"""SRT_SOCKOPT of srt.h."""
+"""SRT_SOCKOPT from srt.h."""
 
 _OPTIONS = {
     "latency": 23,
@@ -48,11 +48,11 @@ _OPTIONS = {
 _INT64 = ("maxbw", "inputbw")
 
 _IDLE_MS = 5000
-"""A peer that is silent for this long is gone; libsrt peers send keep-alives every second."""
+"""How long a peer may be silent before it counts as lost; libsrt peers send keep-alives every second."""
 
 _HEARD_BYTES = 65_536
-"""Buffer for data from the peer, which nobody reads: libsrt would keep 12 MB. It needs room for 32
-packets."""
+"""Size of the buffer for data from the peer, which nobody reads: libsrt would keep 12 MB. It needs room for
+32 packets."""
 
 _ECONNLOST, _ENOCONN = 2001, 2002
 
@@ -104,7 +104,7 @@ class SrtConnection:
             raise error
 
     def write(self, data: bytes) -> int:
-        """Raises SrtError if the connection is lost."""
+        """Sends `data`. Raises SrtError if the connection is lost."""
         if self.closed:
             raise SrtError(_ENOCONN, "the connection is closed")
         pending = self._rest + bytes(data)
@@ -122,7 +122,7 @@ class SrtConnection:
             self._send(rest)
 
     def unsent(self) -> int:
-        """Payloads the peer has not confirmed."""
+        """Number of payloads that the peer has not confirmed."""
         value = ctypes.c_int(0)
         size = ctypes.c_int(ctypes.sizeof(value))
         if self._library.srt_getsockflag(self._socket, _SNDDATA, ctypes.byref(value), ctypes.byref(size)) < 0:
@@ -136,7 +136,7 @@ class SrtConnection:
             self._library.srt_close(number)
 
     def close(self) -> None:
-        """Idempotent."""
+        """Closes the connection. Idempotent."""
         self.closed = True
         number, self._socket = self._socket, -1
         if number >= 0:
@@ -160,7 +160,7 @@ class SrtConnection:
 
 
 def _sockaddr(family: int, host: str, port: int) -> bytes:
-    """struct sockaddr_in or sockaddr_in6."""
+    """Builds a struct sockaddr_in or sockaddr_in6."""
     packed = socket.inet_pton(family, host)
     head = family.to_bytes(2, "little" if _IS_LITTLE else "big") + port.to_bytes(2, "big")
     if family == socket.AF_INET6:
@@ -173,14 +173,14 @@ _IS_LITTLE = bytes(ctypes.c_uint16(1))[0] == 1
 
 @cache
 def find() -> str:
-    """File name of the host's libsrt; "" if there is none. Starts programs."""
+    """Finds the file name of the host's libsrt; "" if there is none. Starts programs."""
     names = (ctypes.util.find_library(name) for name in ("srt-gnutls", "srt-openssl", "srt"))
     return next(filter(None, names), "")
 
 
 @cache
 def _library() -> ctypes.CDLL:
-    """Starts the host's libsrt. It has its own threads, so it loads only when SRT is used."""
+    """Loads and starts the host's libsrt. It has its own threads, so it loads only when SRT is used."""
     name = find()
     if not name:
         raise EgressError(

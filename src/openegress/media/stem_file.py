@@ -26,7 +26,7 @@ Tech 3306)."""
 
 
 class StemFile:
-    """Samples are interleaved s16 stereo at 48 kHz. Raises EgressError."""
+    """The file of one voice. Samples are interleaved s16 stereo at 48 kHz. Raises EgressError."""
 
     def __init__(self, path: Path, form: StemFormat, gain_db: float = 0.0) -> None:
         """A gain other than 0 goes through a limiter."""

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from openegress.media.h264_skip import RepeatWriter
 
 _SETTLED = 2
-"""The encoder has returned this many repeats in a row that add nothing to the picture."""
+"""Number of repeats in a row that the encoder must have returned without adding anything to the picture."""
 _HEADERS_BYTES = 24
-"""An encoder's repeat that adds nothing exceeds ours by at most this much: it may have two slices."""
+"""Limit by which an encoder's repeat that adds nothing exceeds ours: it may have two slices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A picture for the encoder, at a time that omits what it did not see."""
+    """A picture for the encoder. Its time omits the pictures that the encoder did not see."""
 
     pts: int
     is_key: bool
@@ -44,16 +44,17 @@ class Step:
     """What happens to a picture that was taken."""
 
     units: tuple[Unit, ...] = ()
-    """Continue the stream."""
+    """The pictures that continue the stream."""
     inputs: tuple[Input, ...] = ()
-    """The encoder has to see them. The last one is the picture that was taken; others show the one before."""
+    """The pictures that the encoder has to see. The last one is the picture that was taken; others show the
+    one before."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
     pts: int
     is_new: bool = False
-    """It differs from the one before."""
+    """Whether it differs from the one before."""
     is_key: bool = False
 
     @property
@@ -62,7 +63,8 @@ class _Taken:
 
 
 class StillPictures:
-    """Confined to one thread. PTS are ticks of the stream's time base."""
+    """Decides which pictures of a stream the encoder sees. Confined to one thread. PTS are ticks of the
+    stream's time base."""
 
     def __init__(
         self, repeats: RepeatWriter, bits_a_tick: float, most_ticks: int = 0, patience_ticks: int = 0
@@ -75,7 +77,7 @@ class StillPictures:
         self._patience_ticks = patience_ticks
         self._small = repeats.size + _HEADERS_BYTES
         self._inside: deque[_Taken] = deque()
-        """Pictures taken and not given out: as many as the encoder holds."""
+        """Pictures that were taken and not returned: as many as the encoder holds."""
         self._waiting: deque[_Taken] = deque()
         """A key frame that the encoder has not seen, and the repeats after it."""
         self._still = _StillKeyFrame(repeats)
@@ -83,11 +85,11 @@ class StillPictures:
         """PTS of the picture before the one that waits."""
         self._last_pts = 0
         self._written_pts = 0
-        """PTS of the last picture given out."""
+        """PTS of the last picture that was returned."""
         self._skipped_pts: deque[int] = deque(maxlen=2)
         """PTS of the last repeats that are not written yet."""
         self._unseen_ticks = 0
-        """Total so far."""
+        """Total time so far that the encoder did not see."""
         self._settled = 0
         self._owed_bits = 0.0
         """What the encoder believes it has spent of its ceiling. Skipping must not keep it short of bits for
@@ -95,11 +97,11 @@ class StillPictures:
 
     @property
     def inside(self) -> int:
-        """Pictures taken that have not come out."""
+        """Number of pictures taken that have not come out."""
         return len(self._inside) + len(self._waiting)
 
     def take(self, pts: int, *, is_new: bool, is_key: bool) -> Step:
-        """`is_new`: it differs from the one before. `is_key`: it must be a key frame."""
+        """Takes a picture. `is_new`: it differs from the one before. `is_key`: it must be a key frame."""
         since, self._last_pts = pts - self._last_pts, pts
         self._owed_bits = max(0.0, self._owed_bits - since * self._bits_a_tick)
         taken = _Taken(pts, is_new, is_key)
@@ -131,8 +133,8 @@ class StillPictures:
         return units
 
     def end(self) -> list[Unit] | None:
-        """Returns the end of the stream, and what the encoder holds is then useless; None if the encoder has
-        to provide the end."""
+        """Returns the end of the stream, which makes the pictures that the encoder holds useless; None if the
+        encoder has to provide the end."""
         if not self._is_settled:
             return None
         shown, self._inside = self._inside, deque()
@@ -155,8 +157,8 @@ class StillPictures:
         return Step(inputs=tuple(Input(each.pts - self._unseen_ticks, each.is_key) for each in taken))
 
     def _wait(self, taken: _Taken) -> Step:
-        """A key frame waits. It is inserted once there is room after it for everything the encoder added to
-        it, and for as many pictures as the encoder holds."""
+        """Waits with a key frame. It is inserted once there is room after it for everything the encoder added
+        to it, and for as many pictures as the encoder holds."""
         self._waiting.append(taken)
         if taken.is_fresh:
             waiting, self._waiting = self._waiting, deque()
@@ -172,7 +174,7 @@ class StillPictures:
         return Step(tuple(units))
 
     def _again(self) -> list[Unit]:
-        """The waiting key frame, and what the encoder added to it, in the waiting slots."""
+        """Returns the waiting key frame, and what the encoder added to it, in the waiting slots."""
         slots, self._waiting = self._waiting, deque()
         if not slots:
             return []
@@ -194,9 +196,9 @@ class StillPictures:
         return units if self._most_ticks else self._skipped()
 
     def _skipped(self) -> list[Unit]:
-        """The last two repeats, if they are not written yet: before another picture, and at the end. The
-        picture before them lasts until then. If no container states how long the last picture of a segment
-        lasts, players assume the length of the one before."""
+        """Returns the last two repeats, if they are not written yet: before another picture, and at the end.
+        The picture before them lasts until then. If no container states how long the last picture of a
+        segment lasts, players assume the length of the one before."""
         units = [self._written(pts) for pts in self._skipped_pts]
         self._skipped_pts.clear()
         return units
@@ -212,16 +214,16 @@ class _StillKeyFrame:
     def __init__(self, repeats: RepeatWriter) -> None:
         self._repeats = repeats
         self._units: list[bytes] = []
-        """As the encoder returned them."""
+        """The key frame and the pictures after it, as the encoder returned them."""
         self.is_known = False
-        """The picture has not changed since, and `_units` show it completely."""
+        """Whether the picture has not changed since, and `_units` show it completely."""
 
     @property
     def length(self) -> int:
         return len(self._units)
 
     def note(self, data: bytes, *, is_new: bool, is_key: bool, is_settled: bool) -> None:
-        """Sees what the encoder returns. `is_settled`: this one and the one before add nothing."""
+        """Notes a picture that the encoder returns. `is_settled`: this one and the one before add nothing."""
         if is_key:
             self._units, self.is_known = [data], False
         elif is_new or not self._units:

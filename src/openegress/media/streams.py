@@ -14,11 +14,11 @@ _DECODER: dict[AudioCodec | VideoCodec, str] = {
     VideoCodec.VP8: "vp8",
     VideoCodec.VP9: "vp9",
 }
-"""FFmpeg's names of codecs that need no parameters beside the stream."""
+"""FFmpeg's names of the codecs that need no parameters outside the stream."""
 
 
 def add_stream(container: OutputContainer, f: StreamFormat) -> Stream:
-    """A stream of `container` with the parameters of `f`."""
+    """Adds a stream to `container` with the parameters of `f`."""
     if f.template is not None:
         # An AV1 template comes from a decoder whose name no encoder has, so PyAV must not look for one.
         return container.add_stream_from_template(f.template, opaque=f.codec is VideoCodec.AV1)

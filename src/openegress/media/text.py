@@ -15,19 +15,19 @@ from openegress.media.text_runs import TextRun, is_emoji, line_height, runs
 
 Rgb = tuple[int, int, int]
 Face = tuple[str, int, bool]
-"""Path of a font ("": Pillow's own), index in it, whether it has coloured pictures."""
+"""A font: its path ("": Pillow's own), its index in the file, and whether it has coloured pictures."""
 
 _BITMAP_PX = 109
 """The only size of Noto's coloured emoji; other sizes are scaled."""
 _ASCENT = 1.05
-"""Of a line, relative to its size."""
+"""Ascent of a line, relative to its size."""
 _ELLIPSIS = "…"
 MAX_CHARS = 256
-"""Of a line: no picture has room for more."""
+"""Limit for a line: no picture has room for more."""
 _MAX_MARKS = 3
-"""Marks on one letter: some languages stack this many."""
+"""Limit for marks on one letter: some languages stack this many."""
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Control characters, and characters that change the text direction."""
+"""Matches control characters, and characters that change the text direction."""
 
 
 def tidied(text: str) -> str:
@@ -41,12 +41,12 @@ def tidied(text: str) -> str:
 
 
 def width_of(text: str, size: int) -> int:
-    """In pixels."""
+    """The width of a line in pixels."""
     return round(sum(_length(run, size) for run in runs(text, _face_of)))
 
 
 def cut(text: str, size: int, width: int) -> str:
-    """The text, or as much of it as fits into `width`, with an ellipsis."""
+    """Returns the text, or as much of it as fits into `width`, with an ellipsis."""
     if width_of(text, size) <= width:
         return text
     low, high = 0, len(text)
@@ -60,7 +60,7 @@ def cut(text: str, size: int, width: int) -> str:
 
 
 def draw(text: str, size: int, colour: Rgb, width: int) -> Image.Image:
-    """RGBA, of the line's size. The line is tidied, and cut if it is wider than `width`."""
+    """Draws a line as RGBA of its own size. The line is tidied, and cut if it is wider than `width`."""
     line = cut(tidied(text), size, width)
     pieces = [(run, _length(run, size)) for run in runs(line, _face_of)]
     image = Image.new("RGBA", (max(1, round(sum(length for _, length in pieces))), line_height(size)))
@@ -110,7 +110,7 @@ def _emoji(run: TextRun[Face], size: int, length: float) -> Image.Image:
 
 
 def _direction(run: TextRun[Face], font: ImageFont.FreeTypeFont) -> str | None:
-    """None: without Raqm, letters are drawn one by one from left to right."""
+    """The direction for Pillow; None: without Raqm, letters are drawn one by one from left to right."""
     if font.layout_engine != ImageFont.Layout.RAQM:
         return None
     return "rtl" if run.is_rtl else "ltr"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 _LINE_HEIGHT = 1.4
-"""Of a line of text, relative to its size."""
+"""Height of a line of text, relative to its size."""
 _RIGHT = ("R", "AL")
 _NUMBERS = ("EN", "AN")
 _WITHIN_NUMBERS = ("ES", "CS", "ET")
@@ -33,12 +33,12 @@ class TextRun(Generic[F]):
 
 
 def line_height(size: int) -> int:
-    """In pixels."""
+    """The height of a line in pixels."""
     return round(_LINE_HEIGHT * size)
 
 
 def base_is_rtl(text: str) -> bool:
-    """Decided by the first letter with a direction."""
+    """Whether a line runs from right to left, which its first letter with a direction decides."""
     for letter in text:
         if (kind := unicodedata.bidirectional(letter)) in ("L", *_RIGHT):
             return kind in _RIGHT
@@ -46,7 +46,7 @@ def base_is_rtl(text: str) -> bool:
 
 
 def clusters(text: str) -> list[str]:
-    """Indivisible parts: a letter with its marks, an emoji of several characters."""
+    """Splits a text into indivisible parts: a letter with its marks, an emoji of several characters."""
     found: list[str] = []
     for letter in text:
         if found and _continues(found[-1], letter):
@@ -57,12 +57,13 @@ def clusters(text: str) -> list[str]:
 
 
 def is_emoji(cluster: str) -> bool:
-    """Whether it is drawn in colour, according to its characters or a variation selector."""
+    """Whether a cluster is drawn in colour, according to its characters or a variation selector."""
     return _EMOJI_VARIANT in cluster or ord(cluster[0]) in _PICTOGRAPHS
 
 
 def runs(text: str, font_of: Callable[[str, F | None], F]) -> list[TextRun[F]]:
-    """From left to right. `font_of(cluster, font)` chooses a cluster's font; `font` is the one before."""
+    """Returns the runs from left to right. `font_of(cluster, font)` chooses a cluster's font; `font` is the
+    one before."""
     parts = clusters(text)
     levels = _levels(parts, 1 if base_is_rtl(text) else 0)
     logical: list[tuple[int, TextRun[F]]] = []
@@ -87,7 +88,7 @@ def _continues(before: str, letter: str) -> bool:
 
 
 def _levels(parts: Sequence[str], base: int) -> list[int]:
-    """Embedding levels (UAX 9, W2, W4, W7, N1, N2, I1, I2)."""
+    """Computes embedding levels (UAX 9, W2, W4, W7, N1, N2, I1, I2)."""
     kinds: list[str] = []
     strong = "R" if base else "L"
     for part in parts:
@@ -109,7 +110,7 @@ def _levels(parts: Sequence[str], base: int) -> list[int]:
 
 
 def _resolved(kinds: Sequence[str], base: str) -> Iterator[str]:
-    """Neutrals take the direction shared by both sides, or that of the line."""
+    """Resolves neutrals: they take the direction shared by both sides, or that of the line."""
     at = 0
     while at < len(kinds):
         if kinds[at] != "?":
@@ -138,7 +139,7 @@ def _level(kind: str, base: int) -> int:
 
 
 def _in_visual_order(logical: Sequence[tuple[int, TextRun[F]]]) -> Iterator[TextRun[F]]:
-    """UAX 9, L2."""
+    """Reorders runs from logical to visual order (UAX 9, L2)."""
     ordered = list(logical)
     for level in range(max((each for each, _ in ordered), default=0), 0, -1):
         at = 0

@@ -11,25 +11,26 @@ from numpy.lib.stride_tricks import sliding_window_view
 from openegress.media.samples import SAMPLE_RATE, Samples
 
 FADE = SAMPLE_RATE // 200
-"""5 ms for the fade from one period to the next."""
+"""Length of the fade from one period to the next: 5 ms."""
 SHORTEST_PERIOD = SAMPLE_RATE // 400
 LONGEST_PERIOD = SAMPLE_RATE // 80
-"""2.5 to 12.5 ms: voices from 80 to 400 Hz, and multiples of higher periods."""
+"""Longest period that is searched for: 12.5 ms. From 2.5 ms, this covers voices from 80 to 400 Hz, and
+multiples of higher periods."""
 _STEP = 4
-"""Compares every fourth sample: 12 kHz reveals a voice's period."""
+"""Only every fourth sample is compared: 12 kHz reveals a voice's period."""
 ALIKE = 0.7
 """The correlation above which removing a period is inaudible."""
 
 
 def resampled(samples: Samples, count: int) -> Samples:
-    """The block as `count` samples. Up to half a per cent is inaudible."""
+    """Resamples the block to `count` samples. Up to half a per cent is inaudible."""
     at = np.linspace(0, len(samples) - 1, count)
     both = [np.interp(at, np.arange(len(samples)), samples[:, i]) for i in range(2)]
     return np.stack(both, axis=1).round().astype(np.int16)
 
 
 def without_a_period(samples: Samples, most: int) -> Samples:
-    """The block without one period of at most `most` samples; unchanged if none can be removed."""
+    """Returns the block without one period of at most `most` samples; unchanged if none can be removed."""
     period = _period(samples, most)
     if not period:
         return samples
@@ -38,7 +39,7 @@ def without_a_period(samples: Samples, most: int) -> Samples:
 
 
 def with_a_period(samples: Samples, most: int) -> Samples:
-    """The block with one period of at most `most` samples repeated; unchanged if it has none."""
+    """Returns the block with one period of at most `most` samples repeated; unchanged if it has none."""
     period = _period(samples, most)
     if not period:
         return samples
@@ -47,7 +48,7 @@ def with_a_period(samples: Samples, most: int) -> Samples:
 
 
 def _period(samples: Samples, most: int) -> int:
-    """After how many samples the block's beginning repeats; 0: never."""
+    """Finds after how many samples the block's beginning repeats; 0: never."""
     longest = min(LONGEST_PERIOD, most, len(samples) - FADE)
     if longest < SHORTEST_PERIOD:
         return 0
@@ -61,6 +62,6 @@ def _period(samples: Samples, most: int) -> int:
 
 
 def _faded(falling: Samples, rising: Samples) -> Samples:
-    """Fades from one to the other, over FADE."""
+    """Fades from one block to the other, over FADE samples."""
     ramp = np.linspace(0, 1, FADE)[:, None]
     return (falling * (1 - ramp) + rising * ramp).round().astype(np.int16)

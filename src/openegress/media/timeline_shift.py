@@ -19,15 +19,15 @@ class TimelineShift:
     paused_ns: int
     """The pauses before the source began, which the timeline leaves out."""
     from_ns: int = 0
-    """In the source's time: earlier media is dropped. 0: nothing is, not even an encoder's samples before
-    zero."""
+    """In the source's time: earlier media is dropped. 0: none is dropped, not even an encoder's samples from
+    before zero."""
 
     def has(self, pts_ns: int) -> bool:
         return not self.from_ns or pts_ns >= self.from_ns
 
 
 class ShiftedPackets:
-    """Passes packets on to another PacketSink."""
+    """A PacketSink that shifts packets and passes them on to another one."""
 
     def __init__(self, sink: PacketSink, shift: TimelineShift) -> None:
         self._sink = sink
@@ -43,7 +43,7 @@ class ShiftedPackets:
 
 
 class ShiftedFrames:
-    """A FrameSink in front of another."""
+    """A FrameSink that shifts frames and passes them on to another one."""
 
     def __init__(self, sink: FrameSink, shift: TimelineShift) -> None:
         self._sink = sink

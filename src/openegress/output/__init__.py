@@ -1,4 +1,4 @@
-"""What comes out: files, segments, streams, images, websockets.
+"""Outputs of a recording: files, segments, streams, images, websockets.
 
 An output is opened with the formats of its streams, receives packets or raw frames through a bounded queue
 and thread of its own, and finishes by itself: a failure of one output never affects another. It reports with
@@ -17,7 +17,7 @@ from openegress.output.manifest import Records
 from openegress.storage.late import LateUploads
 
 Emit = Callable[[AnyEvent], None]
-"""Thread-safe."""
+"""Emits an event. Thread-safe."""
 
 
 @dataclass(slots=True)
@@ -30,40 +30,42 @@ class Opening:
     spool: str
     """Folder of this egress on the local disk; an output's files lie below it until stored."""
     name_values: dict[str, str]
-    """All filename placeholders, the track's included."""
+    """The values of all filename placeholders, including those of the track."""
     restart: Restart | None = None
-    """It continues what lies in the spool; None: it starts anew."""
+    """The restart, if the output continues what lies in the spool; None: it is new."""
     gap_ns: int = 0
-    """What is missing since the previous process, on this machine or another."""
+    """Length of the media missing since the previous process, on this machine or another."""
     late: LateUploads | None = None
-    """For names under which earlier parts are stored: another recording may have written there since."""
+    """The state of late uploads, for names under which earlier parts are stored: another recording may have
+    written there since."""
     markers: Sequence[Marker] = ()
-    """Of the earlier part, when it continues one."""
+    """Markers of the earlier part, if the output continues one."""
 
     @property
     def goes_on_at_ns(self) -> int:
-        """Where the output begins on the timeline; 0: at its start."""
+        """The time on the timeline at which the output begins; 0: at its start."""
         return self.restart.at_ns if self.restart is not None else 0
 
 
 class Output(Protocol):
-    """One output, whatever it takes; output.build says that."""
+    """One output. Whether it takes packets or frames, output.build says."""
 
     def open(self, opening: Opening) -> None:
-        """Raises EgressError when it cannot start at all (for example, when the disk is not writable)."""
+        """Starts the output. Raises EgressError when it cannot start at all (for example, when the disk is
+        not writable)."""
 
     async def finish(self, ended_at_ns: int) -> None:
         """Drains, closes, uploads, and emits the final update. Raises EgressError when something was not
         stored; files on the local disk then stay there."""
 
     def size_bytes(self) -> int:
-        """Bytes produced so far."""
+        """Number of bytes produced so far."""
 
     def waiting_uploads(self) -> int:
-        """Objects that no storage has confirmed yet."""
+        """Number of objects that no storage has confirmed yet."""
 
     def records(self) -> Records:
-        """What it stored, for the manifest; call it after finish()."""
+        """Returns what the output stored, for the manifest; call it after finish()."""
 
     def is_settled(self) -> bool:
         """Whether nothing of the recording waits in the spool, however it ended; call it after finish()."""
@@ -80,4 +82,4 @@ class Chaptered(Protocol):
     """An output with chapters."""
 
     def mark(self, marker: Marker) -> None:
-        """From any thread, between open() and finish()."""
+        """Adds a marker. Call it from any thread, between open() and finish()."""

@@ -1,4 +1,4 @@
-"""The factory of outputs: each output of a plan, and whether it takes packets or frames."""
+"""Builds the outputs of a plan, and says whether each takes packets or frames."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,21 +27,21 @@ class BuiltOutput:
     packets: PacketSink | None = None
     """Takes encoded packets: a file, segments, streams."""
     tracks: PacketSink | None = None
-    """Takes a room's tracks as they are, beside what is encoded."""
+    """Takes a room's tracks unchanged, in addition to what is encoded."""
     frames: FrameSink | None = None
     """Takes raw media: images, a websocket."""
     streams: StreamSender | None = None
-    """Sends to URLs that can be added and removed while it records. Each reports how it ended."""
+    """Sends to URLs that can be added and removed during the recording. Each reports how it ended."""
     mute_listener: WebsocketSender | None = None
     """Gets a call when the recorded track is muted."""
     guard: SizeGuard | None = None
-    """Keeps what it stores below a size as packets arrive."""
+    """Keeps the stored output below a size as packets arrive."""
     patient: Flushable | None = None
-    """Stores what it makes, as fast as the disk takes it."""
+    """Writes as fast as the disk takes it."""
     marked: Chaptered | None = None
-    """Has chapters."""
+    """The output, if it has chapters."""
     is_live: bool = False
-    """Sends what it makes at once, and stores nothing."""
+    """Whether the output sends at once, and stores nothing."""
 
 
 def build_output(
@@ -56,10 +56,10 @@ def build_output(
     uploader: Callable[[storages.StoragePlan], Uploader] = Uploader,
     ask_key: Callable[[int], None] = lambda at_ns: None,
 ) -> BuiltOutput:
-    """The output number `index` of a plan. Call it in the event loop. `size_limit`: for a file, or for all
-    segments. `on_empty`: the last URL of a stream output was removed; may be called from any thread.
-    `stream_retry_s`: how long to redial a lost stream. `left`: what the output continues. `ask_key`: asks for
-    a key frame at this time of the timeline or later; called from any thread."""
+    """Builds the output number `index` of a plan. Call it in the event loop. `size_limit`: for a file, or for
+    all segments. `on_empty`: called, possibly from any thread, when the last URL of a stream output was
+    removed. `stream_retry_s`: how long to redial a lost stream. `left`: what the output continues. `ask_key`:
+    asks for a key frame at this time of the timeline or later; called from any thread."""
     policy = ReconnectPolicy() if stream_retry_s is None else ReconnectPolicy(budget_s=stream_retry_s)
     match output:
         case plan.TracksFile():
@@ -95,7 +95,7 @@ def build_output(
 
 
 def _packing(container: Container | None) -> Packing:
-    """The path of a file."""
+    """Returns the overhead of a file in that container."""
     if container is Container.MCAP:
         return IN_MCAP
     return IN_MATROSKA if container in MATROSKA else IN_FILE

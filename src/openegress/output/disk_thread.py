@@ -1,4 +1,4 @@
-"""A thread for work on a disk that may never answer: a dead network mount, a failing drive."""
+"""Runs work in a thread, on a disk that may never answer: a dead network mount, a failing drive."""
 
 import asyncio
 import functools
@@ -14,44 +14,44 @@ from openegress.core.errors import Code, EgressError, Fault, Phase
 T = TypeVar("T")
 
 OPEN_TIMEOUT_S = 10.0
-"""A local disk opens a file at once; a dead network mount never does."""
+"""Time-out for opening a file. A local disk opens it at once; a dead network mount never does."""
 
 CLOSE_TIMEOUT_S = 60.0
-"""For writing the queue and the index of a long recording to a slow disk."""
+"""Time-out for writing the queue and the index of a long recording to a slow disk."""
 
 ANSWER_TIMEOUT_S = 60.0
-"""For small files: a disk that takes longer is dead."""
+"""Time-out for small files: a disk that takes longer is dead."""
 
 _SYNC_S = 300.0
-"""For a flush that waits for everything that other recordings still have to write."""
+"""Time-out for a flush that waits for everything that other recordings still have to write."""
 _SLOWEST_BYTES_S = 1024 * 1024
-"""For reading and rewriting a file, at the speed of a disk that barely takes a recording. 100 GB get 27
+"""Rate for reading and rewriting a file, that of a disk that barely takes a recording. 100 GB get 27
 hours."""
 
 
 def patience_s(size_bytes: int) -> float:
-    """The time-out for reading and rewriting a file of that size."""
+    """Returns the time-out for reading and rewriting a file of that size."""
     return _SYNC_S + size_bytes / _SLOWEST_BYTES_S
 
 
 class DiskThread:
-    """Runs calls in order. It is a daemon thread, as those of core.daemon_thread."""
+    """Runs calls in order. It is a daemon thread, like those of core.daemon_thread."""
 
     def __init__(self, name: str) -> None:
-        """`name`: of the thread, and in errors."""
+        """`name`: name of the thread, also used in errors."""
         self._name = name
         self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
     def submit(self, call: Callable[[], T]) -> "Future[T]":
-        """Never blocks. A call that has not begun can be cancelled."""
+        """Queues a call. Never blocks. A call that has not begun can be cancelled."""
         result: Future[T] = Future()
         self._calls.put(functools.partial(settle, result, call))
         return result
 
     async def result(self, call: Callable[[], T], timeout_s: float) -> T:
-        """Returns what the call returns, after everything submitted before. Raises what the call raises, and
-        EgressError (DEADLINE_EXCEEDED) when it has not finished in time: the thread is then abandoned."""
+        """Runs a call after everything submitted before, and returns its result. Raises what the call raises,
+        and EgressError (DEADLINE_EXCEEDED) when it has not finished in time: the thread is then abandoned."""
         try:
             async with asyncio.timeout(timeout_s):
                 return await asyncio.wrap_future(self.submit(call))
@@ -65,7 +65,7 @@ class DiskThread:
             ) from None
 
     async def finish(self, timeout_s: float) -> None:
-        """Returns when all calls are done and the thread has ended. Raises as result()."""
+        """Returns when all calls are done and the thread has ended. Raises like result()."""
         try:
             await self.result(lambda: None, timeout_s)
         finally:
@@ -81,7 +81,7 @@ class DiskThread:
 
 
 async def in_time(name: str, call: Callable[[], T], timeout_s: float = ANSWER_TIMEOUT_S) -> T:
-    """What `call` returns, from a thread of its own. Raises as DiskThread.result()."""
+    """Returns the result of `call`, from a thread of its own. Raises like DiskThread.result()."""
     thread = DiskThread(name)
     try:
         return await thread.result(call, timeout_s)

@@ -11,13 +11,13 @@ from openegress.storage.uploader import Uploader
 
 
 class ExtraFileStore:
-    """For one recording. The caller closes the uploader."""
+    """The extra files of one recording. The caller closes the uploader."""
 
     def __init__(self, uploader: Uploader) -> None:
         self._uploader = uploader
         self._files: list[FileRecord] = []
         self.errors: list[EgressError] = []
-        """Why files are missing, including those that could not be made."""
+        """The reasons why files are missing, including those that could not be made."""
         self.backup_used = False
 
     @property
@@ -26,7 +26,7 @@ class ExtraFileStore:
 
     @property
     def failure(self) -> EgressError | None:
-        """The first of the errors."""
+        """The first of the errors; None: there is none."""
         return self.errors[0] if self.errors else None
 
     async def put(self, local: Path, path: str, content_type: str) -> None:
@@ -40,7 +40,7 @@ class ExtraFileStore:
         self._files.append(FileRecord(path, stored.location, stored.presign_error))
 
     def tell(self, index: int, emit: Emit) -> None:
-        """Emits the events of what was stored beside this output."""
+        """Emits the events of the files that were stored beside this output."""
         if self.backup_used:
             emit(BackupUsed(index))
         for event in extra_files_stored(self._files, time.time_ns()):

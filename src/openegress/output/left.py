@@ -1,4 +1,4 @@
-"""What an earlier process has reported of an output, for the process that continues it. Pure."""
+"""Holds what an earlier process has reported of an output, for the process that continues it. Pure."""
 
 from dataclasses import dataclass
 
@@ -8,21 +8,21 @@ from openegress.core.plan import StreamTarget
 
 @dataclass(frozen=True, slots=True)
 class LeftStream:
-    """A URL that it has sent to, or was about to."""
+    """A URL that the earlier process has sent to, or was about to."""
 
     target: StreamTarget
     told: StreamUpdate | None = None
-    """Its last update."""
+    """The last update of the stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOutput:
-    """Empty for a new output."""
+    """The reports of one output; empty for a new output."""
 
     parts: tuple[FileUpdate, ...] = ()
-    """The parts of a file, in order: the next one begins now. None: the existing file continues."""
+    """The parts of a file, in order: the next one begins now. Empty: the existing file continues."""
     streams: tuple[LeftStream, ...] = ()
-    """By number."""
+    """Streams by number."""
     websocket: StreamUpdate | None = None
 
 

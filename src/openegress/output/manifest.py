@@ -1,7 +1,8 @@
-"""<egress_id>.json: what an egress stored, for programs that find the files without asking the API. Pure.
+"""Builds <egress_id>.json: what an egress stored, for programs that find the files without asking the API.
+Pure.
 
 The fields are upstream's; times are unix ns. `started_at` is the wall clock of media time zero, so that
-several recordings of a room can be laid side by side.
+several recordings of a room can be aligned.
 """
 
 import json
@@ -23,7 +24,7 @@ class FileRecord:
     filename: str
     location: str
     presign_error: str = ""
-    """Why `location` needs credentials although presigned URLs are configured."""
+    """The reason why `location` needs credentials although presigned URLs are configured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class ImageRecord:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """What one output stored."""
+    """The objects that one output stored."""
 
     files: tuple[FileRecord, ...] = ()
     playlists: tuple[PlaylistRecord, ...] = ()
@@ -50,7 +51,7 @@ class Records:
 
 @dataclass(frozen=True, slots=True)
 class ClipRecord:
-    """Part of the recording that was stored as a file of its own, in ns of media time."""
+    """Part of the recording that was stored as a separate file, in ns of media time."""
 
     filename: str
     location: str
@@ -60,7 +61,7 @@ class ClipRecord:
 
 
 def extra_files_stored(files: Iterable[FileRecord], at_ns: int) -> list[ExtraFileStored]:
-    """Files for which EgressInfo has no field."""
+    """Returns the events for files that EgressInfo has no field for."""
     return [ExtraFileStored(at_ns, each.filename) for each in files]
 
 
@@ -72,23 +73,23 @@ class Pause:
     resumed_at_ns: int
 
     def until(self, ended_at_ns: int) -> "Pause":
-        """A pause without an end, 0, ends with the recording."""
+        """Returns the pause with an end. A pause without one (0) ends with the recording."""
         return self if self.resumed_at_ns else Pause(self.paused_at_ns, max(self.paused_at_ns, ended_at_ns))
 
 
 def paused_ns(pauses: Iterable[Pause]) -> int:
-    """What pauses with an end leave out."""
+    """Returns the total length of all pauses that have an end."""
     return sum(max(0, each.resumed_at_ns - each.paused_at_ns) for each in pauses)
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """About the egress as a whole; empty fields are left out."""
+    """Facts about the egress as a whole; empty fields are left out."""
 
     egress_id: str
     part: str = ""
-    """The number of its part, where other workers have recorded the others; "": it is of the whole, or of the
-    first."""
+    """The number of its part, if other workers have recorded the other parts; "": the manifest is of the
+    whole, or of the first part."""
     room_id: str = ""
     room_name: str = ""
     url: str = ""
@@ -101,7 +102,7 @@ class Header:
     audio_track_id: str = ""
     video_track_id: str = ""
     passthrough: bool = False
-    """Encoded frames were stored as they came."""
+    """Whether encoded frames were stored as they came."""
     left_out: LeftOut = field(default_factory=LeftOut)
     pauses: tuple[Pause, ...] = ()
     restarts: tuple[Restart, ...] = ()
@@ -111,12 +112,12 @@ class Header:
 
 
 def name_of(header: Header) -> str:
-    """Without its extension."""
+    """Returns the manifest's name without its extension."""
     return f"{header.egress_id}-{header.part}" if header.part else header.egress_id
 
 
 def build(header: Header, records: Iterable[Records]) -> str:
-    """The manifest's text."""
+    """Builds the manifest's text."""
     fields: dict[str, object] = {
         "egress_id": header.egress_id,
         "part": int(header.part or 0),
@@ -166,7 +167,7 @@ def build(header: Header, records: Iterable[Records]) -> str:
 
 
 def rfc3339(at_ns: int) -> str:
-    """UTC with nanoseconds (RFC 3339), as Go writes times in JSON."""
+    """Formats a time in UTC with nanoseconds (RFC 3339), as Go writes times in JSON."""
     return f"{datetime.fromtimestamp(at_ns // S, UTC):%Y-%m-%dT%H:%M:%S}.{at_ns % S:09d}Z"
 
 

@@ -34,7 +34,8 @@ def header_of(
     markers: tuple[Marker, ...] = (),
     clips: tuple[ClipRecord, ...] = (),
 ) -> Header:
-    """`values` are those of the placeholders. `passthrough`: encoded frames were stored as they came."""
+    """Builds the header. `values` are those of the placeholders. `passthrough`: encoded frames were stored as
+    they came."""
     source = plan_.source
     if plan_.part is not None:
         restarts = (*plan_.part.restarts_until(started_at_ns), *restarts)
@@ -63,7 +64,7 @@ def header_of(
 
 
 def _composed(source: plan.Source) -> tuple[str, str]:
-    """The ids of the audio and the video track that a request combines; "" where it names none."""
+    """Returns the ids of the audio and the video track that a request combines; "" if it names none."""
     if not isinstance(source, plan.MediaSource):
         return "", ""
     audio = [route.value for route in source.audio if route.match == "track" and not route.exclude]
@@ -126,7 +127,7 @@ def _write(local: Path, text: str) -> None:
 
 
 def _place(output: plan.Output, name: str, values: dict[str, str]) -> tuple[storages.StoragePlan, str] | None:
-    """Where an output's manifest goes; None: it has none."""
+    """Returns where an output's manifest goes; None: it has none."""
     match output:
         case plan.FileOutput():
             directory = naming.split(beside_parts(output, file_name(output, values)))[0]

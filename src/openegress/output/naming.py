@@ -1,4 +1,4 @@
-"""The final names of an output's objects in the storage, once the values of the room are known."""
+"""Makes the final names of an output's objects in the storage, once the values of the room are known."""
 
 from collections.abc import Mapping, Sequence
 
@@ -37,11 +37,12 @@ _CONTENT_TYPE: dict[Container, tuple[str, str]] = {
     Container.TS: ("video/mp2t", "video/mp2t"),
     Container.FLV: ("video/x-flv", "video/x-flv"),
 }
-"""With video, and without."""
+"""Content types with video, and without."""
 
 
 def content_type(container: Container, formats: Sequence[StreamFormat]) -> str:
-    """Without formats, its tracks come and go, and it is named for what it may hold."""
+    """Returns the content type. Without formats, a file's tracks come and go, and its type is that of all it
+    may hold."""
     with_video = not formats or any(f.kind is MediaKind.VIDEO for f in formats)
     return content_type_of(container, with_video=with_video)
 
@@ -51,8 +52,8 @@ def content_type_of(container: Container, *, with_video: bool) -> str:
 
 
 def container_for(formats: Sequence[StreamFormat]) -> Container:
-    """The container for encoded tracks as they are. Raises EgressError when no container takes them
-    together."""
+    """Returns the container for encoded tracks that are stored unchanged. Raises EgressError when no
+    container takes them together."""
     codecs: list[AudioCodec | VideoCodec] = [f.codec for f in formats]
     if len(codecs) == 1 and (container := TRACK_CONTAINER.get(codecs[0])) is not None:
         return container
@@ -64,7 +65,7 @@ def container_for(formats: Sequence[StreamFormat]) -> Container:
 
 
 def file_name(output: plan.FileOutput, values: Mapping[str, str]) -> str:
-    """The path of a file, without its extension if the track chooses the container."""
+    """Returns the path of a file, without its extension if the track chooses the container."""
     extension = f".{output.container.value}" if output.container else LONGEST_EXTENSION
     if output.split is not None:
         extension = LONGEST_NUMBER + extension
@@ -84,8 +85,8 @@ def file_name(output: plan.FileOutput, values: Mapping[str, str]) -> str:
 
 
 def sidecar_name(output: plan.FileOutput | plan.SegmentOutput, values: Mapping[str, str], ending: str) -> str:
-    """The path of a sidecar whose name ends in `ending`: beside the file or the playlist, and named after it.
-    In a split file whose path says where the number goes, it is named after the first part."""
+    """Returns the path of a sidecar whose name ends in `ending`: beside the file or the playlist, and named
+    after it. In a split file whose path says where the number goes, it is named after the first part."""
     if isinstance(output, plan.FileOutput):
         extension = f".{output.container.value}" if output.container else LONGEST_EXTENSION
         stem = beside_parts(output, naming.sidecar_stem(file_name(output, values), extension))
@@ -96,7 +97,7 @@ def sidecar_name(output: plan.FileOutput | plan.SegmentOutput, values: Mapping[s
 
 
 def segment_names(output: plan.SegmentOutput, values: Mapping[str, str]) -> SegmentNames:
-    """The paths of segments and playlists."""
+    """Returns the paths of segments and playlists."""
     extension = f".{output.container.value}"
 
     def made(cut: Cut) -> SegmentNames:
@@ -129,7 +130,7 @@ def segment_names(output: plan.SegmentOutput, values: Mapping[str, str]) -> Segm
 
 
 def image_names(output: plan.ImageOutput, values: Mapping[str, str]) -> tuple[str, str]:
-    """(directory, prefix) of pictures."""
+    """Returns (directory, prefix) of pictures."""
 
     def made(cut: Cut) -> tuple[str, str]:
         filled = places.filled_images(output, cut.values(values), values.get(naming.MARK, ""))

@@ -1,4 +1,4 @@
-"""Names of files that are one of several parts of a recording. Pure."""
+"""Names files that are one of several parts of a recording. Pure."""
 
 from openegress.core.codecs import Container
 from openegress.core.plan import FileOutput
@@ -7,14 +7,14 @@ from openegress.request.naming import PART
 
 
 def spool_name(output: FileOutput, part: int, container: Container) -> str:
-    """Below the folder of the output; `part` counts from 0."""
+    """Returns a part's file name below the folder of the output; `part` counts from 0."""
     number = f"-{_number(part)}" if output.split is not None or part else ""
     return f"recording{number}.{container.value}"
 
 
 def stored_name(output: FileOutput, part: int, name: str) -> str:
-    """`name`, which has its extension, as the part is named in the storage. In a file that is not split, the
-    first part has no number: others exist only where it could not be continued."""
+    """Returns the part's name in the storage. `name` has its extension. In a file that is not split, the
+    first part has no number: other parts exist only if it could not be continued."""
     if output.split is None and not part:
         return name
     if output.split is not None and PART in name:
@@ -27,7 +27,7 @@ def stored_name(output: FileOutput, part: int, name: str) -> str:
 
 
 def beside_parts(output: FileOutput, path: str) -> str:
-    """The path of something that exists once for all parts: where the first part's would be."""
+    """Returns the path of something that exists once for all parts: where the first part's would be."""
     return path if output.split is None else path.replace(PART, _number(0))
 
 
@@ -36,4 +36,4 @@ def _number(part: int) -> str:
 
 
 LONGEST_NUMBER = f"-{10**5}"
-"""The length that a name must leave free."""
+"""A text of the length that a name must leave free."""

@@ -10,19 +10,20 @@ from openegress.media import Packet, PacketSink
 HEADER_BYTES = 4096
 """Overhead of most containers, and of the first playlist entries, before and after the media."""
 MATROSKA_HEADER_BYTES = 256 * 1024
-"""Includes room for further tracks (media.matroska_head)."""
+"""The same for Matroska, with room for further tracks (media.matroska_head)."""
 MCAP_HEADER_BYTES = 64 * 1024
-"""Schemas and channels, twice: enough for 60 tracks."""
+"""The same for MCAP: schemas and channels, twice, enough for 60 tracks."""
 SAMPLE_BYTES = 18
 """Largest overhead of a container for each packet: 15 in fragments of MP4 and in WebM, 5 in a plain MP4 and
 in OGG, measured over half a minute of sound with and without a picture."""
 TS_PACKET_BYTES, TS_PAYLOAD_BYTES = 188, 184
 PES_BYTES = 26
-"""Header of a PES packet with both time stamps, and an adaptation field with a clock reference."""
+"""Size of the header of a PES packet with both time stamps, and an adaptation field with a clock
+reference."""
 WINDOW_NS = S
-"""Window over which the rate is measured."""
+"""Length of the window in which the rate is measured."""
 TAIL_NS = 250 * MS
-"""From the report that the size is reached to the last packet that the encoder still produces."""
+"""Time from the report that the size is reached to the last packet that the encoder still produces."""
 
 LONGEST_LAG_NS = 2 * S
 """Largest lag of one stream behind another; a larger one means a muted track."""
@@ -32,27 +33,27 @@ LONGEST_LAG_NS = 2 * S
 class SizeLimit:
     max_bytes: int
     on_reached: Callable[[], None]
-    """From any thread, once for each output."""
+    """Called from any thread, once for each output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """The overhead of an output beside the media itself."""
+    """The overhead of an output in addition to the media itself."""
 
     packet_bytes: Callable[[int], int]
-    """Bytes for a packet of this many, itself included."""
+    """Returns the size in the output of a packet of that many bytes, itself included."""
     bytes_per_s: int = 0
-    """Per second, whatever arrives."""
+    """Overhead per second, whatever arrives."""
     head_bytes: int = HEADER_BYTES
 
 
 def in_ts(data_bytes: int) -> int:
-    """MPEG-TS packets (ISO/IEC 13818-1) are padded."""
+    """Returns the size in MPEG-TS, whose packets are padded (ISO/IEC 13818-1)."""
     return -(-(data_bytes + PES_BYTES) // TS_PAYLOAD_BYTES) * TS_PACKET_BYTES
 
 
 IN_FILE = Packing(lambda data_bytes: data_bytes + SAMPLE_BYTES)
-"""MP4, its fragments, WebM, OGG and MP3."""
+"""Overhead in MP4, its fragments, WebM, OGG and MP3."""
 IN_MATROSKA = Packing(IN_FILE.packet_bytes, head_bytes=MATROSKA_HEADER_BYTES)
 IN_MCAP = Packing(
     # Message, its Protobuf and its index, and the indexes of its chunk.
@@ -60,40 +61,40 @@ IN_MCAP = Packing(
     bytes_per_s=512,
     head_bytes=MCAP_HEADER_BYTES,
 )
-"""Measured with a track that sends sound and seven that send pictures."""
+"""Overhead in MCAP, measured with a track that sends sound and seven that send pictures."""
 IN_TS = Packing(in_ts, 24 * TS_PACKET_BYTES)
-"""FFmpeg's muxer repeats PAT and PMT ten times a second, SDT twice, and all of them at the beginning of each
-segment."""
+"""Overhead in MPEG-TS. FFmpeg's muxer repeats PAT and PMT ten times a second, SDT twice, and all of them at
+the beginning of each segment."""
 
 
 class SizeGuard:
-    """A PacketSink in front of that of an output. One thread writes to it; any may call change()."""
+    """A PacketSink in front of that of an output. One thread writes to it; any thread may call change()."""
 
     def __init__(self, sink: PacketSink, limit: SizeLimit | None, packing: Packing = IN_FILE) -> None:
-        """The limit is reported early enough for everything until the end of the recording to fit."""
+        """`limit` is reported early enough for everything until the end of the recording to fit."""
         self._sink = sink
         self._limit = limit
         self._packing = packing
         self._size_bytes = packing.head_bytes
         self._ends_ns: dict[MediaKind, int] = {}
-        """The position of each stream."""
+        """Position of each stream."""
         self._window_ns = 0
-        """Where the window begins in which bytes are counted."""
+        """Start of the window in which bytes are counted."""
         self._window_bytes = 0
         self._rate = 0.0
-        """Bytes per ns, the larger of this window's and the last one's."""
+        """Rate in bytes per ns, measured in the last window."""
         self._cut_ns: int | None = None
-        """From here on nothing is written."""
+        """Time from which nothing is written."""
 
     def change(self, limit: SizeLimit | None) -> None:
-        """None: no limit. One that is reached is reported at once, as no packet comes to find it during a
-        pause; a packet may report it again."""
+        """Changes the limit; None: there is none. One that is already reached is reported at once, as no
+        packet comes to find it during a pause; a packet may report it again."""
         self._limit = limit
         if limit and self._ends_ns and self._size_bytes >= limit.max_bytes:
             limit.on_reached()
 
     def go_on(self, size_bytes: int, at_ns: int) -> None:
-        """Continues what another process has written, up to this time."""
+        """Continues what another process has written, up to `at_ns`."""
         self._size_bytes = max(self._size_bytes, size_bytes)
         self._window_ns = at_ns
 
@@ -114,7 +115,7 @@ class SizeGuard:
                 self._cut(max(self._ends_ns.values()) + 1, limit)
 
     def _whole_bytes(self, at_ns: int) -> float:
-        """The size of the output once it is there."""
+        """Returns the size of the output once it reaches `at_ns`."""
         return self._size_bytes + self._packing.bytes_per_s * max(at_ns, *self._ends_ns.values()) / S
 
     def _cut(self, at_ns: int, limit: SizeLimit) -> None:
@@ -132,7 +133,8 @@ class SizeGuard:
             self._window_bytes = 0
 
     def _tail_bytes(self) -> float:
-        """What other streams still need to catch up with the foremost, and what is under way."""
+        """Returns the size of what other streams still need to catch up with the foremost one, and of what is
+        on its way."""
         lag_ns = min(LONGEST_LAG_NS, max(self._ends_ns.values()) - min(self._ends_ns.values()))
         rate = max(self._rate, self._window_bytes / WINDOW_NS) + self._packing.bytes_per_s / S
         return rate * (lag_ns + TAIL_NS)

@@ -1,4 +1,4 @@
-"""Files of an egress on the local disk, from the first byte until the storage has them."""
+"""Writes files of an egress on the local disk, from the first byte until the storage has them."""
 
 import errno
 import os
@@ -8,19 +8,19 @@ from pathlib import Path
 from openegress.core.errors import Code, EgressError, Fault, Phase
 
 HEADER_BYTES = 4096
-"""More than any container writes before its first frame: a smaller file that does not play never held any
-media."""
+"""Limit for what any container writes before its first frame: a smaller file that does not play never held
+any media."""
 
 
 class SpoolFile:
-    """A file a muxer writes to (media.muxer.ByteSink).
+    """A file that a muxer writes to (media.muxer.ByteSink).
 
     Once a write failed, `closed` is True and nothing more is written: FFmpeg then leaves out its trailer,
     which would turn a file that plays up to its last whole fragment into one that does not play at all.
     """
 
     def __init__(self, path: Path, *, keep_bytes: int = 0) -> None:
-        """Creates or empties the file, but for its first `keep_bytes`. Raises EgressError."""
+        """Creates or empties the file, except for its first `keep_bytes`. Raises EgressError."""
         self.path = path
         self.closed = False
         self.error: OSError | None = None
@@ -71,7 +71,7 @@ class SpoolFile:
         return self._file.tell()
 
     def seal(self) -> None:
-        """Nothing more is written from now on."""
+        """Accepts no more writes from now on."""
         self.closed = True
 
     def release(self) -> None:
@@ -89,7 +89,7 @@ class SpoolFile:
 
 
 def folder(spool: str, name: str) -> Path:
-    """The folder of one output below the egress's spool. Raises EgressError."""
+    """Creates the folder of one output below the egress's spool. Raises EgressError."""
     path = Path(spool) / name
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -99,7 +99,7 @@ def folder(spool: str, name: str) -> Path:
 
 
 def disk_error(error: OSError, path: Path) -> EgressError:
-    """What the disk's refusal means, for the operator."""
+    """Explains the disk's refusal to the operator."""
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
             code, text = (
@@ -124,7 +124,7 @@ def disk_error(error: OSError, path: Path) -> EgressError:
 
 
 def replace(path: Path, content: str | bytes) -> None:
-    """Readers of `path` see the old content or the new."""
+    """Replaces the content of `path`: readers see the old content or the new."""
     draft = path.with_name(path.name + ".new")
     try:
         draft.write_bytes(content.encode() if isinstance(content, str) else content)

@@ -13,16 +13,17 @@ from openegress.storage.late import LateUploads
 from openegress.storage.uploader import Stored, Uploader
 
 _UNANSWERED = 2
-"""After this many failures in a row at the end, the storage counts as down: the rest stays in the spool."""
+"""Number of failures in a row at the end after which the storage counts as down: the rest stays in the
+spool."""
 
 
 class _UploadsState(Enum):
     OPEN = auto()
     """More objects may come."""
     FINISHING = auto()
-    """No object comes any more; each remaining one is tried once more."""
+    """No more objects come; each remaining one is tried once more."""
     ABANDONED = auto()
-    """Nothing is uploaded any more."""
+    """Nothing more is uploaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +38,11 @@ class Upload:
     """Awaited when the object is stored, before the next upload. May raise EgressError."""
     keep_local: bool = False
     late: LateUploads | None = None
-    """Made by a process that has died since."""
+    """Set if the object was made by a process that has died since."""
 
 
 class OrderedUploads:
-    """Uploads what add() is given, in order, in one task.
+    """Uploads the objects that add() is given, in order, in one task.
 
     The uploader retries errors that may pass. An object that it gives up stays on the disk and at the head of
     the queue, and is tried again when the next object comes, so the order is kept. At the end each object is
@@ -49,7 +50,7 @@ class OrderedUploads:
     """
 
     def __init__(self, uploader: Uploader) -> None:
-        """Called in the event loop, in which the uploads run."""
+        """Call it in the event loop, in which the uploads run."""
         self._uploader = uploader
         self._task: asyncio.Task[None] | None = None
         self._queue: deque[Upload] = deque()
@@ -69,18 +70,18 @@ class OrderedUploads:
         return self._state is _UploadsState.FINISHING
 
     def add(self, upload: Upload) -> None:
-        """Thread-safe; never blocks."""
+        """Queues an upload. Thread-safe; never blocks."""
         self._loop.call_soon_threadsafe(self._add, upload)
 
     async def settled(self) -> None:
-        """Returns when everything added until now is stored, or given up for now."""
+        """Returns when everything added so far is stored, or given up for now."""
         await self._earlier_adds()
         await self._settled.wait()
 
     async def finish(self) -> None:
         """Returns when everything is stored. Raises the first EgressError of what could not be stored.
 
-        To be called after the last add() has returned.
+        Call it after the last add() has returned.
         """
         await self._earlier_adds()
         self._state = _UploadsState.FINISHING
@@ -89,8 +90,8 @@ class OrderedUploads:
             await self._task
 
     async def abandon(self) -> None:
-        """To be called instead of finish() if the disk of the objects does not answer. What is not stored
-        stays there."""
+        """Stops uploading; objects that are not stored stay on the disk. Call it instead of finish() if the
+        disk of the objects does not answer."""
         self._state = _UploadsState.ABANDONED
         await cancelled(self._task)
 
@@ -130,7 +131,8 @@ class OrderedUploads:
                     await self._changed.wait()
 
     async def _store_rest(self) -> None:
-        """Raises the first EgressError when all objects were tried, or the storage is down."""
+        """Tries all remaining objects. Raises the first EgressError when all were tried, or the storage is
+        down."""
         first: EgressError | None = None
         unanswered = 0
         while self._queue and unanswered < _UNANSWERED:

@@ -1,4 +1,4 @@
-"""One thread and one bounded queue between the media threads and an output that may be slow or stuck."""
+"""Puts one thread and one bounded queue between the media threads and an output that may be slow or stuck."""
 
 import asyncio
 import threading
@@ -16,37 +16,38 @@ from openegress.media import Packet
 
 @dataclass(frozen=True, slots=True)
 class QueueLimits:
-    """Bytes that may wait in a queue before its output is given up."""
+    """Limits of a queue, beyond which its output is given up."""
 
     max_bytes: int = 64 * 1024 * 1024
     max_s: float = 30.0
-    """Media time between the oldest and the newest packet: a disk that stalls for longer is broken."""
+    """Limit for the media time between the oldest and the newest packet: a disk that stalls for longer is
+    broken."""
     linger_s: float = 0.2
     """How long a packet may wait for others, so that the thread wakes a few times a second and not for each.
-    Less than what a muxer holds back anyway."""
+    It is less than what a muxer holds back anyway."""
     rest_s: float = 0.3
-    """After this long without a packet the job is told to rest: a kill must not cost more of a slow stream
-    than of a fast one."""
+    """Time without a packet after which the job's rest() is called: a kill must not cost more of a slow
+    stream than of a fast one."""
 
 
 class Writing(Protocol):
-    """What a writer does with its packets; every method runs in the writer's thread, one at a time."""
+    """The job of a writer; every method runs in the writer's thread, one at a time."""
 
     def open(self) -> None:
-        """Before the first packet. Raises EgressError."""
+        """Prepares for packets. Called before the first one. Raises EgressError."""
 
     def write(self, packet: Packet) -> None:
-        """Raises EgressError: the job is then aborted and gets no more packets."""
+        """Writes a packet. Raises EgressError: the job is then aborted and gets no more packets."""
 
     def rest(self) -> None:
-        """After a while without packets: writes what waits in memory. Raises EgressError."""
+        """Writes what waits in memory. Called after a while without packets. Raises EgressError."""
 
     def close(self) -> None:
-        """After the last packet. Raises EgressError."""
+        """Completes the output. Called after the last packet. Raises EgressError."""
 
     def abort(self, error: EgressError) -> None:
-        """Instead of close(), after a failure: keeps what can be kept and releases the rest. Whatever it
-        raises is ignored: `error` is reported."""
+        """Keeps what can be kept and releases the rest. Called instead of close(), after a failure. Whatever
+        it raises is ignored: `error` is reported."""
 
 
 class _State(Enum):
@@ -56,7 +57,7 @@ class _State(Enum):
 
 
 class QueuedWriter:
-    """Feeds a Job from a bounded queue in a thread of its own. Started once, finished once."""
+    """Feeds a job from a bounded queue in a thread of its own. Started once, finished once."""
 
     def __init__(
         self,
@@ -78,7 +79,7 @@ class QueuedWriter:
         self._changed = threading.Condition()
         self._state = _State.RUNNING
         self._is_rested = True
-        """Nothing was written since the job was told to rest."""
+        """Whether nothing was written since the job's rest() was called."""
         self._failure: EgressError | None = None
         self._opened: Future[None] = Future()
         self._ended: Future[None] = Future()
@@ -92,12 +93,12 @@ class QueuedWriter:
 
     @property
     def is_over(self) -> bool:
-        """The job has closed or aborted, and writes nothing any more."""
+        """Whether the job has closed or aborted, and writes nothing more."""
         return self._ended.done()
 
     @property
     def depth(self) -> int:
-        """Packets that wait."""
+        """Number of packets that wait."""
         return len(self._queue)
 
     def start(self, open_timeout_s: float | None = None) -> None:
@@ -118,7 +119,7 @@ class QueuedWriter:
             raise error from None
 
     def put(self, packet: Packet) -> None:
-        """Queues; never blocks, never raises. On overflow the output fails and accepts no more."""
+        """Queues a packet. Never blocks, never raises. On overflow the output fails and accepts no more."""
         with self._changed:
             if self._state is not _State.RUNNING:
                 return
@@ -142,9 +143,9 @@ class QueuedWriter:
             self._changed.notify()
 
     async def written(self) -> None:
-        """Returns when everything put until now was written, or the output has failed."""
+        """Returns when everything queued so far was written, or the output has failed."""
         mark: Future[None] = Future()
-        mark.set_running_or_notify_cancel()  # or the waiter, cancelled, would cancel it under the writer
+        mark.set_running_or_notify_cancel()  # a cancelled waiter must not cancel it
         with self._changed:
             if self._state is not _State.RUNNING:
                 return
@@ -154,7 +155,7 @@ class QueuedWriter:
 
     async def finish(self, timeout_s: float) -> None:
         """Lets the job write what is queued and close. Raises its EgressError, or DEADLINE_EXCEEDED when it
-        has not ended in time; its thread is then left to itself."""
+        has not ended in time; its thread is then abandoned."""
         with self._changed:
             if self._state is _State.RUNNING:
                 self._state = _State.ENDING
@@ -208,12 +209,13 @@ class QueuedWriter:
                     else:
                         item.set_result(None)
             finally:
-                _release(batch)  # after a failure nobody waits for what will not be written
+                _release(batch)  # after a failure, nobody may wait for the rest
         if self._failure is None:
             self._job.close()
 
     def _next(self) -> "deque[Packet | Future[None]] | None":
-        """The next packets, soon after the first of them arrived; empty: time to rest; None: the end."""
+        """Returns the next packets, soon after the first of them arrived; empty: time to rest; None: the
+        end."""
         with self._changed:
             while not self._queue and self._state is _State.RUNNING:
                 came = self._changed.wait(None if self._is_rested else self._limits.rest_s)

@@ -22,15 +22,15 @@ class Bytes(Protocol):
     def size(self) -> int: ...
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """At most `size` bytes; fewer only at the end."""
+        """Reads at most `size` bytes; fewer only at the end."""
 
 
 _BEHIND_NS = 2 * S
-"""A track that is further behind the others has ended, or is muted."""
+"""Limit for how far a track may be behind the others; beyond it, the track has ended or is muted."""
 
 
 def common_end_ns(ends: Iterable[int]) -> int:
-    """Up to where all tracks are recorded: a picture encoder is behind a sound encoder."""
+    """Returns the time up to which all tracks are recorded: a picture encoder is behind a sound encoder."""
     known = list(ends)
     latest = max(known, default=0)
     return min((each for each in known if each > latest - _BEHIND_NS), default=0)

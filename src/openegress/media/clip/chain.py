@@ -1,4 +1,4 @@
-"""The source of a clip that lies in several consecutive files."""
+"""Reads a clip's source that lies in several consecutive files."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -10,21 +10,22 @@ from openegress.media import Packet, StreamFormat
 from openegress.media.clip.source import ClipPart, ClipSource
 
 _UNLIKE_NS = 100 * MS
-"""Difference between a file's stated start and the end of the sound before it that counts as a gap."""
+"""Limit for the difference between a file's stated start and the end of the sound before it; a larger one is
+a gap."""
 
 
 class ChainedSource:
-    """Acts as a ClipSource. Sound continues where that of the previous file ended, to the sample, and
-    pictures move with it."""
+    """A ClipSource of several files. Sound continues where that of the previous file ended, to the sample,
+    and pictures move with it."""
 
     def __init__(self, parts: Sequence[ClipPart]) -> None:
-        """Parts of one recording, in order; `late_ns` of each is where it begins, below zero."""
+        """`parts`: parts of one recording, in order; `late_ns` of each is where it begins, below zero."""
         self._first = ClipSource(parts[0])
         self.video_codec: VideoCodec | None = self._first.video_codec
         self.audio_codec: AudioCodec | None = self._first.audio_codec
         self._others = parts[1:]
         self._sound_end: Fraction | None = None
-        """In seconds of the recording."""
+        """End of the sound so far, in seconds of the recording."""
 
     @property
     def reorders(self) -> bool:
@@ -56,7 +57,7 @@ class ChainedSource:
             yield packet
 
     def _behind(self, source: ClipSource, told_ns: int) -> Iterator[Packet]:
-        """Yields its packets, moved to their place."""
+        """Yields the packets of `source`, moved to their place."""
         packets, waiting = source.packets(0), list[Packet]()
         begin = Fraction(told_ns, S)
         if self._sound_end is not None and source.audio_codec is not None:

@@ -12,16 +12,16 @@ from openegress.media.passthrough import parameter_sets
 
 _TRACK_ID = "TRACK_ID"
 _Place = tuple[int, int]
-"""(file, number of the track in it)."""
+"""(file, number of a track in it)."""
 
 
 class ChainedTracks:
-    """Implements ClippedTracks. A track continues in the next file if it is of the same source, and its media
-    needs no other parameters beside it."""
+    """A ClippedTracks of several files. A track continues in the next file if it is of the same source, and
+    its media needs no other parameters outside it."""
 
     def __init__(self, files: Sequence[tuple[ClippedTracks, int]], begin_ns: int) -> None:
-        """`files`: each with where it begins on the recording's timeline, in order. `begin_ns`: where the
-        clip begins."""
+        """`files`: each with the time on the recording's timeline at which it begins, in order. `begin_ns`:
+        where the clip begins."""
         self._files = files
         ends = [at_ns for _, at_ns in files[1:]]
         self._ends = [*ends, files[-1][1] + files[-1][0].length_ns]
@@ -29,12 +29,12 @@ class ChainedTracks:
         within = next((n for n, end_ns in enumerate(ends) if begin_ns < end_ns), len(files) - 1)
         first, at_ns = files[within]
         self.started_at_ns = first.started_at_ns - at_ns
-        """By the clock of the file in which the clip begins."""
+        """Unix ns of media time zero, by the clock of the file in which the clip begins."""
         self._tracks: dict[int, StoredTrack] = {}
         self.tracks: Mapping[int, StoredTrack] = self._tracks
         self._numbers: dict[_Place, int] = {}
         self._parameters: dict[int, bytes] = {}
-        """Of each track."""
+        """The parameters of each track."""
 
     def packets(self, begin_ns: int, end_ns: int) -> Iterator[TrackPacket]:
         for file, (tracks, at_ns) in enumerate(self._files):
@@ -59,7 +59,8 @@ class ChainedTracks:
             tracks.close()
 
     def _number(self, file: int, stored: StoredTrack, packet: Packet) -> int:
-        """`packet`: of a track of pictures, a key frame the first time."""
+        """Returns the track's number in the whole recording. `packet`: the first one of a picture track is a
+        key frame."""
         place = file, stored.number
         if place not in self._numbers:
             codec = stored.codec
@@ -70,7 +71,7 @@ class ChainedTracks:
         return self._numbers[place]
 
     def _continued(self, file: int, stored: StoredTrack, parameters: bytes) -> int | None:
-        """The number of the track of an earlier file that it continues."""
+        """Returns the number of the track of an earlier file that this track continues."""
         here = {number for (other, _), number in self._numbers.items() if other == file}
         found = [
             number

@@ -1,4 +1,4 @@
-"""A recording of all tracks of a room, opened for clipping: the interface of each container."""
+"""The interface that each container implements to open a recording of all tracks of a room for clipping."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from openegress.core.units import S
 from openegress.media import Packet
 
 FURTHEST_NS = 2 * S
-"""A packet may lie this much later in the file than others of its time."""
+"""Limit for how much later in the file a packet may lie than others of its time."""
 APPEARS_NS = 5 * S
-"""A picture track that sends nothing for this long resumes with a key frame."""
+"""Pause of a picture track after which it resumes with a key frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class StoredTrack:
 
     number: int
     codec: AudioCodec | VideoCodec | None
-    """None: data."""
+    """Codec; None: data."""
     name: str
     tags: tuple[tuple[str, str], ...]
     width: int = 0
@@ -36,25 +36,26 @@ class StoredTrack:
 
 @dataclass(frozen=True, slots=True)
 class TrackPacket:
-    """Belongs to the track with that number; the packet's own `track` is not used."""
+    """A packet of the track with that number; the packet's own `track` is not used."""
 
     number: int
     packet: Packet
 
 
 class ClippedTracks(Protocol):
-    """Methods raise EgressError if the file cannot be read, and anything the file raises."""
+    """A recording of all tracks. Methods raise EgressError if the file cannot be read, and anything the file
+    raises."""
 
     started_at_ns: int
     """Unix ns of media time zero."""
     length_ns: int
     """Length of the readable part."""
     tracks: Mapping[int, StoredTrack]
-    """By number."""
+    """Tracks by number."""
 
     def packets(self, begin_ns: int, end_ns: int) -> Iterator[TrackPacket]:
-        """The packets of that span in file order, preceded by those back to the key frame of each visible
-        picture track. H264 and H265 have start codes, and parameter sets in each key frame."""
+        """Returns the packets of that span in file order, preceded by those back to the key frame of each
+        visible picture track. H264 and H265 have start codes, and parameter sets in each key frame."""
 
     def close(self) -> None: ...
 
@@ -68,11 +69,11 @@ class WantedKeys:
         self._begun: set[int] = set()
         self.missing: set[int] = set()
         self.until_ns = at_ns + APPEARS_NS + FURTHEST_NS
-        """Pieces of the file that begin later tell nothing, should there be no picture in them."""
+        """Pieces of the file that begin after this time need not be read."""
 
     def after(self, blocks: Iterable[tuple[int, int, bool]]) -> None:
-        """`blocks`: (track, ns, whether it is a key frame) of pictures, in order, from the time on and
-        perhaps some before."""
+        """Takes blocks from the time on, and perhaps some before, in order. `blocks`: (track, ns, whether it
+        is a key frame) of pictures."""
         for track, at_ns, is_key in blocks:
             if at_ns <= self._at_ns and is_key:
                 self._begun.add(track)
@@ -90,6 +91,6 @@ class WantedKeys:
 
 
 def never_before(times: Sequence[int]) -> list[int]:
-    """For each piece of a file, in order, the earliest time in it or any later piece: a late writer's packets
-    lie behind those of others."""
+    """Returns for each piece of a file, in order, the earliest time in it or any later piece: a late writer's
+    packets lie behind those of others."""
     return list(accumulate(reversed(times), min))[::-1]

@@ -20,11 +20,12 @@ from openegress.media.muxer import ByteSink, Muxer
 from openegress.media.passthrough import video_format
 
 SEEK_BEFORE_NS = 300 * MS
-"""Sound before the span that a decoder needs."""
+"""Length of the sound before the span that a decoder needs."""
 _LEAD_NS = 400 * MS
 """How much earlier than 0 a track of the clip may begin: preroll, and the delay of reordered pictures."""
 _MOST_WAITING_BYTES = 32 * 1024 * 1024
-"""Sound or pictures that wait for the first packet of the other kind, which tells what to write."""
+"""Limit for sound or pictures that wait for the first packet of the other kind, which determines what to
+write."""
 CLIP_CONTAINER = {
     Container.MP4: Container.MP4,
     Container.FMP4: Container.MP4,
@@ -51,7 +52,8 @@ class ClipSink(ByteSink, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CutPictures:
-    """How many pictures of a clip are copied from the recording, and how many are encoded again."""
+    """The number of a clip's pictures that are copied from the recording, and of those that are encoded
+    again."""
 
     copied: int
     encoded: int
@@ -108,7 +110,7 @@ class _Cutting:
 
 
 class _ClipWriter:
-    """Writes once it knows the streams; pictures reveal their own format."""
+    """Writes a clip once it knows the streams; pictures reveal their own format."""
 
     def __init__(self, container: Container, sink: ClipSink, source: _Source) -> None:
         self._container = container
@@ -137,7 +139,7 @@ class _ClipWriter:
             self._begin()
 
     def close(self) -> None:
-        """Raises EgressError if nothing was written."""
+        """Writes the rest. Raises EgressError if nothing was written."""
         if self._muxer is None:
             if not self._waiting:
                 raise EgressError(

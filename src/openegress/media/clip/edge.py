@@ -102,7 +102,7 @@ class Edge:
 
 
 def _pictures(codec: VideoCodec, packets: Sequence[Packet]) -> Iterable[VideoFrame]:
-    """Decodes to display order, with times in TICKS."""
+    """Decodes pictures to display order, with times in TICKS."""
     context = CodecContext.create(_DECODER[codec], "r")
     assert isinstance(context, VideoCodecContext)
     context.thread_count = 1
@@ -155,7 +155,7 @@ class _Encoder:
 
 
 def _profile(codec: VideoCodec, key_frame: bytes) -> str:
-    """H.264's profile, so that a player of the recording can play its edge."""
+    """Returns H.264's profile, so that a player of the recording can play its edge."""
     if codec is not VideoCodec.H264:
         return ""
     sets = [unit for unit in units(key_frame) if unit[0] & 0x1F == 7]

@@ -1,4 +1,4 @@
-"""Finds the fragments of a growing MP4 that a span needs: with the header they form a file too."""
+"""Finds the fragments of a growing MP4 that a span needs. With the header, they also form a file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ class _Fragment:
     begin_ns: int
     """Media time of its first packet."""
     pictures: frozenset[int]
-    """Picture tracks in it."""
+    """Picture tracks in the fragment."""
     keys: frozenset[int]
-    """Picture tracks with an independent picture in it."""
+    """Picture tracks with an independent picture in the fragment."""
 
 
 class FragmentWindow:
@@ -30,7 +30,7 @@ class FragmentWindow:
         self._file = file
         self._fragments: list[_Fragment] = []
         self._ends: dict[int, int] = {}
-        """By track."""
+        """End of each track, by number."""
         self._header_bytes = 0
         self._read()
 
@@ -53,11 +53,11 @@ class FragmentWindow:
 
     @property
     def end_ns(self) -> int:
-        """Up to where everything recorded is on disk, in media time."""
+        """The media time up to which everything recorded is on disk."""
         return common_end_ns(self._ends.values())
 
     def open(self, begin_ns: int, end_ns: int) -> Stitched:
-        """Everything that pictures and sound from `begin_ns` to `end_ns` need."""
+        """Opens everything that pictures and sound from `begin_ns` to `end_ns` need."""
         at = max(0, sum(each.begin_ns <= begin_ns for each in self._fragments) - 1)
         first = min(
             (self._key_before(at, track) for track in self._shown(at, end_ns)), default=max(0, at - 1)
@@ -70,13 +70,13 @@ class FragmentWindow:
         return Stitched([Piece(self._file, 0, self._header_bytes), *self._pieces(first, last)])
 
     def _shown(self, at: int, end_ns: int) -> set[int]:
-        """Picture tracks that come from this fragment on, up to that time."""
+        """Returns the picture tracks that have pictures from this fragment on, up to that time."""
         following = (each for each in self._fragments[at:] if each.begin_ns <= end_ns)
         return {track for each in following for track in each.pictures}
 
     def _key_before(self, at: int, track: int) -> int:
-        """The fragment from which the track's pictures are decoded. Its key frame may be in the middle of a
-        fragment, after the start of the span: then it is the previous one."""
+        """Returns the fragment from which the track's pictures are decoded. Its key frame may be in the
+        middle of a fragment, after the start of the span: then it is the previous one."""
         keys = [n for n in range(at + 1) if track in self._fragments[n].keys]
         return keys[-2] if len(keys) > 1 else 0
 

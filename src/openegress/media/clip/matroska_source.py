@@ -37,7 +37,7 @@ _CUES, _POINT, _AT, _POSITIONS, _OFFSET = 0x1C53BB6B, 0xBB, 0xB3, 0xB7, 0xF1
 _CLUSTER_HEAD_BYTES = 12
 _MOST_CUES_BYTES = 256 * 1024 * 1024
 _LAST_CLUSTERS = 8
-"""Their tracks tell how far the file reaches."""
+"""Number of clusters at the end whose tracks show how far the file reaches."""
 _KEY = 0x80
 _A_LAW = 6
 _OF_NAL_UNITS = (VideoCodec.H264, VideoCodec.H265)
@@ -59,16 +59,16 @@ class _Head:
     duration_ms: float = 0
     tracks: dict[int, StoredTrack] = field(default_factory=dict)
     cues_at: int = 0
-    """0: the file has no index yet."""
+    """Position of the index; 0: the file has none yet."""
     end: int = 0
-    """Where the first cluster begins."""
+    """Position of the first cluster."""
     segment: int = 0
-    """What positions in the file are relative to."""
+    """The offset that positions in the file are relative to."""
 
 
 class MatroskaTracks:
-    """Implements ClippedTracks on the first `size` bytes of a file, which may grow meanwhile. Raises
-    EgressError if it is not such a file."""
+    """A ClippedTracks of the first `size` bytes of a file, which may grow meanwhile. Raises EgressError if it
+    is not such a file."""
 
     def __init__(self, file: Bytes) -> None:
         self._file = file
@@ -98,10 +98,10 @@ class MatroskaTracks:
                 yield TrackPacket(track.number, _packet(track, block))
 
     def close(self) -> None:
-        """The file belongs to its owner."""
+        """Does nothing: the file belongs to its owner."""
 
     def _first(self, at_ns: int) -> int:
-        """The last place before that time, or the first of all."""
+        """Returns the last place before that time, or the first of all."""
         return max(0, bisect_right(self._places, at_ns // MS, key=lambda each: each[0]) - 1)
 
     def _pictures(self, start: int, end: int, until_ms: int | None = None) -> Iterator[tuple[int, int, bool]]:
@@ -111,7 +111,7 @@ class MatroskaTracks:
                 yield block.track, block.at_ms * MS, block.is_key
 
     def _blocks(self, start: int, end: int, until_ms: int | None = None) -> Iterator[_Block]:
-        """Blocks of clusters between two places of the file that begin no later than `until_ms`."""
+        """Reads blocks of clusters between two places of the file that begin no later than `until_ms`."""
         for cluster in self._clusters(start, end):
             self._content.seek(cluster.start)
             data = self._content.read(cluster.end - cluster.start)
@@ -131,7 +131,8 @@ class MatroskaTracks:
             at = each.end
 
     def _whole_cluster(self, start: bytes, at: int) -> Element | None:
-        """Reads it by its first bytes, and their offset."""
+        """Returns a cluster's place in the file, given its first bytes and their offset; None if it is not
+        whole."""
         each = next(elements(start, 0, len(start)), None)
         if each is None or each.kind != _CLUSTER or not 0 < each.end <= MAX_CLUSTER_BYTES:
             return None
@@ -139,7 +140,7 @@ class MatroskaTracks:
         return whole if whole.end <= self._size else None
 
     def _walked(self) -> list[tuple[int, int]]:
-        """Places of all whole clusters, from the first bytes of each."""
+        """Finds the places of all whole clusters from the first bytes of each."""
         found: list[tuple[int, int]] = []
         at = self._head.end
         while len(start := self._file.read_at(at, _CLUSTER_HEAD_BYTES + 10)) == _CLUSTER_HEAD_BYTES + 10:
@@ -151,7 +152,7 @@ class MatroskaTracks:
         return _rising(found)
 
     def _indexed(self) -> list[tuple[int, int]]:
-        """Places from the index; empty if there is none."""
+        """Reads the places from the index; empty if there is none."""
         head = self._head
         if not head.cues_at or head.cues_at >= self._size:
             return []
@@ -164,7 +165,7 @@ class MatroskaTracks:
         return _rising(sorted({(0, head.end), *places}, key=lambda each: each[::-1]))
 
     def _reached_ns(self) -> int:
-        """Up to where everything recorded is on disk."""
+        """Returns the time up to which everything recorded is on disk."""
         start = self._places[-min(_LAST_CLUSTERS, len(self._places))][1]
         ends: dict[int, int] = {}
         for block in self._blocks(start, self._size):
@@ -173,13 +174,13 @@ class MatroskaTracks:
 
 
 def _rising(places: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """In file order: each with a time before which no later cluster begins."""
+    """Returns the places in file order, each with a time before which no later cluster begins."""
     starts = never_before([at_ms for at_ms, _ in places])
     return [(at_ms, offset) for at_ms, (_, offset) in zip(starts, places, strict=True)]
 
 
 def _head(data: bytes) -> _Head:
-    """Raises WebmError."""
+    """Reads the elements before the first cluster. Raises WebmError."""
     segment, parts = header_parts(data)
     found = _Head(end=parts[-1].end, segment=segment.data)
     tags: dict[int, list[tuple[str, str]]] = {}
@@ -210,7 +211,7 @@ def _cues_at(data: bytes, seeks: list[Element], segment: int) -> int:
 
 
 def _track(data: bytes, entry: Element, tags: Mapping[int, list[tuple[str, str]]]) -> StoredTrack | None:
-    """None if no recording of ours has the codec."""
+    """Reads a track; None if no recording of ours has its codec."""
     values = _values(data, entry.data, entry.end)
     size = values.get(_VIDEO, b"")
     sizes = {kind: int.from_bytes(value, "big") for kind, value in _values(size, 0, len(size)).items()}
@@ -228,7 +229,8 @@ def _track(data: bytes, entry: Element, tags: Mapping[int, list[tuple[str, str]]
 
 
 def _codec(name: str, private: bytes) -> AudioCodec | VideoCodec | None:
-    """Both kinds of G.711 share one name; WAVEFORMATEX, beside the track, tells them apart."""
+    """Returns the codec of a name. Both kinds of G.711 share one name; the WAVEFORMATEX in `private`
+    distinguishes them."""
     if name == CODEC_IDS[AudioCodec.PCMU]:
         return AudioCodec.PCMA if private[:1] == bytes((_A_LAW,)) else AudioCodec.PCMU
     return _CODECS.get(name)
@@ -246,7 +248,7 @@ def _tag(data: bytes, tag: Element) -> tuple[int, list[tuple[str, str]]]:
 
 
 def _point(data: bytes, point: Element) -> tuple[int, int]:
-    """(ms, offset within the segment)."""
+    """Reads (ms, offset within the segment) of a cue point."""
     at_ms = offset = 0
     for each in elements(data, point.data, point.end):
         if each.kind == _AT:
@@ -259,7 +261,7 @@ def _point(data: bytes, point: Element) -> tuple[int, int]:
 
 
 def _blocks_in(data: bytes) -> tuple[int, list[_Block]]:
-    """When a cluster begins, and its blocks."""
+    """Returns when a cluster begins, and its blocks."""
     cluster = next(elements(data, 0, len(data)))
     begin_ms, blocks = 0, []
     for each in elements(data, cluster.data, cluster.end):
@@ -280,7 +282,7 @@ def _packet(track: StoredTrack, block: _Block) -> Packet:
 
 
 def _with_start_codes(data: bytes) -> bytes:
-    """Converts NAL units with size prefixes (ISO/IEC 14496-15 5.3.3)."""
+    """Converts NAL units with size prefixes (ISO/IEC 14496-15 5.3.3) to start codes."""
     parts: list[bytes] = []
     at = 0
     while at + 4 <= len(data):

@@ -56,8 +56,8 @@ class _Told:
 
 
 class McapTracks:
-    """Implements ClippedTracks on the present part of a file, which may grow meanwhile. Raises EgressError if
-    it is not such a file."""
+    """A ClippedTracks of the present part of a file, which may grow meanwhile. Raises EgressError if it is
+    not such a file."""
 
     def __init__(self, file: Bytes) -> None:
         self._size = file.size()
@@ -91,7 +91,7 @@ class McapTracks:
             yield from self._packets_of(number)
 
     def close(self) -> None:
-        """The file belongs to its owner."""
+        """Does nothing: the file belongs to its owner."""
 
     def _pictures(self, first: int, end: int) -> Iterator[tuple[int, int, bool]]:
         for number in range(first, end):
@@ -117,7 +117,7 @@ class McapTracks:
         return self._content.read(size)
 
     def _summarised(self) -> _Told | None:
-        """None if there is no summary yet."""
+        """Reads the summary; None if there is none yet."""
         tail = self._read(max(0, self._size - _FOOTER_BYTES), _FOOTER_BYTES)
         start = summary_start(tail)
         if not 0 < start < self._size or self._size - start > _MOST_SUMMARY_BYTES:
@@ -147,7 +147,7 @@ class McapTracks:
         return found
 
     def _records(self, at: int) -> Iterator[tuple[int, int, int, int]]:
-        """(opcode, start, end, length of the content) of all whole records."""
+        """Reads (opcode, start, end, length of the content) of all whole records."""
         while at + HEAD_BYTES <= self._size:
             opcode, length = record_head(self._read(at, HEAD_BYTES))
             end = at + HEAD_BYTES + length

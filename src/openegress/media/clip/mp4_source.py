@@ -20,7 +20,7 @@ from openegress.media.clip.source import AUDIO_CODECS, TO_ANNEX_B, VIDEO_CODECS,
 
 
 class Mp4Tracks:
-    """Implements ClippedTracks. Raises EgressError if the file cannot be read."""
+    """A ClippedTracks of an MP4. Raises EgressError if the file cannot be read."""
 
     started_at_ns = 0
     """Our MP4s do not state it."""
@@ -57,9 +57,9 @@ class Mp4Tracks:
         self._container.close()
 
     def _seek(self, at_ns: int) -> None:
-        """Each track goes to its own last key frame before that, or to its first."""
+        """Moves each track to its own last key frame before that time, or to its first."""
         if self._part.is_indexed:
-            # FFmpeg moves all to where the given one has a sample, which must not be later.
+            # FFmpeg moves all streams to where the given one has a sample, which must not be later.
             stream, at = _leading([self._container.streams[number] for number in self.tracks], at_ns)
             self._container.seek(at, backward=True, stream=stream)
         elif self._is_read:
@@ -69,8 +69,8 @@ class Mp4Tracks:
 
 
 def _leading(streams: Sequence[Stream], at_ns: int) -> tuple[Stream, int]:
-    """A stream that sends at that time, preferably sound, and the time in its time base. If none has begun:
-    the first one, and its start."""
+    """Returns a stream that sends at that time, preferably sound, and the time in its time base. If none has
+    begun: the first one, and its start."""
     begun = [each for each in streams if starts_ns(each) <= at_ns]
     if not begun:
         first = min(streams, key=starts_ns)
@@ -85,7 +85,8 @@ def _leading(streams: Sequence[Stream], at_ns: int) -> tuple[Stream, int]:
 
 
 def is_of_tracks(part: ClipPart) -> bool:
-    """Whether its handlers name the participant of each track. Raises EgressError if it cannot be read."""
+    """Whether the file's handlers name the participant of each track. Raises EgressError if it cannot be
+    read."""
     with reading(), _opened(part) as container:
         return any("/" in stream.metadata.get("handler_name", "") for stream in container.streams)
 
@@ -97,14 +98,14 @@ def _opened(part: ClipPart) -> InputContainer:
 
 
 def _told(track: StoredTrack, block: "FileBlock[Stream]") -> Packet:
-    """The packet without its data."""
+    """Returns the packet without its data."""
     assert block.pts is not None
     duration, is_key = block.duration or 0, bool(block.is_keyframe)
     return Packet(track.kind, b"", block.pts, block.pts, duration, block.time_base, is_key)
 
 
 def _track(stream: Stream) -> StoredTrack | None:
-    """None for a track of chapters."""
+    """Describes a stream; None for a track of chapters."""
     name = stream.codec_context.name if stream.codec_context is not None else ""
     codec = VIDEO_CODECS.get(name) or AUDIO_CODECS.get(name)
     if codec is None:

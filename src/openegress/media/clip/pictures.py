@@ -10,16 +10,16 @@ from openegress.media import Packet
 from openegress.media.clip import TICKS, TICKS_PER_S, ticks_of
 
 SAME_TICKS = TICKS_PER_S // 1000
-"""A picture this soon after the start of a span counts as its first, because containers count in
+"""Time after the start of a span within which a picture counts as its first, because containers count in
 milliseconds."""
 
 Encode = Callable[[Sequence[Packet], int, int], list[Packet]]
-"""Encodes the pictures from one time on and before another; the packets begin with a key frame."""
+"""Encodes the pictures from one time on and before another one; the packets begin with a key frame."""
 
 
 class _Stage(Enum):
     SEEKING = auto()
-    """Looks for the first picture, in packets from the last key frame before it."""
+    """The first picture is searched for, in packets from the last key frame before it."""
     COPYING = auto()
     OVER = auto()
 
@@ -36,17 +36,17 @@ class PictureCut:
         self._reorders = reorders
         self._stage = _Stage.SEEKING
         self._group: list[Packet] = []
-        """Packets from a key frame on: the one that the first picture needs or, if pictures are reordered,
-        the last one that came."""
+        """Packets from a key frame on: from the one that the first picture needs or, if pictures are
+        reordered, from the last one."""
         self._last: Packet | None = None
-        """The next packet tells how long it lasts."""
+        """The last packet, whose duration the next one reveals."""
         self.encoded = 0
-        """Number of pictures."""
+        """Number of pictures that were encoded again."""
         self.copied = 0
 
     @property
     def is_seeking(self) -> bool:
-        """Whether it has returned nothing yet."""
+        """Whether nothing has been returned yet."""
         return self._stage is _Stage.SEEKING
 
     @property
@@ -54,7 +54,7 @@ class PictureCut:
         return self._stage is _Stage.OVER
 
     def forget(self) -> None:
-        """Nothing so far is on display when the span begins."""
+        """Drops everything so far, as none of it is on display when the span begins."""
         self._group = []
 
     def take(self, packet: Packet) -> list[Packet]:
@@ -68,7 +68,7 @@ class PictureCut:
                 return []
 
     def finish(self) -> list[Packet]:
-        """No more packets come."""
+        """Returns the rest. Call it after the last packet."""
         made = self._head() if self._stage is _Stage.SEEKING else []
         if self._stage is _Stage.COPYING:
             made = self._rest()
@@ -133,7 +133,7 @@ class PictureCut:
         return [given for each in made for given in self._given(each)]
 
     def _given(self, packet: Packet | None) -> list[Packet]:
-        """The previous packet with its duration: at the end, up to the end of the span."""
+        """Returns the previous packet with its duration: at the end, up to the end of the span."""
         last, self._last = self._last, self._moved(packet) if packet is not None else None
         if last is None:
             return []
@@ -141,7 +141,7 @@ class PictureCut:
         return [replace(last, duration=max(1, duration))]
 
     def _moved(self, packet: Packet) -> Packet:
-        """On the clip's own timeline. The first picture may have appeared earlier."""
+        """Moves a packet to the clip's own timeline. The first picture may have appeared earlier."""
         pts = max(0, packet.pts - self._begin)
         early = pts - (packet.pts - self._begin)
         return replace(packet, pts=pts, dts=packet.dts - self._begin + early)

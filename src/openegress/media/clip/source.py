@@ -1,4 +1,4 @@
-"""The opened source of a clip: its streams, and their packets on the recording's timeline."""
+"""Opens the source of a clip: its streams, and their packets on the recording's timeline."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -50,9 +50,9 @@ _FORMAT = {
 CLIPPED = tuple(_FORMAT)
 """Containers that clips can be cut from."""
 _TS_WRAP = 1 << 33
-"""Range of a time in an MPEG-TS, in 90 kHz (ISO/IEC 13818-1 2.4.3.7)."""
+"""Range of a time in an MPEG-TS, at 90 kHz (ISO/IEC 13818-1 2.4.3.7)."""
 _ADTS_HEADER, _ADTS_CRC = 7, 2
-"""In bytes (ISO/IEC 13818-7 6.2)."""
+"""Sizes in bytes (ISO/IEC 13818-7 6.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +66,14 @@ class ClipPart:
     is_indexed: bool = False
     """Whether seeking works without reading everything before."""
     begin_ns: int = 0
-    """Roughly where it begins on the timeline: TS time wraps after 26.5 hours."""
+    """Approximate start on the timeline: TS time wraps after 26.5 hours."""
     tracks: ClippedTracks | None = None
-    """For a recording of all tracks of a room."""
+    """The tracks of a recording of all tracks of a room."""
 
 
 class ClipSource:
-    """Close it after use. Methods raise EgressError if it cannot be read, and anything the file raises."""
+    """An open source. Close it after use. Methods raise EgressError if it cannot be read, and anything the
+    file raises."""
 
     def __init__(self, part: ClipPart) -> None:
         self._part = part
@@ -90,7 +91,7 @@ class ClipSource:
 
     @property
     def duration_ns(self) -> int:
-        """From its header; 0 if that does not say."""
+        """Duration stated in its header; 0 if there is none."""
         return (self._container.duration or 0) * 1000
 
     @property
@@ -100,7 +101,7 @@ class ClipSource:
 
     @property
     def stored_size(self) -> tuple[int, int]:
-        """Picture size from its header; zeros without."""
+        """Picture size stated in its header; zeros if there is none."""
         if self._video is None:
             return 0, 0
         return self._video.codec_context.width, self._video.codec_context.height
@@ -109,10 +110,10 @@ class ClipSource:
         """The format in which sound goes into a container unchanged."""
         assert self._audio is not None and self.audio_codec is not None
         context = self._audio.codec_context
-        # FFmpeg's MP3 decoder has a name that no encoder has; MP3 needs no parameters beside the stream.
+        # FFmpeg's MP3 decoder has a name that no encoder has; MP3 needs no parameters outside the stream.
         template: Stream | None = self._audio if self.audio_codec is not AudioCodec.MP3 else None
         if self._part.container is Container.TS:
-            # An ADTS stream has no parameters beside it; our encoder's would be different.
+            # An ADTS stream has no parameters outside it; our encoder's would be different.
             encoding = AudioEncoding(AudioCodec.AAC, 128, context.sample_rate, context.channels)
             template = AudioEncoder(encoding).format.template
         return StreamFormat(
@@ -126,8 +127,8 @@ class ClipSource:
         )
 
     def packets(self, begin_ns: int) -> Iterator[Packet]:
-        """Packets from the key frame before `begin_ns` or earlier, in file order. H264 and H265 have start
-        codes, and parameter sets before each key frame."""
+        """Returns packets from the key frame before `begin_ns` or earlier, in file order. H264 and H265 have
+        start codes, and parameter sets before each key frame."""
         at_us = (begin_ns + self._part.late_ns) // 1000
         # FFmpeg moves sound to where the pictures go: before the first of them it is read from its beginning.
         if self._part.is_indexed and begin_ns > 0 and at_us > self._first_picture_us:
@@ -203,7 +204,7 @@ def _packet(block: "FileBlock[Stream]", kind: MediaKind, data: bytes, shift: int
 
 
 def end_ns(source: ClipSource) -> int:
-    """Up to where all streams have packets. Reads the whole file."""
+    """Returns the time up to which all streams have packets. Reads the whole file."""
     ends: dict[MediaKind, int] = {}
     for packet in source.packets(0):
         ticks = packet.pts + packet.duration
@@ -223,7 +224,7 @@ def _codec(stream: Stream | None, known: dict[str, VideoCodec] | dict[str, Audio
 
 
 def starts_ns(stream: Stream) -> int:
-    """Where its first packet lies in its file."""
+    """The time of a stream's first packet in its file."""
     return round((stream.start_time or 0) * Fraction(stream.time_base or 0) * S)
 
 
@@ -233,7 +234,7 @@ def _in_ticks(ns: int, time_base: Fraction) -> int:
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Raises EgressError if FFmpeg cannot read it."""
+    """Converts FFmpeg's errors: raises EgressError if it cannot read the file."""
     try:
         yield
     except (FFmpegError, ValueError) as error:

@@ -47,7 +47,7 @@ class Stitched:
             within = self._at - self._starts[number]
             data = self._of_piece(number, within, left)
             if not data:
-                break  # it became shorter
+                break  # the file became shorter
             parts.append(data)
             self._at += len(data)
             left -= len(data)
@@ -85,7 +85,7 @@ class LocalBytes:
     """A local file, held open: renaming or removing it no longer matters."""
 
     def __init__(self, fd: int) -> None:
-        """The caller still owns the descriptor."""
+        """The caller keeps ownership of `fd`."""
         self._file = io.FileIO(fd, "r", closefd=False)
         self._fd = fd
 

@@ -22,7 +22,7 @@ from openegress.media.mp4_tracks import Mp4TracksWriter
 from openegress.media.passthrough import audio_format, reorder_depth, video_format
 
 _MOST_EDGE_BYTES = 256 * 1024 * 1024
-"""Total for all pictures decoded for edges, which are in memory at once."""
+"""Limit for all pictures that are decoded for edges, which are in memory at once."""
 
 Writer = MatroskaWriter | Mp4TracksWriter | McapWriter
 
@@ -79,16 +79,16 @@ class _CutTrack:
         self._file_track = file_track
         self._topic = topic
         self._last_ns = 0
-        """When its last picture was shown."""
+        """Time at which its last picture was shown."""
         self.held_bytes = 0
-        """Since its last key frame."""
+        """Size of the packets held since its last key frame."""
 
     @property
     def is_at_its_edge(self) -> bool:
         return isinstance(self.cut, PictureCut) and self.cut.is_seeking
 
     def is_stale(self, span: Span) -> bool:
-        """Whether nothing of it is on display when the clip begins: it was muted, or its publisher had
+        """Whether nothing of the track is on display when the clip begins: it was muted, or its publisher had
         left."""
         return self._last_ns < span.begin_ns - GAP_NS
 
@@ -117,15 +117,15 @@ class _TracksCutting:
     span: Span
     _cut: dict[int, _CutTrack] = field(default_factory=dict)
     _taken: Counter[int] = field(default_factory=Counter)
-    """Packets of each track that make up its edge, which come first."""
+    """Number of packets of each track that make up its edge, which come first."""
 
     @property
     def tracks(self) -> list[_CutTrack]:
         return list(self._cut.values())
 
     def edges(self, is_stopped: Callable[[], bool]) -> list[Packet]:
-        """The edges of all picture tracks, up to where copying starts. They come late, because making one
-        needs everything up to the next key frame. Raises EgressError."""
+        """Returns the edges of all picture tracks, up to where copying starts. They come late, because making
+        one needs everything up to the next key frame. Raises EgressError."""
         found: list[Packet] = []
         for number, packet in self._packets():
             if is_stopped() or (self._is_behind(packet) and not self._has_edges()):
@@ -146,14 +146,15 @@ class _TracksCutting:
         return sorted(found, key=_at_ns)
 
     def _is_behind(self, packet: Packet) -> bool:
-        """Tracks that come later begin with a key frame."""
+        """Whether the packet lies so far behind the start of the span that a track that begins there does so
+        with a key frame."""
         return packet.pts_ns > self.span.begin_ns + APPEARS_NS
 
     def _has_edges(self) -> bool:
         return any(each.is_at_its_edge and not each.is_stale(self.span) for each in self.tracks)
 
     def _refuse_large(self) -> None:
-        """Raises EgressError."""
+        """Raises EgressError if the edges are too large."""
         if sum(each.held_bytes for each in self.tracks if each.is_at_its_edge) > _MOST_EDGE_BYTES:
             raise EgressError(
                 Code.RESOURCE_EXHAUSTED,
@@ -162,7 +163,7 @@ class _TracksCutting:
             )
 
     def copied(self) -> Iterator[Packet]:
-        """All other packets of the clip."""
+        """Returns all other packets of the clip."""
         seen: Counter[int] = Counter()
         for number, packet in self._packets():
             seen[number] += 1
@@ -178,7 +179,8 @@ class _TracksCutting:
             yield each.number, each.packet
 
     def _of(self, number: int, packet: Packet) -> _CutTrack | None:
-        """None for a picture track, which must begin with a key frame."""
+        """Returns the packet's track; None for a picture track until its first key frame, with which it must
+        begin."""
         if number not in self._cut:
             if packet.kind is MediaKind.VIDEO and not packet.is_key:
                 return None

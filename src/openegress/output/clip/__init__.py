@@ -1,1 +1,1 @@
-"""Clips: part of what an output records, or has stored, as a separate file."""
+"""Makes clips: parts of what an output records, or has stored, as separate files."""

@@ -1,5 +1,5 @@
-"""The source of a clip where the recording is a file, or several consecutive ones: in the spool while it
-grows, in the storage once it is complete."""
+"""Opens a clip's source that is a file, or several consecutive ones: in the spool while it grows, in the
+storage once it is complete."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -30,16 +30,17 @@ TRACK_CONTAINERS = (Container.MKV, Container.MKA, Container.MCAP)
 
 
 class _RecordedFile(Protocol):
-    """One file, with times of its own."""
+    """One file of a recording, with times of its own."""
 
     length_ns: int
 
     def open(self, begin_ns: int, end_ns: int) -> tuple[ClipPart, int]:
-        """The parts that contain the span, and the largest size of a clip of it."""
+        """Returns the parts that contain the span, and the largest size of a clip of it."""
 
 
 def open_files(plan: ClipPlan, stored: StoredObjects, files: list[int]) -> SpanSource:
-    """`files`: owns the descriptors that are opened. Blocking. Raises EgressError."""
+    """Opens the span of a plan. `files`: owns the descriptors that are opened. Blocking. Raises
+    EgressError."""
     recorded = _growing(plan, stored, files) if plan.left_in else _finished(plan, stored)
     length_ns = sum(each.length_ns for each in recorded)
     span = RequestedSpan(plan.last_ns, plan.begin_ns, plan.end_ns).of(length_ns)
@@ -59,7 +60,7 @@ def open_files(plan: ClipPlan, stored: StoredObjects, files: list[int]) -> SpanS
 
 
 def _growing(plan: ClipPlan, stored: StoredObjects, files: list[int]) -> list[_RecordedFile]:
-    """Its parts, of which the last grows."""
+    """Returns the parts of a recording, of which the last one grows."""
     assert isinstance(plan.recorded, FileOutput)
     folder, recorded = Path(plan.left_in), list[_RecordedFile]()
     container = _container_in(folder, plan.stored)
@@ -72,7 +73,7 @@ def _growing(plan: ClipPlan, stored: StoredObjects, files: list[int]) -> list[_R
             except EgressError:
                 if not recorded:
                     raise
-                break  # it has just begun
+                break  # the part has just begun
         elif number < len(plan.stored):
             recorded.append(_InStorage(plan.stored[number], stored))
         else:
@@ -83,7 +84,8 @@ def _growing(plan: ClipPlan, stored: StoredObjects, files: list[int]) -> list[_R
 
 
 def _container_in(folder: Path, stored: Sequence[StoredPart]) -> Container | None:
-    """Of the files of an output that records. Next to one may lie the draft of its final form."""
+    """Returns the container of the files of a running output. A file may have the draft of its final form
+    beside it."""
     names = [each.name for each in sorted(folder.glob("recording*.*")) if each.name.count(".") == 1]
     names += [each.path for each in stored if each.size_bytes]
     return clipped(Path(names[0]).suffix) if names else None
@@ -96,10 +98,10 @@ def _finished(plan: ClipPlan, stored: StoredObjects) -> list[_RecordedFile]:
 
 
 class GrowingFile:
-    """A file as far as it is on the disk."""
+    """A growing file, up to what is on the disk."""
 
     def __init__(self, path: Path, files: list[int]) -> None:
-        """Raises EgressError if it is empty, or no longer exists."""
+        """Raises EgressError if the file is empty, or no longer exists."""
         self._container = clipped(path.suffix)
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -134,7 +136,7 @@ class GrowingFile:
 
 
 class _InStorage:
-    """A complete file."""
+    """A complete file in the storage."""
 
     def __init__(self, part: StoredPart, stored: StoredObjects) -> None:
         self._part = part
@@ -144,7 +146,7 @@ class _InStorage:
         if self._tracks is not None:
             self.length_ns = self._tracks.length_ns
             return
-        # A file without an index is read to its end to know it; EgressInfo tells it as well.
+        # Finding the length of a file without an index takes reading it all; EgressInfo states it too.
         self.length_ns = part.length_ns or _length_ns(self._container, lambda: Stitched.whole(self._bytes))
 
     @property
@@ -159,7 +161,7 @@ class _InStorage:
 
 
 def clipped(suffix: str) -> Container:
-    """Raises EgressError for a container that cannot be clipped."""
+    """Returns the container of a suffix. Raises EgressError for one that cannot be clipped."""
     try:
         container = Container(suffix.lower().removeprefix("."))
     except ValueError:
@@ -170,7 +172,7 @@ def clipped(suffix: str) -> Container:
 
 
 def _window(file: Bytes) -> FragmentWindow:
-    """Raises EgressError where it has no fragment yet."""
+    """Opens the fragments of a growing MP4. Raises EgressError if it has none yet."""
     try:
         return FragmentWindow(file)
     except Mp4Error as error:
@@ -178,7 +180,7 @@ def _window(file: Bytes) -> FragmentWindow:
 
 
 def _is_plain(file: Bytes) -> bool:
-    """An MP4 that has ended, and that is being stored."""
+    """Whether an MP4 has ended, and is being stored."""
     try:
         return not begins_with_fragments(Stitched.whole(file), file.size())
     except Mp4Error:
@@ -186,7 +188,7 @@ def _is_plain(file: Bytes) -> bool:
 
 
 def tracks_of(container: Container, file: Bytes) -> ClippedTracks | None:
-    """None: it is no file of all tracks, or an MP4. Raises EgressError."""
+    """Opens the tracks of a file; None: it does not hold all tracks, or is an MP4. Raises EgressError."""
     match container:
         case Container.MKV | Container.MKA:
             return MatroskaTracks(file)
@@ -197,14 +199,15 @@ def tracks_of(container: Container, file: Bytes) -> ClippedTracks | None:
 
 
 def with_tracks(part: ClipPart, length_ns: int) -> ClipPart:
-    """An MP4 is of all tracks if it says so itself. Raises EgressError."""
+    """Adds the tracks of an MP4 that states that it holds all tracks. Raises EgressError."""
     if part.container is not Container.MP4 or not is_of_tracks(part):
         return part
     return replace(part, tracks=Mp4Tracks(part, length_ns))
 
 
 def _length_ns(container: Container, opened: Callable[[], Stitched]) -> int:
-    """From its header, or else from its packets: a growing file has no length in its header."""
+    """Returns the length from the header, or else from the packets: a growing file has no length in its
+    header."""
     source = ClipSource(ClipPart(container, opened()))
     try:
         if container is Container.MP4 and source.duration_ns:

@@ -1,4 +1,4 @@
-"""One clip, from its plan to the storage."""
+"""Makes one clip, from its plan to the storage."""
 
 import asyncio
 import functools
@@ -29,12 +29,12 @@ from openegress.request.name_length import limit_of, squeezed
 from openegress.storage.uploader import Uploader
 
 _SPARE_BYTES = 512 * 1024 * 1024
-"""What a clip leaves free on the disk that recordings are written to."""
+"""Space that a clip leaves free on the disk that recordings are written to."""
 _MOST_S = 3600.0
 
 
 class _LargeFile(SpoolFile):
-    """Stops growing once the disk has little space left, which belongs to recordings."""
+    """A file that stops growing once the disk has little space left, as that belongs to recordings."""
 
     _LOOK_EVERY = 16 * 1024 * 1024
 
@@ -51,7 +51,7 @@ class _LargeFile(SpoolFile):
 
 
 class ClipMaker:
-    """Call it in the event loop. `uploader` is that of the clip's storage."""
+    """Makes one clip. Call it in the event loop. `uploader` is that of the clip's storage."""
 
     def __init__(
         self, plan: ClipPlan, spool: Path, uploader: Uploader, claim: Callable[[str], Awaitable[None]]
@@ -65,11 +65,11 @@ class ClipMaker:
         self._stopped = threading.Event()
 
     def stop(self) -> None:
-        """Cancels it, when nobody waits for it any more. Thread-safe."""
+        """Cancels the clip, when nobody waits for it any more. Thread-safe."""
         self._stopped.set()
 
     async def make(self) -> ClipMade:
-        """Raises EgressError. Leaves nothing in the spool."""
+        """Makes the clip. Raises EgressError. Leaves nothing in the spool."""
         loop = asyncio.get_running_loop()
         stored = StoredObjects(self._plan, loop)
         thread = DiskThread(f"clip {self._plan.clip_id}")
@@ -131,7 +131,7 @@ class ClipMaker:
         return recorded.span, container, pictures
 
     def _path(self, span: Span, container: Container) -> str:
-        """In the storage."""
+        """Returns the clip's path in the storage."""
         target, extension = self._plan.target, f".{container.value}"
         filled = naming.fill(target.filepath, {"from": place(span.begin_ns), "to": place(span.end_ns)})
         whole = naming.with_extension(filled, extension)
@@ -149,7 +149,7 @@ class ClipMaker:
 def _cut(
     recorded: SpanSource, container: Container, sink: _LargeFile, is_stopped: Callable[[], bool]
 ) -> CutPictures:
-    """Raises EgressError, FFmpegError and OSError."""
+    """Cuts the clip into `sink`. Raises EgressError, FFmpegError and OSError."""
     files = [(part.tracks, -part.late_ns) for part in recorded.parts if part.tracks is not None]
     if not files:
         return cut(recorded.parts, recorded.span, sink, is_stopped)
@@ -158,7 +158,7 @@ def _cut(
 
 
 def place(ns: int) -> str:
-    """hh-mm-ss.mmm, for file names."""
+    """Formats a time as hh-mm-ss.mmm, for file names."""
     ms = ns // MS
     return f"{ms // 3_600_000:02d}-{ms // 60_000 % 60:02d}-{ms // 1000 % 60:02d}.{ms % 1000:03d}"
 

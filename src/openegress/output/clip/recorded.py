@@ -1,4 +1,4 @@
-"""The source of a clip: the file or the segments of an output, in the spool or in its storage."""
+"""Opens the source of a clip: the file or the segments of an output, in the spool or in its storage."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -24,7 +24,8 @@ _MOST_PLAYLIST_BYTES = 64 * 1024 * 1024
 
 
 def open_recorded(plan: ClipPlan, stored: StoredObjects) -> SpanSource:
-    """Blocking. Raises EgressError for a span that was not recorded, and for missing files."""
+    """Opens the span of a plan. Blocking. Raises EgressError for a span that was not recorded, and for
+    missing files."""
     files: list[int] = []
     try:
         if isinstance(plan.recorded, SegmentOutput):
@@ -48,7 +49,7 @@ class _Segments:
         self._files = files
         self._directory = plan.playlist[: plan.playlist.rfind("/") + 1]
         self._text = ""
-        """Of the playlist."""
+        """Text of the playlist."""
 
     def open(self) -> SpanSource:
         entries = parse_entries(self._listing())
@@ -79,8 +80,8 @@ class _Segments:
         return pieces
 
     def _has_key(self, entries: Sequence[Segment], starts: Sequence[int], number: int, begin_ns: int) -> bool:
-        """Whether the segment has a key frame before the span. A segment of a track that is recorded as it is
-        may have none at all."""
+        """Whether the segment has a key frame before the span. A segment of a track that is recorded
+        unchanged may have none at all."""
         if self._is_independent:
             return True
         file = Stitched(self._pieces(entries, [number]))
@@ -94,8 +95,8 @@ class _Segments:
             source.close()
 
     def _ahead_ns(self, pieces: list[Piece], begin_ns: int) -> int:
-        """How far the time in the segments is ahead of the playlist's, which players use: the first picture
-        came late, or nothing came for a long time."""
+        """Returns how far the time in the segments is ahead of the playlist's, which players use: the first
+        picture came late, or nothing came for a long time."""
         part = ClipPart(self._output.container, Stitched(pieces), late_ns=OFFSET_NS, begin_ns=begin_ns)
         source = ClipSource(part)
         try:
@@ -130,7 +131,7 @@ class _Segments:
         return layout.init(Path(self._plan.left_in), inits.index(entries[index].init))
 
     def _piece(self, uri: str, local: Path | None) -> Piece:
-        """From the spool while it is there."""
+        """Opens a segment, from the spool while it is there."""
         if local is not None:
             try:
                 fd = os.open(local, os.O_RDONLY | os.O_CLOEXEC)
@@ -153,7 +154,7 @@ class _Segments:
 
 
 def _firsts(source: ClipSource) -> dict[MediaKind, Packet]:
-    """The first packet of each kind."""
+    """Returns the first packet of each kind."""
     wanted = (source.video_codec is not None) + (source.audio_codec is not None)
     found: dict[MediaKind, Packet] = {}
     for packet in source.packets(0):
@@ -164,7 +165,7 @@ def _firsts(source: ClipSource) -> dict[MediaKind, Packet]:
 
 
 def _starts(entries: Sequence[Segment]) -> list[int]:
-    """Where each segment begins for players."""
+    """Returns where each segment begins for players."""
     starts: list[int] = []
     at_ns = 0
     for each in entries:

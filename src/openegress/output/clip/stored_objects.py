@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class StoredBytes:
-    """An object in a storage. It is read from another thread than the one of the storage's loop."""
+    """An object in a storage. It is read from a thread other than that of the storage's loop."""
 
     def __init__(self, storage: Storage, path: str, size_bytes: int, loop: asyncio.AbstractEventLoop) -> None:
         self._storage = storage
@@ -47,8 +47,8 @@ class StoredObjects:
         )
 
     def bytes_of(self, path: str, *, size_bytes: int = 0) -> StoredBytes:
-        """From the storage, or else from its backup. `size_bytes` is the expected size; 0: any size. Raises
-        EgressError."""
+        """Opens an object in the storage, or else in its backup. `size_bytes` is the expected size; 0: any
+        size. Raises EgressError."""
         targets = [each for each in (self._primary, self._backup) if each is not None]
         first: EgressError | None = None
         for target in targets:
@@ -71,7 +71,7 @@ class StoredObjects:
         return StoredBytes(storage, whole, there_bytes, self._loop)
 
     def exists(self, path: str) -> bool:
-        """False if this service may only write. Raises EgressError."""
+        """Whether the object exists; False if this service may only write. Raises EgressError."""
         try:
             return (
                 self._run(self._run(self._primary.storage()).size(join(self._primary.prefix, path)))
@@ -96,7 +96,7 @@ class SpanSource:
     """An opened span of a recording; times of `parts` are those of the recording."""
 
     parts: tuple[ClipPart, ...]
-    """Consecutive files."""
+    """The consecutive files of the span."""
     span: Span
     source_bytes: int
     """The size of the source, which the clip cannot exceed."""

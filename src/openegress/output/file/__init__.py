@@ -1,1 +1,1 @@
-"""A recording in one file: written, finished, and recovered after a crash."""
+"""Records to a file: writes, finishes, and recovers it after a crash."""

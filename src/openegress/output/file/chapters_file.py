@@ -1,4 +1,4 @@
-"""The chapters of a recorded file, in a separate file beside it."""
+"""Stores the chapters of a recorded file, in a separate file beside it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,8 +17,8 @@ ENDING = ".chapters.vtt"
 async def store_chapters(
     local: Path, filename: str, markers: Sequence[Marker], end_ns: int, uploader: Uploader
 ) -> tuple[FileRecord, ...]:
-    """For the file that is named `filename` in the storage and lay at `local`. Does nothing without markers.
-    Raises EgressError."""
+    """Stores the chapters of the file that is named `filename` in the storage and lay at `local`. Does
+    nothing without markers. Raises EgressError."""
     if not markers:
         return ()
     beside, path = local.with_suffix(".vtt"), f"{filename.rpartition('.')[0]}{ENDING}"

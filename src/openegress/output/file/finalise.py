@@ -26,7 +26,7 @@ from openegress.output.file.spare_space import NoSpace, claim, draft_of
 def finalise(path: Path, container: Container, markers: Sequence[Marker] = ()) -> str:
     """Rewrites `path` where that improves it, with chapters at `markers` in MP4, Matroska and WebM. Memory is
     bounded, and a failure leaves the file unchanged. Returns "" or why the file stayed as it was recorded (it
-    plays all the same). It blocks, for ever if the disk is dead: call it through disk_thread."""
+    still plays). It blocks, forever if the disk is dead: call it through disk_thread."""
     better = draft_of(path)
     try:
         match container:
@@ -47,7 +47,7 @@ def finalise(path: Path, container: Container, markers: Sequence[Marker] = ()) -
     except NoSpace as error:
         better.unlink(missing_ok=True)
         return _in_place(path, str(error), markers)
-    except (OSError, FFmpegError, ValueError) as error:  # PyAV's of streams it knows no codec for, and ours
+    except (OSError, FFmpegError, ValueError) as error:  # ValueError: unknown codecs, and our own
         better.unlink(missing_ok=True)
         return f"{type(error).__name__}: {error}"
 
@@ -62,7 +62,7 @@ def _in_place(path: Path, why: str, markers: Sequence[Marker]) -> str:
 
 
 def verify_media(before: Path, after: Path) -> None:
-    """Raises Mp4Error when the plain MP4 `after` lacks a sample of the fragments of `before`, or ends in
+    """Raises Mp4Error when the plain MP4 `after` lacks a sample of the fragments of `before`, or ends with
     other bytes."""
     with before.open("rb") as file, after.open("rb") as copy:
         index = read(file)
@@ -72,12 +72,12 @@ def verify_media(before: Path, after: Path) -> None:
         if file.read(size) != copy.read():
             raise Mp4Error("the rewritten file has other media")
     with _indexed(after) as plain:
-        frames = [stream.frames for stream in plain.streams][: len(index.tracks)]  # behind them: chapters
+        frames = [stream.frames for stream in plain.streams][: len(index.tracks)]  # chapters follow
         if frames != [len(track.sizes) for track in index.tracks]:
             raise Mp4Error("the rewritten file has other frames")
 
 
 def _indexed(path: Path) -> InputContainer:
-    """Opened by the information in its index: FFmpeg decodes the first pictures of a file unless it has no
-    decoder."""
+    """Opens a file by the information in its index: FFmpeg decodes the first pictures of a file unless it has
+    no decoder."""
     return av.open(str(path), options={"codec_whitelist": "none"}, metadata_errors="replace")

@@ -1,4 +1,4 @@
-"""A file that grows in the spool, from the view of its writer's thread."""
+"""Writes a file that grows in the spool, in its writer's thread."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,10 +21,10 @@ from openegress.output import Opening
 from openegress.output.spool_file import SpoolFile, disk_error
 
 PROGRESS_NS = S
-"""Interval of FileUpdates while recording."""
+"""Interval of FileUpdates during the recording."""
 
 _PAGE_US = 250_000
-"""The OGG muxer holds back its last complete page, so a kill costs two."""
+"""Length of a page in OGG. The muxer holds back its last complete page, so a kill costs two."""
 _OPTIONS: dict[Container, dict[str, str]] = {
     Container.OGG: {"page_duration": str(_PAGE_US), "flush_packets": "1"},
     Container.MP3: {"flush_packets": "1"},
@@ -35,7 +35,7 @@ _Muxing = Muxer | FragmentWriter | ClusterWriter | MatroskaWriter | Mp4TracksWri
 
 
 class FileJob:
-    """Implements output.writer.Writing."""
+    """The job (output.writer.Writing) of writing one file."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class FileJob:
         self._muxer: _Muxing | None = None
         self._behind = behind
         self.media_end_ns = behind.end_ns if behind is not None else 0
-        """End of the last frame written."""
+        """End of the last written frame."""
         self._next_progress_ns = self.media_end_ns + PROGRESS_NS
         self.is_empty = behind is None
         """Whether no packet has reached the muxer."""
@@ -100,7 +100,7 @@ class FileJob:
         self._file.release()
 
     def abort(self, error: EgressError) -> None:
-        """Closes properly if the disk still takes bytes, and otherwise leaves the fragments as they are."""
+        """Closes properly if the disk still takes bytes, and otherwise leaves the fragments unchanged."""
         try:
             if self._muxer is not None and self._file is not None and self._file.error is None:
                 self._muxer.close()
@@ -115,7 +115,7 @@ class FileJob:
                 self._file.release()
 
     def _muxer_for(self, file: SpoolFile) -> _Muxing:
-        """A muxer in which no track waits for another."""
+        """Returns a muxer in which no track waits for another."""
         check_fit(self._container, self._formats)
         match self._container:
             case Container.MP4 if not self._formats:

@@ -1,4 +1,4 @@
-"""The parts of a file that were recorded before another process continued it."""
+"""Stores the parts of a file that were recorded before another process continued it."""
 
 import time
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from openegress.storage.uploader import Uploader
 
 
 class LeftParts:
-    """Call it in the event loop. There may be no parts."""
+    """The earlier parts of a file; there may be none. Call it in the event loop."""
 
     def __init__(
         self,
@@ -28,7 +28,7 @@ class LeftParts:
         emit: Emit,
         uploader: Uploader,
     ) -> None:
-        """`told`: the last update of each, in order."""
+        """`told`: the last update of each part, in order."""
         self._plan = output
         self._index = index
         self._told = list(told)
@@ -38,7 +38,7 @@ class LeftParts:
         self._folder = Path()
         self._stored: list[Records] = []
         self.size_bytes = 0
-        """The total of all parts, in the storage and on this disk."""
+        """Total size of all parts, in the storage and on this disk."""
 
     @property
     def next_part(self) -> int:
@@ -47,7 +47,7 @@ class LeftParts:
 
     @property
     def waiting(self) -> int:
-        """Parts that are not stored."""
+        """Number of parts that are not stored."""
         return len(self._told) - len(self._stored)
 
     @property
@@ -55,7 +55,7 @@ class LeftParts:
         return Records(files=tuple(file for each in self._stored for file in each.files))
 
     def open(self, opening: Opening) -> None:
-        """If nothing has reached the last part, it is started again. Blocking."""
+        """Finds the parts. If nothing has reached the last one, it is started again. Blocking."""
         self._opening = opening
         self._folder = folder(opening.spool, f"file-{self._index}")
         while self._told and not self._is_kept(self._told[-1]):
@@ -63,7 +63,7 @@ class LeftParts:
         self.size_bytes = sum(self._size(each) for each in self._told)
 
     async def store(self) -> None:
-        """Reports each. Raises the first EgressError after trying all of them."""
+        """Stores and reports each part. Raises the first EgressError after trying all of them."""
         first: EgressError | None = None
         for told in self._told:
             try:
@@ -99,7 +99,7 @@ class LeftParts:
         return kept.records
 
     def _is_kept(self, told: FileUpdate) -> bool:
-        """Whether some of it is here, or was stored."""
+        """Whether the part was stored, or has media on this disk."""
         local = local_path(self._folder, self._plan, told)
         return not local.exists() or holds_media(local)
 

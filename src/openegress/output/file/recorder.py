@@ -1,4 +1,4 @@
-"""A recording in one file: playable at any instant while it grows, and plain and complete at the end."""
+"""Records to one file, which is playable at any instant while it grows, and plain and complete at the end."""
 
 import logging
 import time
@@ -35,13 +35,13 @@ class FilePart:
     """A part of a file in parts."""
 
     number: int
-    """From 0."""
+    """Number of the part, from 0."""
     begin_ns: int
-    """On the recording's timeline."""
+    """Start of the part on the recording's timeline."""
 
 
 class FileRecorder:
-    """One file: spooled on the local disk, finalised, then stored."""
+    """Records one file: spooled on the local disk, finalised, then stored."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class FileRecorder:
         uploader: Uploader,
         part: FilePart | None = None,
     ) -> None:
-        """`part`: which part of a file in parts it is; the uploader is then shared with the others."""
+        """`part`: which part of a file in parts this is; the uploader is then shared with the other parts."""
         self._plan = output
         self._index = index
         self._part = part
@@ -70,7 +70,8 @@ class FileRecorder:
         self._markers: tuple[Marker, ...] = ()
 
     def open(self, opening: Opening) -> None:
-        """Raises EgressError when the disk refuses, or the container does not take the codecs."""
+        """Opens the file. Raises EgressError when the disk refuses, or the container does not take the
+        codecs."""
         self._opening = opening
         self._markers = tuple(opening.markers)
         self._container = self._plan.container or container_for(opening.formats)
@@ -92,12 +93,13 @@ class FileRecorder:
             self._writer.put(packet)
 
     def mark(self, marker: Marker) -> None:
-        """In the file's own time."""
+        """Adds a marker, whose time is the file's own."""
         self._markers = (*self._markers, marker)
 
     async def finish(self, ended_at_ns: int) -> None:
-        """Closes, moves the index to the front, and stores. After a failure, what was recorded until then is
-        stored before the failure is raised. `ended_at_ns` 0: when its media ends."""
+        """Closes the file, moves its index to the front, and stores it. After a failure, what was recorded
+        until then is stored before the failure is raised. `ended_at_ns` 0: the time at which its media
+        ends."""
         if self._writer is None or self._opening is None or self._job is None:
             return
         try:
@@ -121,17 +123,17 @@ class FileRecorder:
         return 0
 
     async def written(self) -> None:
-        """Returns when every packet until now has reached the muxer."""
+        """Returns when every packet so far has reached the muxer."""
         if self._writer is not None:
             await self._writer.written()
 
     def records(self) -> Records:
-        """What the manifest lists; call it after finish()."""
+        """Returns what the manifest lists; call it after finish()."""
         return self._records
 
     def is_settled(self) -> bool:
-        """A file without a packet need not be kept. A file that a stuck disk may still be writing must be,
-        and so must chapters that no storage took."""
+        """Whether nothing needs to be kept in the spool. A file without a packet need not be kept. A file
+        that a stuck disk may still be writing must be, and so must chapters that no storage took."""
         if self._job is None or self._writer is None:
             return True
         if self._records.files:
@@ -179,7 +181,8 @@ class FileRecorder:
             self._emit(event)
 
     async def _finalise(self) -> int:
-        """The file's final size. Raises EgressError when the disk does not answer, or fails."""
+        """Finalises the file and returns its final size. Raises EgressError when the disk does not answer, or
+        fails."""
 
         def rewrite() -> tuple[str, int]:
             try:
@@ -191,7 +194,7 @@ class FileRecorder:
         patience_s = disk_thread.patience_s(self.size_bytes())
         why, size_bytes = await disk_thread.in_time(f"finalising {self._filename}", rewrite, patience_s)
         if why:
-            # It plays all the same.
+            # The file still plays.
             _log.warning("%s is stored as it was recorded: %s", self._filename, why)
         return size_bytes
 
@@ -213,7 +216,7 @@ class FileRecorder:
 
 
 def left_in(path: Path, container: Container) -> FragmentsEnd | None:
-    """Where a file ends that another process has left; None: there is nothing to continue. Raises
+    """Returns where a file ends that another process has left; None: there is nothing to continue. Raises
     EgressError. Blocking."""
     if container is not Container.MP4:
         return None

@@ -1,4 +1,4 @@
-"""A file that a dead process has left: completes and stores it."""
+"""Completes and stores a file that a dead process has left."""
 
 import asyncio
 import functools
@@ -33,16 +33,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class KeptFile:
-    """What happened to it."""
+    """The result of recovering a file."""
 
     update: FileUpdate
     records: Records
-    """The file and, behind it, its chapters."""
+    """The file, followed by its chapters."""
     backup_used: bool
 
 
 def local_path(folder: Path, output: plan.FileOutput, told: FileUpdate) -> Path:
-    """It lies in the `folder` of the output."""
+    """Returns the file's path in the `folder` of the output."""
     return folder / spool_name(output, told.part, container_of(told))
 
 
@@ -59,9 +59,9 @@ async def store_left_file(
     uploader: Uploader,
     late: LateUploads | None = None,
 ) -> KeptFile | None:
-    """`folder` is that of the output, `told` is the last update of the file. `late`: as in Uploader.put().
-    None: no frame had reached the file. Raises EgressError when nothing of it plays, or no storage takes
-    it."""
+    """Completes and stores the file. `folder` is that of the output, `told` is the last update of the file.
+    `late`: as in Uploader.put(). Returns None if no frame had reached the file. Raises EgressError when
+    nothing of it plays, or no storage takes it."""
     local, container = local_path(folder, output, told), container_of(told)
     if not local.exists():
         return await _find(local, told, markers, uploader)
@@ -90,7 +90,7 @@ async def store_left_file(
 
 
 async def _find(local: Path, told: FileUpdate, markers: Sequence[Marker], uploader: Uploader) -> KeptFile:
-    """The file was stored; only the report of that may have been lost."""
+    """Describes a file that was stored; only the report of that may have been lost."""
     on_backup = local.name in await asyncio.to_thread(backed_up.names, local.parent)
     if told.location:
         record = FileRecord(told.filename, told.location)
@@ -104,17 +104,18 @@ async def _find(local: Path, told: FileUpdate, markers: Sequence[Marker], upload
 
 @dataclass(frozen=True, slots=True)
 class _Restored:
-    """A file as it is stored."""
+    """A file in the form in which it is stored."""
 
     why: str
-    """Why it stayed as it was recorded; "": it is finalised."""
+    """The reason why it stayed as it was recorded; "": it is finalised."""
     duration_ns: int
     size_bytes: int
     has_video: bool
 
 
 def _restore(local: Path, container: Container, filename: str, markers: Sequence[Marker]) -> _Restored | None:
-    """None: no frame had reached it. Raises EgressError when nothing of it plays. Blocking."""
+    """Completes the file; None: no frame had reached it. Raises EgressError when nothing of it plays.
+    Blocking."""
     recorded_bytes = local.stat().st_size
     why = finalise(local, container, markers)
     duration = duration_ns(local)
@@ -126,7 +127,7 @@ def _restore(local: Path, container: Container, filename: str, markers: Sequence
 
 
 def _beside(filename: str, egress_id: str, output: plan.FileOutput) -> str:
-    """A name that no other recording uses."""
+    """Returns a name that no other recording uses."""
     extension = Path(filename).suffix
     ending = f"-{egress_id}{extension}"
     return squeezed(filename.removesuffix(extension), limit_of(output.storage), len(ending)) + ending

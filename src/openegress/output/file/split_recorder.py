@@ -1,5 +1,5 @@
-"""A recording in several files, each stored as soon as it is whole. One that another process went on with has
-several where a file cannot be continued, or is split anyway."""
+"""Records to several files, each stored as soon as it is complete. A recording that another process continued
+has several if a file cannot be continued, or is split anyway."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ from openegress.storage.uploader import Uploader
 
 
 class SplitRecorder:
-    """Implements Output. Packets come from one thread, all else happens in the event loop."""
+    """An Output of several files. Packets come from one thread, all else happens in the event loop."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class SplitRecorder:
         ask_key: Callable[[int], None],
         left: Sequence[FileUpdate] = (),
     ) -> None:
-        """`ask_key`: as the FileSplitter's. `left`: parts of before, which are stored as a recovery does."""
+        """`ask_key`: as in FileSplitter. `left`: earlier parts, which are stored as in a recovery."""
         self._plan = output
         self._index = index
         self._emit = emit
@@ -46,13 +46,15 @@ class SplitRecorder:
         self._storing: list[asyncio.Task[None]] = []
         self._storing_left: asyncio.Future[None] = self._loop.create_future()
         self._begins_ns: list[int] = []
-        """Of each part, on the timeline."""
+        """Start of each part on the timeline."""
         self._markers: tuple[Marker, ...] = ()
         self._failed: list[OutputFailed] = []
-        """Of parts that were recorded and not stored: told at the end, as the recording goes on."""
+        """Failures of parts that were recorded and not stored. They are reported at the end, as the recording
+        continues."""
 
     def open(self, opening: Opening) -> None:
-        """Raises EgressError when the disk refuses or the container does not take the codecs."""
+        """Opens the first part. Raises EgressError when the disk refuses or the container does not take the
+        codecs."""
         kinds = {form.kind for form in opening.formats}
         self._opening = opening
         self._markers = (*opening.markers, *self._markers)
@@ -75,11 +77,11 @@ class SplitRecorder:
                 self._follow(step)
 
     def mark(self, marker: Marker) -> None:
-        """A moment in a part that is stored already is no chapter of it any more."""
+        """Adds a marker. A moment in a part that is already stored does not become a chapter of it."""
         self._markers = (*self._markers, marker)
 
     async def finish(self, ended_at_ns: int) -> None:
-        """Stores the last part, and waits for those before. Raises the first EgressError."""
+        """Stores the last part, and waits for those before it. Raises the first EgressError."""
         if self._splitter is None:
             return
         for step in self._splitter.flush():
@@ -96,7 +98,7 @@ class SplitRecorder:
                 raise result
 
     async def written(self) -> None:
-        """Returns when every packet until now has reached its part."""
+        """Returns when every packet so far has reached its part."""
         for part in list(self._parts):
             await part.written()
 
@@ -159,7 +161,7 @@ class SplitRecorder:
         self._storing.append(self._loop.create_task(part.finish(ended_at_ns), name=name))
 
     def _tell(self, place: int, event: AnyEvent) -> None:
-        """From any thread."""
+        """Emits an event of a part. Called from any thread."""
         if isinstance(event, OutputFailed) and place < len(self._parts) - 1:
             self._failed.append(event)
         else:

@@ -1,7 +1,7 @@
-"""Where a file that is split ends and the next one begins, and which packet lies in which. Pure.
+"""Decides where a part of a split file ends and the next one begins, and which packet lies in which. Pure.
 
-A part begins with a key frame, or where there is no picture with any packet of sound. What is presented
-before that lies in the part before, whenever it comes, and all else behind it: each packet is in one part.
+A part begins with a key frame or, without pictures, with any packet of sound. What is presented before that
+lies in the previous part, whenever it comes, and everything else in the new one: each packet is in one part.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,21 +15,21 @@ from openegress.media import Packet
 from openegress.output.size_guard import HEADER_BYTES, SAMPLE_BYTES
 
 MAX_HELD_NS = 5 * S
-"""Of sound that waits for the key frame it may belong behind. A camera that is muted sends none."""
+"""Limit for sound that waits for the key frame it may belong after. A muted camera sends none."""
 RESERVE_S = 1.0
-"""Of media: what is written from the word that a part is full until a key frame has come."""
+"""Length of the media that is written after a part is found to be full until a key frame has come."""
 
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A part begins."""
+    """A part that begins."""
 
     part: int
-    """From 0."""
+    """Number of the part, from 0."""
     at_ns: int
-    """On the recording's timeline."""
+    """Start on the recording's timeline."""
     paused_ns: int = 0
-    """What is not on it until then."""
+    """Length of the pauses until then, which the timeline leaves out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Complete:
-    """No packet of this part comes any more."""
+    """A part for which no more packets come."""
 
     part: int
 
@@ -51,7 +51,7 @@ Step = Begun | Written | Complete
 
 
 class FileSplitter:
-    """One thread alone."""
+    """Splits a file. Confined to one thread."""
 
     def __init__(
         self,
@@ -62,22 +62,22 @@ class FileSplitter:
         ask_key: Callable[[int], None],
         begin_ns: int = 0,
     ) -> None:
-        """`ask_key`: the first picture at this time or later, in ns of the timeline, is to be a key frame.
-        `begin_ns`: of the first part."""
+        """`ask_key`: requests that the first picture at this time or later, in ns of the timeline, is a key
+        frame. `begin_ns`: start of the first part."""
         self._split = split
         self._leader = MediaKind.VIDEO if with_video else MediaKind.AUDIO
         self._has_both = with_video and with_audio
         self._ask_key = ask_key
         self._begins_ns = {0: begin_ns}
-        """Of each part that sound may still come for, the oldest first, and of the last."""
+        """Start of each part that sound may still come for, oldest first, and of the last part."""
         self._held: list[Packet] = []
         self._holds = True
-        """Sound that may lie behind the next split waits for it."""
+        """Whether sound that may lie after the next split waits for it."""
         self._bytes = HEADER_BYTES
         self._full_ns: int | None = None
-        """From here on the part would become too large."""
+        """The time from which the part would become too large."""
         self._sound_ns = 0
-        """Up to where sound lies in a part."""
+        """The time up to which a part has sound."""
         if (due_ns := self._due_ns) is not None:
             ask_key(due_ns)
 
@@ -91,7 +91,7 @@ class FileSplitter:
         yield from self._complete(packet.pts_ns - MAX_HELD_NS)
 
     def flush(self) -> Iterator[Step]:
-        """At the end of the recording."""
+        """Returns the remaining steps at the end of the recording."""
         yield from self._release()
         yield from (Complete(part) for part in self._begins_ns)
 
@@ -101,19 +101,19 @@ class FileSplitter:
 
     @property
     def _due_ns(self) -> int | None:
-        """From where on a key frame begins the next part; None: size decides, and it is not reached."""
+        """The time from which a key frame begins the next part; None: size decides, and it is not reached."""
         if self._full_ns is not None:
             return self._full_ns
         every_ns = round(self._split.every_s * S)
         return self._begins_ns[self._last] + every_ns if every_ns else None
 
     def _is_due(self, at_ns: int) -> bool:
-        # A nanosecond of rounding does not put a split off by a whole key frame.
+        # A nanosecond of rounding must not delay a split by a whole key frame.
         due_ns = self._due_ns
         return due_ns is not None and at_ns + S // 1000 >= due_ns
 
     def _follow(self, packet: Packet) -> Iterator[Step]:
-        """Sound beside pictures."""
+        """Places sound of a recording that has pictures."""
         at_ns, due_ns = packet.pts_ns, self._due_ns
         if self._holds and due_ns is not None and at_ns >= due_ns:
             self._held.append(packet)
@@ -140,12 +140,12 @@ class FileSplitter:
             yield from self._place(packet)
 
     def _place(self, packet: Packet) -> Iterator[Step]:
-        """Sound is in order: what lies behind the beginning of a part ends those before."""
+        """Places sound, which is in order: sound after the start of a part ends the parts before."""
         yield from self._complete(packet.pts_ns)
         yield self._written(min(self._begins_ns), packet)
 
     def _complete(self, at_ns: int) -> Iterator[Step]:
-        """Parts of which nothing can come any more once all has come until then."""
+        """Ends parts for which nothing can come any more once everything up to `at_ns` has come."""
         while len(self._begins_ns) > 1 and list(self._begins_ns.values())[1] <= at_ns:
             part = min(self._begins_ns)
             del self._begins_ns[part]
@@ -170,7 +170,7 @@ class FileSplitter:
 
 
 def moved(packet: Packet, by_ns: int) -> Packet:
-    """So much earlier."""
+    """Moves a packet to an earlier time."""
     if not by_ns:
         return packet
     ticks = round(Fraction(by_ns, S) / packet.time_base)

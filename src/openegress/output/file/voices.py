@@ -1,4 +1,5 @@
-"""The sound of a room's tracks as they are, in the spool: stems are made of it when the recording ends."""
+"""Records the sound of a room's tracks unchanged, in the spool: stems are made of it when the recording
+ends."""
 
 import logging
 from pathlib import Path
@@ -15,11 +16,12 @@ from openegress.output.writer import QueuedWriter
 _log = logging.getLogger(__name__)
 
 FOLDER, NAME = "voices", f"voices.{Container.MKA.value}"
-"""In the folder of the egress."""
+"""Folder and file in the folder of the egress."""
 
 
 class VoicesFile:
-    """Implements PacketSink. The file plays at any instant, also after a kill, and is never finalised."""
+    """A PacketSink that writes voices. The file plays at any instant, also after a kill, and is never
+    finalised."""
 
     def __init__(self, opening: Opening) -> None:
         """Raises EgressError when the disk refuses."""
@@ -33,7 +35,7 @@ class VoicesFile:
             self._writer.put(packet)
 
     async def finish(self) -> None:
-        """Raises EgressError for what could not be written; the rest is there."""
+        """Closes the file. Raises EgressError for what could not be written; the rest is in the file."""
         await self._writer.finish(CLOSE_TIMEOUT_S)
 
 
@@ -43,4 +45,4 @@ def _note(failure: EgressError) -> None:
 
 
 def _tell_nobody() -> None:
-    """Nobody asks for its progress."""
+    """Does nothing, as nobody needs to know its progress."""

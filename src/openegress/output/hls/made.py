@@ -1,4 +1,4 @@
-"""The complete segments of an HLS recording on the local disk, and the list of them for a recovery."""
+"""Lists the complete segments of an HLS recording on the local disk, for a recovery."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from openegress.request import naming
 class MadeSegment:
     local: Path
     uri: str
-    """Relative to the playlist."""
+    """URI relative to the playlist."""
     entry: playlist.Segment
     size_bytes: int
 
 
 class MadeSegments:
-    """Confined to the writer's thread, except for its numbers."""
+    """The segments that were made. Confined to the writer's thread, except for its numbers."""
 
     def __init__(
         self,
@@ -32,8 +32,8 @@ class MadeSegments:
         started_at_ns: int,
         on_segment: Callable[[MadeSegment], None],
     ) -> None:
-        """`folder` in the spool; `prefix`: of the segments' names in the storage. `started_at_ns`: unix ns of
-        media time zero."""
+        """`folder`: the output's folder in the spool. `prefix`: prefix of the segments' names in the storage.
+        `started_at_ns`: unix ns of media time zero."""
         self._folder = folder
         self._prefix = prefix
         self._plan = output
@@ -44,7 +44,7 @@ class MadeSegments:
         self.size_bytes = 0
 
     def go_on(self, entries: Sequence[playlist.Segment], size_bytes: int) -> None:
-        """Continues those that another process has made. Raises EgressError when the disk refuses the
+        """Continues the segments that another process has made. Raises EgressError when the disk refuses the
         list."""
         for entry in entries:
             self._listing.add(entry)
@@ -55,7 +55,8 @@ class MadeSegments:
     def add(
         self, segment: SegmentFile, end_ns: int, *, is_discontinuous: bool, init_uri: str, ended: bool
     ) -> None:
-        """`ended`: it is the last one. Raises EgressError when the disk refuses the list."""
+        """Adds a complete segment. `ended`: it is the last one. Raises EgressError when the disk refuses the
+        list."""
         started_at_ns = self._began_at_ns(segment)
         uri = naming.segment_file(
             self._prefix,
@@ -75,14 +76,14 @@ class MadeSegments:
             self._on_segment(MadeSegment(segment.path, uri, entry, segment.size_bytes))
 
     def note_break(self, segment: SegmentFile) -> None:
-        """`segment` has begun and does not continue the previous one, which a recovery could not know. Raises
-        EgressError when the disk refuses."""
+        """Notes that `segment` has begun and does not continue the previous one, which a recovery could not
+        know. Raises EgressError when the disk refuses."""
         self._write_list(ended=False, begun_at_ns=self._began_at_ns(segment))
 
     def _began_at_ns(self, segment: SegmentFile) -> int:
         return self._started_at_ns + segment.start_ns + segment.paused_ns
 
     def _write_list(self, ended: bool, begun_at_ns: int = 0) -> None:
-        """What a recovery reads after a crash: every segment made, stored or not."""
+        """Writes the list that a recovery reads after a crash: every segment made, stored or not."""
         text = self._listing.text(playlist.PlaylistKind.FULL, ended=ended)
         replace(self._folder / layout.MADE, layout.made(text, self.size_bytes, begun_at_ns))

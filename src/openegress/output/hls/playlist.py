@@ -1,4 +1,4 @@
-"""HLS media playlists (RFC 8216) as text. Pure."""
+"""Writes HLS media playlists (RFC 8216) as text. Pure."""
 
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ from openegress.core.marker import Marker
 from openegress.core.units import S
 
 LIVE_SEGMENTS = 5
-"""Segments in the live playlist, as in upstream."""
+"""Number of segments in the live playlist, as in upstream."""
 
 _MILLISECOND_NS = 1_000_000
 
@@ -19,14 +19,14 @@ _MILLISECOND_NS = 1_000_000
 @dataclass(frozen=True, slots=True)
 class Segment:
     uri: str
-    """Relative to the playlist, not yet percent-encoded."""
+    """URI relative to the playlist, not yet percent-encoded."""
     duration_ns: int
     started_at_ns: int
     """Unix ns of its first frame."""
     discontinuity: bool = False
-    """Its timestamps or its format do not continue those of the previous segment."""
+    """Whether its timestamps or its format do not continue those of the previous segment."""
     init: str = ""
-    """The initialisation segment it needs, as `uri`; empty: none."""
+    """The initialisation segment it needs, written like `uri`; empty: none."""
 
     @property
     def ended_at_ns(self) -> int:
@@ -39,20 +39,22 @@ class PlaylistLimits:
     playlist (RFC 8216, 4.3.3.1 and 6.2.1), so it is chosen before any of them is known."""
 
     target_s: int
-    """No segment's duration rounds to more."""
+    """Limit that no segment's duration exceeds when rounded."""
     limit_ns: int
     """The length at which a segment is ended to meet the target."""
     independent: bool
-    """Every segment begins with a key frame."""
+    """Whether every segment begins with a key frame."""
 
     @classmethod
     def of(cls, segment_s: int, *, passed_through: bool) -> "PlaylistLimits":
-        """Our encoders give a key frame at every multiple of `segment_s`; half a second, less a packet, is
-        what rounding leaves for a source that stands still just then.
+        """Returns the limits for that duration. Our encoders give a key frame at every multiple of
+        `segment_s`; half a second, less a packet, is what rounding leaves for a source that stands still just
+        then.
 
-        A track that is passed through has key frames when its publisher pleases. Twice the asked duration
-        holds for all that come at least that often: a segment ends at the first after `segment_s`. Where
-        they are rarer a segment ends without one, which only a playlist that never claimed otherwise may do.
+        A track that is passed through has key frames when its publisher sends them. Twice the requested
+        duration holds for all that come at least that often: a segment ends at the first one after
+        `segment_s`. If they are rarer, a segment ends without one, which only a playlist that never claimed
+        otherwise may do.
         """
         if passed_through:
             return cls(2 * segment_s, 2 * segment_s * S, independent=False)
@@ -61,9 +63,9 @@ class PlaylistLimits:
 
 class PlaylistKind(Enum):
     FULL = "EVENT"
-    """Grows, and lists everything; becomes VOD when it ends."""
+    """It grows, and lists everything; it becomes VOD when it ends."""
     LIVE = ""
-    """Slides over the last LIVE_SEGMENTS."""
+    """It slides over the last LIVE_SEGMENTS."""
 
 
 class Listing:
@@ -73,13 +75,13 @@ class Listing:
     def __init__(self, promise: PlaylistLimits) -> None:
         self._promise = promise
         self._entries: list[str] = []
-        """The lines of each segment."""
+        """Lines of each segment."""
         self._newest: deque[Segment] = deque(maxlen=LIVE_SEGMENTS)
         self._count = 0
         self._discontinuities = 0
         self._has_init = False
         self._init = ""
-        """In force at the end."""
+        """The initialisation segment in force at the end."""
         self._markers: tuple[Marker, ...] = ()
 
     def mark(self, marker: Marker) -> None:
@@ -94,7 +96,7 @@ class Listing:
         self._has_init = self._has_init or bool(segment.init)
 
     def text(self, kind: PlaylistKind, *, ended: bool = False) -> str:
-        """The playlist of that kind."""
+        """Returns the text of the playlist of that kind."""
         is_full = kind is PlaylistKind.FULL
         shown = self._entries if is_full else _entries(self._newest)
         first = 0 if is_full else self._count - len(self._newest)
@@ -123,7 +125,7 @@ def render(
     ended: bool = False,
     markers: Sequence[Marker] = (),
 ) -> str:
-    """The playlist that lists `segments` (all of them so far, whatever the kind)."""
+    """Returns the playlist that lists `segments` (all of them so far, whatever the kind)."""
     listing = Listing(promise)
     for marker in markers:
         listing.mark(marker)
@@ -133,7 +135,7 @@ def render(
 
 
 def date_range(number: int, marker: Marker) -> str:
-    """A named moment (RFC 8216bis 4.4.5.1). A quoted string contains neither quotes nor line ends."""
+    """Formats a named moment (RFC 8216bis 4.4.5.1). A quoted string contains neither quotes nor line ends."""
     title = " ".join(marker.name.replace('"', "'").split())
     return (
         f'#EXT-X-DATERANGE:ID="marker-{number}",CLASS="openegress.marker",'
@@ -142,7 +144,7 @@ def date_range(number: int, marker: Marker) -> str:
 
 
 def _entries(segments: Iterable[Segment]) -> list[str]:
-    """Of a playlist that begins with them."""
+    """Returns the lines of a playlist that begins with `segments`."""
     entries: list[str] = []
     init = ""
     for segment in segments:
@@ -152,7 +154,7 @@ def _entries(segments: Iterable[Segment]) -> list[str]:
 
 
 def _entry(segment: Segment, init: str) -> str:
-    """Its lines. `init`: in force before it."""
+    """Returns the lines of a segment. `init`: the initialisation segment in force before it."""
     lines = []
     # A player that starts at a discontinuity must know of it (RFC 8216, 4.3.2.3).
     if segment.discontinuity:
@@ -168,23 +170,24 @@ def _entry(segment: Segment, init: str) -> str:
 
 
 def rounded_s(duration_ns: int) -> int:
-    """To the nearest second, halves up: players round EXTINF in the same way before they compare it with the
-    target."""
+    """Rounds to the nearest second, halves up: players round EXTINF in the same way before they compare it
+    with the target."""
     return (duration_ns + S // 2) // S
 
 
 def seconds(duration_ns: int) -> str:
-    """Decimal seconds to the microsecond, without an exponent."""
+    """Formats decimal seconds to the microsecond, without an exponent."""
     micros = (duration_ns + 500) // 1000
     return f"{micros // 1_000_000}.{micros % 1_000_000:06d}"
 
 
 def date_time(at_ns: int) -> str:
-    """ISO 8601 in UTC with milliseconds, rounded."""
+    """Formats a time as ISO 8601 in UTC with milliseconds, rounded."""
     at_ms = (at_ns + _MILLISECOND_NS // 2) // _MILLISECOND_NS
     return f"{datetime.fromtimestamp(at_ms // 1000, UTC):%Y-%m-%dT%H:%M:%S}.{at_ms % 1000:03d}Z"
 
 
 def uri(name: str) -> str:
-    """A path as a relative URI reference (RFC 3986). A first part with ":" would look like a scheme."""
+    """Writes a path as a relative URI reference (RFC 3986). A first part with ":" would look like a
+    scheme."""
     return quote(name, safe="/-_.~!$&'()*+,;=@")

@@ -14,7 +14,8 @@ from openegress.storage.uploader import Uploader
 
 
 class PlaylistPublisher:
-    """Call it in the event loop. Nothing is added while a publication reads the listing in its thread."""
+    """Stores playlists. Call it in the event loop. Nothing is added while a publication reads the listing in
+    its thread."""
 
     def __init__(
         self,
@@ -25,7 +26,7 @@ class PlaylistPublisher:
         uploader: Uploader,
         backup: BackupReport,
     ) -> None:
-        """`what`: for the thread and for errors. `folder` in the spool."""
+        """`what`: name for the thread and for errors. `folder`: the output's folder in the spool."""
         self._folder = folder
         self._names = names
         self._uploader = uploader
@@ -34,14 +35,14 @@ class PlaylistPublisher:
         self._disk = DiskThread(what)
         self._locations: dict[str, str] = {}
         self.is_complete = False
-        """Whether it was published with the end mark."""
+        """Whether the playlist was published with the end mark."""
 
     def add(self, entry: playlist.Segment) -> None:
-        """The segment is stored, and may be listed."""
+        """Adds a segment that is stored, and may be listed."""
         self._listing.add(entry)
 
     def mark(self, marker: Marker) -> None:
-        """From the next publication on."""
+        """Adds a marker, which appears from the next publication on."""
         self._listing.mark(marker)
 
     def location(self, name: str) -> str:
@@ -49,7 +50,7 @@ class PlaylistPublisher:
         return self._locations.get(name, "")
 
     async def publish(self, *, ended: bool) -> None:
-        """Raises EgressError when the disk does not answer, or the storage refuses."""
+        """Stores the playlists. Raises EgressError when the disk does not answer, or the storage refuses."""
         kinds = [
             (self._names.playlist, playlist.PlaylistKind.FULL),
             (self._names.live_playlist, playlist.PlaylistKind.LIVE),

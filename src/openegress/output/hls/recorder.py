@@ -1,4 +1,4 @@
-"""HLS: segments cut on key frames, a complete playlist and a live one, stored while they are made."""
+"""Records HLS: segments cut on key frames, a complete playlist and a live one, stored while they are made."""
 
 import asyncio
 import functools
@@ -31,14 +31,14 @@ from openegress.storage.late import LateUploads
 from openegress.storage.uploader import Stored, Uploader
 
 _PUBLISH_EVERY = 5
-"""Segments after which the playlists are stored although more segments wait."""
+"""Number of segments after which the playlists are stored although more segments wait."""
 
 
 class HlsRecorder:
     """A segmented recording."""
 
     def __init__(self, output: plan.SegmentOutput, index: int, *, emit: Emit, uploader: Uploader) -> None:
-        """Called in the event loop, in which the uploads run."""
+        """Call it in the event loop, in which the uploads run."""
         self._plan = output
         self._index = index
         self._emit = emit
@@ -53,11 +53,12 @@ class HlsRecorder:
         self._writer: QueuedWriter | None = None
         self._playlists: PlaylistPublisher | None = None
         self._stored: list[tuple[MadeSegment, Stored | None]] = []
-        """None: unknown, as a process that died has stored it."""
+        """The stored segments; None: unknown, as a process that died has stored it."""
         self._ended_at_ns = 0
 
     def open(self, opening: Opening) -> None:
-        """Raises EgressError when the disk refuses, or the container does not take the codecs."""
+        """Starts recording. Raises EgressError when the disk refuses, or the container does not take the
+        codecs."""
         check_fit(self._plan.container, opening.formats)
         self._opening = opening
         where = folder(opening.spool, f"segments-{self._index}")
@@ -97,7 +98,7 @@ class HlsRecorder:
             inits.go_on()
             for marker in opening.markers:
                 if marker.at_ns < opening.goes_on_at_ns:
-                    self._playlists.mark(marker)  # its segment was made
+                    self._playlists.mark(marker)  # its segment is complete
                 else:
                     self.mark(marker)
             for each in left:
@@ -114,7 +115,7 @@ class HlsRecorder:
             raise disk_error(error, where) from error
 
     async def _locate_before(self) -> None:
-        """Where an earlier process has stored the segments. Raises EgressError."""
+        """Finds where an earlier process has stored the segments. Raises EgressError."""
         on_backup: frozenset[str] | None = None
         for number, (done, stored) in enumerate(self._stored):
             if stored is None:
@@ -173,7 +174,7 @@ class HlsRecorder:
         return self._uploads.pending
 
     def records(self) -> Records:
-        """What the manifest lists; call it after finish()."""
+        """Returns what the manifest lists; call it after finish()."""
         segments = tuple(
             FileRecord(self._names.directory + done.uri, stored.location, stored.presign_error)
             for done, stored in self._stored
@@ -183,26 +184,26 @@ class HlsRecorder:
         return Records(playlists=(PlaylistRecord(location, segments),)) if segments else Records()
 
     def is_settled(self) -> bool:
-        """Whether segments and playlists are stored, or there are none. False for what a stuck disk may still
-        be writing."""
+        """Whether segments and playlists are stored, or there are none. False if a stuck disk may still be
+        writing some."""
         if self._made is None or self._writer is None or self._playlists is None:
             return True
         is_all_stored = self._writer.is_over and self._made.count == len(self._stored)
         return is_all_stored and (self._playlists.is_complete or not self._stored)
 
     async def written(self) -> None:
-        """Returns when every packet until now has been written to its segment."""
+        """Returns when every packet so far has been written to its segment."""
         if self._writer is not None:
             await self._writer.written()
 
     async def stored(self) -> None:
-        """Returns when every segment made until now is stored, or was tried."""
+        """Returns when every segment made so far is stored, or was tried."""
         await self._uploads.settled()
 
     # --- from the writer's thread
 
     def _on_init(self, local: Path, uri: str) -> None:
-        # Without it, a segment that a dead process leaves unfinished could not be read.
+        # It stays on the disk: without it, a segment that a dead process leaves unfinished cannot be read.
         self._upload(local, uri, self._after_init, keep_local=True)
 
     def _on_segment(self, done: MadeSegment) -> None:
@@ -232,7 +233,7 @@ class HlsRecorder:
         self._backup.note(stored)
         self._stored.append((done, stored))
         self._playlists.add(done.entry)
-        # While other segments are on their way, the complete playlist may come later, but not much.
+        # While other segments wait for their upload, the playlists may be a few segments late.
         if not self._ended_at_ns and (not self._uploads.pending or len(self._stored) % _PUBLISH_EVERY == 0):
             await self._publish(ended=False)
 

@@ -1,4 +1,4 @@
-"""HLS segments that a dead process has left: completes the unfinished one, stores all, and ends the
+"""Recovers HLS segments that a dead process has left: completes the unfinished one, stores all, and ends the
 playlists."""
 
 import asyncio
@@ -30,14 +30,14 @@ from openegress.storage.uploader import Stored, Uploader
 _log = logging.getLogger(__name__)
 
 LONGEST_S = 86_400.0
-"""No segment is longer: a larger number is damage."""
+"""Limit for a segment: a larger number is damage."""
 TS_PACKET_BYTES = 188
-"""ISO/IEC 13818-1 2.4.3.2."""
+"""Size of an MPEG-TS packet (ISO/IEC 13818-1 2.4.3.2)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """A segment that was made; its file is gone when it was stored."""
+    """A segment that was made; its file is gone if it was stored."""
 
     local: Path
     entry: playlist.Segment
@@ -45,7 +45,7 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What happened to the segments."""
+    """The result of recovering segments."""
 
     update: SegmentsUpdate
     records: Records
@@ -60,8 +60,8 @@ async def store_left_segments(
     uploader: Uploader,
     markers: Sequence[Marker] = (),
 ) -> Kept | None:
-    """`told` names the playlists, `values` are those of the placeholders. None: no frame was recorded. Raises
-    EgressError when something could not be stored."""
+    """Completes and stores the segments. `told` names the playlists, `values` are those of the placeholders.
+    Returns None if no frame was recorded. Raises EgressError when something could not be stored."""
     directory = told.playlist_name[: told.playlist_name.rfind("/") + 1]
     prefix = segment_names(output, values).prefix
     made = await asyncio.to_thread(_made, folder)
@@ -127,19 +127,19 @@ async def store_left_segments(
 
 
 def _made(folder: Path) -> str:
-    """The playlist of what was made; empty when no segment was finished."""
+    """Reads the playlist of the segments that were made; empty when none was finished."""
     made = folder / layout.MADE
     return made.read_text() if made.exists() else ""
 
 
 def _bytes_of(folder: Path, container: Container) -> int:
-    """The remaining segments. One without a complete packet or fragment is removed."""
+    """Returns the size of the remaining segments. One without a complete packet or fragment is removed."""
     return sum(path.stat().st_size for path in folder.glob(f"*.{container.value}"))
 
 
 def _size(made: str, segments: Sequence[Left]) -> int:
-    """Bytes of all segments, most of which are already stored and removed: those listed in `made`, and the
-    rest of the unfinished one."""
+    """Returns the size of all segments, most of which are already stored and removed: those listed in `made`,
+    and the rest of the unfinished one."""
     unfinished = segments[len(parse_entries(made)) :]
     return layout.made_bytes(made) + sum(left.local.stat().st_size for left in unfinished)
 
@@ -152,8 +152,8 @@ def _list(
 
 
 def promised(text: str, entries: Sequence[playlist.Segment], segment_s: int) -> playlist.PlaylistLimits:
-    """The claims in the playlists of the dead process. Without a playlist nothing was published, and the true
-    claims of the only segment may be made."""
+    """Returns the claims in the playlists of the dead process. Without a playlist nothing was published, and
+    the true claims of the only segment may be made."""
     found = re.search("#EXT-X-TARGETDURATION:([0-9]{1,6})$", text, re.MULTILINE)
     longest_s = max((playlist.rounded_s(entry.duration_ns) for entry in entries), default=0)
     target_s = max(int(found[1]) if found else segment_s, longest_s)
@@ -161,17 +161,17 @@ def promised(text: str, entries: Sequence[playlist.Segment], segment_s: int) -> 
 
 
 def find_left(folder: Path, output: plan.SegmentOutput, prefix: str, media_zero_ns: int) -> list[Left]:
-    """The segments in order, after removing the unplayable end of the last one. Blocking."""
+    """Returns the segments in order, after removing the unplayable end of the last one. Blocking."""
     return _find(folder, output, prefix, media_zero_ns, _made(folder)) if folder.is_dir() else []
 
 
 def left_bytes(folder: Path, left: Sequence[Left]) -> int:
-    """The size of everything that find_left() found, stored or not. Blocking."""
+    """Returns the size of everything that find_left() found, stored or not. Blocking."""
     return _size(_made(folder), left)
 
 
 def _find(folder: Path, output: plan.SegmentOutput, prefix: str, media_zero_ns: int, text: str) -> list[Left]:
-    """The segments in order; `text` is the playlist of the finished ones."""
+    """Returns the segments in order; `text` is the playlist of the finished ones."""
     extension = f".{output.container.value}"
     found = [
         Left(layout.segment(folder, index, extension), entry)
@@ -210,7 +210,7 @@ def _cut(local: Path, init: Path | None) -> int:
 
 
 def parse_entries(text: str) -> list[playlist.Segment]:
-    """The segments of a playlist that playlist.render made. Damaged lines are ignored."""
+    """Parses the segments of a playlist that playlist.render made. Damaged lines are ignored."""
     entries: list[playlist.Segment] = []
     duration_ns = started_at_ns = 0
     discontinuity = False
@@ -235,7 +235,7 @@ def parse_entries(text: str) -> list[playlist.Segment]:
 
 
 def _time_ns(text: str) -> int:
-    """0 if it is none."""
+    """Parses a time; 0 if it is none."""
     try:
         return round(datetime.fromisoformat(text).timestamp() * S)
     except (ValueError, OverflowError):
@@ -243,7 +243,7 @@ def _time_ns(text: str) -> int:
 
 
 def _duration_ns(text: str) -> int:
-    """0 if no segment can have it."""
+    """Parses a duration; 0 if no segment can have it."""
     try:
         seconds = float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""One media segment while it is written: MPEG-TS, or fragments of MP4 that need an initialisation segment."""
+"""Writes one media segment: MPEG-TS, or fragments of MP4 that need an initialisation segment."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,14 +16,14 @@ from openegress.media.muxer import Muxer
 from openegress.output.spool_file import SpoolFile, disk_error
 
 _TS_OPTIONS = {
-    # Each segment has a multiplexer of its own, whose continuity counters start anew.
+    # Each segment has a multiplexer of its own, whose continuity counters start again.
     "mpegts_flags": "initial_discontinuity",
     "flush_packets": "1",
     "avoid_negative_ts": "disabled",
 }
 
 _FRAGMENTS_EACH = 1000
-"""Fragment numbers reserved for each segment."""
+"""Number of fragment numbers reserved for each segment."""
 
 
 class SegmentFile:
@@ -40,13 +40,13 @@ class SegmentFile:
         self.path = path
         self.index = index
         self.start_ns = max(0, first.pts_ns)
-        """On the timeline."""
+        """Start on the timeline."""
         self.paused_ns = first.paused_ns
-        """Its end so far; not on the timeline."""
+        """Length of the pauses until the segment's end so far, which are not on the timeline."""
         self.end_ns = self.start_ns
-        """End of the last frame written."""
+        """End of the last written frame."""
         self.init = b""
-        """fMP4: the initialisation segment, the same for every segment of the same formats."""
+        """The initialisation segment of fMP4, the same for every segment of the same formats."""
         self._container = container
         self._file = SpoolFile(path)
         try:
@@ -67,14 +67,14 @@ class SegmentFile:
         self.end_ns = max(self.end_ns, end_ns(packet))
 
     def mark(self, marker: Marker) -> None:
-        """Among the current media, if the container has a place for it. A moment before the segment is moved
-        to its beginning."""
+        """Puts a marker among the current media, if the container has a place for it. A moment before the
+        segment is moved to its beginning."""
         if isinstance(self._muxer, FragmentWriter):
             at_ns = max(marker.at_ns, self.start_ns)
             self._muxer.put_before(event_message(marker, at_ns + OFFSET_NS))
 
     def flush(self) -> None:
-        """Writes what waits in memory."""
+        """Writes the media that waits in memory."""
         try:
             self._muxer.flush()
         except (FFmpegError, OSError) as error:
@@ -91,8 +91,8 @@ class SegmentFile:
             self._file.release()
 
     def _muxer_for(self, formats: Sequence[StreamFormat]) -> Muxer | FragmentWriter:
-        """Times are OFFSET_NS late in every segment: a time before media time zero, as encoders produce it,
-        would make FFmpeg shift the first segment only."""
+        """Returns a muxer. Times are OFFSET_NS late in every segment: a time before media time zero, as
+        encoders produce it, would make FFmpeg shift the first segment only."""
         if self._container is not Container.FMP4:
             return Muxer(self._file, self._container, formats, _TS_OPTIONS, offset_ns=OFFSET_NS)
         self.init = init_segment(formats)

@@ -1,4 +1,4 @@
-"""Packets as segments: where each begins and ends, and in which format."""
+"""Writes packets into segments, and decides where each begins and ends, and in which format."""
 
 from collections import deque
 from pathlib import Path
@@ -19,12 +19,12 @@ from openegress.output.hls.made import MadeSegments
 from openegress.output.hls.segment_file import SegmentFile
 
 _SELDOM_NS = S // 2
-"""How long a packet waits for the other track where nothing is encoded here: tracks arrive in step, or one
-does not arrive at all, or pictures come only when they change. Whatever waits is lost in a kill."""
+"""How long a packet waits for the other track if nothing is encoded here. Tracks arrive in step, or one does
+not arrive at all, or pictures come only when they change. Waiting packets are lost in a kill."""
 
 
 class SegmentWriter:
-    """The segments, from the view of their thread (output.writer.Writing)."""
+    """The job (output.writer.Writing) of writing segments."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class SegmentWriter:
         inits: InitSegments,
         made: MadeSegments,
     ) -> None:
-        """`folder` in the spool."""
+        """`folder`: the output's folder in the spool."""
         self._folder = folder
         self._container = container
         self._formats = opening.formats
@@ -54,17 +54,17 @@ class SegmentWriter:
         )
         self._changes = FormatChanges(opening.formats)
         self._early: list[Packet] = []
-        """Sound before the first key frame."""
+        """Sound that came before the first key frame."""
         self._current: SegmentFile | None = None
         self._is_discontinuous = False
-        """Where the current segment begins, formats change, time jumps, or a pause ended."""
+        """Whether formats changed, time jumped, or a pause ended at the start of the current segment."""
         self._paused_ns = 0
         self.media_end_ns = opening.goes_on_at_ns
         self._marked: deque[Marker] = deque()
         """Markers that media has not reached yet."""
 
     def mark(self, marker: Marker) -> None:
-        """From any thread."""
+        """Adds a marker. Call it from any thread."""
         self._marked.append(marker)
 
     @property
@@ -72,7 +72,7 @@ class SegmentWriter:
         return self._made.size_bytes + (self._current.size_bytes if self._current else 0)
 
     def open(self) -> None:
-        """Its first packet opens a segment."""
+        """Does nothing: the first packet opens a segment."""
 
     def write(self, packet: Packet) -> None:
         for each in self._interleaver.push(packet):
@@ -127,7 +127,8 @@ class SegmentWriter:
             segment.write(packet)
 
     def _end_segment(self, next_start_ns: int | None, *, ended: bool) -> bool:
-        """True: nothing arrived for so long that the segment ends before the next one begins."""
+        """Ends the current segment. Returns True if nothing arrived for so long that it ends before the next
+        one begins."""
         segment, self._current = self._current, None
         if segment is None:
             return False

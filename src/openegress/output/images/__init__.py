@@ -1,1 +1,1 @@
-"""A picture of the recording every few seconds."""
+"""Records a picture every few seconds."""

@@ -1,4 +1,5 @@
-"""The pictures of an image output: files in the spool, names in the storage, and what the manifest lists."""
+"""Keeps the pictures of an image output: files in the spool, names in the storage, and what the manifest
+lists."""
 
 import asyncio
 from dataclasses import dataclass
@@ -28,23 +29,23 @@ if TYPE_CHECKING:
 class PictureFile:
     local: Path
     path: str
-    """In the storage."""
+    """Path in the storage."""
     taken_at_ns: int
-    """Unix ns."""
+    """Unix ns of the picture."""
     content_type: str = IMAGE_TYPE
 
 
 class Pictures:
-    """Made in the encoder's thread, and noted as stored in the event loop."""
+    """The pictures of one output, made in the encoder's thread, and noted as stored in the event loop."""
 
     def __init__(self, output: plan.ImageOutput, name: str, opening: Opening) -> None:
-        """`name`: of the folder in the spool. Raises EgressError when the disk refuses."""
+        """`name`: name of the folder in the spool. Raises EgressError when the disk refuses."""
         self._opening = opening
         self._folder = folder(opening.spool, name)
         self._directory, self._prefix = image_names(output, opening.name_values)
         self._suffix = output.suffix
         self._begun = 0
-        """Files; the last may be torn."""
+        """Number of files that were started; the last may be torn."""
         self._stored = 0
         self._records: list[ImageRecord] = []
         self._before: list[PictureFile] = []
@@ -54,7 +55,7 @@ class Pictures:
 
     @property
     def prefix(self) -> str:
-        """The prefix of their names in the storage."""
+        """Prefix of the pictures' names in the storage."""
         return self._directory + self._prefix
 
     @property
@@ -64,11 +65,12 @@ class Pictures:
 
     @property
     def are_stored(self) -> bool:
-        """All that were started."""
+        """Whether all pictures that were started are stored."""
         return self._begun == self._stored
 
     def go_on(self) -> list[PictureFile]:
-        """Pictures that another process has taken, and that a storage may not have. Raises EgressError."""
+        """Returns pictures that another process has taken, and that a storage may not have. Raises
+        EgressError."""
         try:
             taken = [(self._folder / each.local, each) for each in read_taken(self._folder)]
             made = [PictureFile(local, each.path, each.taken_at_ns) for local, each in taken]
@@ -81,7 +83,7 @@ class Pictures:
         return waiting
 
     async def locate_before(self, uploader: Uploader) -> None:
-        """Where an earlier process has stored them. Raises EgressError."""
+        """Finds where an earlier process has stored pictures. Raises EgressError."""
         known = {record.filename for record in self._records}
         on_backup = await asyncio.to_thread(backed_up.names, self._folder)
         located = []
@@ -93,7 +95,7 @@ class Pictures:
         self._before = []
 
     def make(self, picture: "av.VideoFrame", index: int, taken_at_ns: int, pts_ns: int) -> list[PictureFile]:
-        """Returns what to store. `picture`: from jpeg.full_range(). Raises EgressError."""
+        """Makes a picture. Returns what to store. `picture`: from jpeg.full_range(). Raises EgressError."""
         local = self._folder / f"{index:05d}{naming.IMAGE_EXTENSION}"
         path = self._directory + naming.image_file(self._prefix, index, taken_at_ns, self._suffix)
         try:
@@ -110,7 +112,7 @@ class Pictures:
         return [PictureFile(local, path, taken_at_ns)]
 
     def finish(self) -> list[PictureFile]:
-        """Each was returned when it was made."""
+        """Returns nothing, as each picture was returned when it was made."""
         return []
 
     def note_stored(self, made: PictureFile, stored: Stored) -> None:

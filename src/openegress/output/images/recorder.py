@@ -1,4 +1,4 @@
-"""A picture of the recording every few seconds, as JPEG."""
+"""Records a picture every few seconds, as JPEG."""
 
 import asyncio
 import functools
@@ -22,14 +22,14 @@ from openegress.storage.late import LateUploads
 from openegress.storage.uploader import Stored, Uploader
 
 _MAX_WAITING = 4
-"""Pictures that wait to be encoded; with more, the disk is stuck and further ones are dropped."""
+"""Limit for pictures that wait to be encoded; with more, the disk is stuck and further ones are dropped."""
 
 
 class ImageRecorder:
     """Takes raw frames, and keeps one for every interval (media.FrameSink)."""
 
     def __init__(self, output: plan.ImageOutput, index: int, *, emit: Emit, uploader: Uploader) -> None:
-        """Called in the event loop, in which the uploads run."""
+        """Call it in the event loop, in which the uploads run."""
         self._plan = output
         self._index = index
         self._emit = emit
@@ -40,16 +40,16 @@ class ImageRecorder:
         self._pictures: Pictures | Storyboard | None = None
         self._encoder: DiskThread | None = None
         self._waiting = 0
-        """Pictures that wait for the encoder."""
+        """Number of pictures that wait for the encoder."""
         self._next_ns = 0
         self._paused_ns = 0
         self._taken = 0
         self._ended_at_ns = 0
         self._is_over = False
-        """The encoder has finished all pictures."""
+        """Whether the encoder has finished all pictures."""
 
     def open(self, opening: Opening) -> None:
-        """Raises EgressError when the disk refuses."""
+        """Starts recording. Raises EgressError when the disk refuses."""
         name, sheet = f"images-{self._index}", self._plan.sheet
         self._pictures = (
             Pictures(self._plan, name, opening)
@@ -65,8 +65,8 @@ class ImageRecorder:
         self._update()
 
     def video(self, frame: av.VideoFrame, pts_ns: int) -> None:
-        """Called for every frame. It costs nothing except for the one that is kept, which is scaled here, as
-        the frame belongs to the source."""
+        """Keeps a picture if it is due. This costs nothing except for the one that is kept, which is scaled
+        here, as the frame belongs to the source."""
         if self._pictures is None or self._encoder is None:
             return
         if self._ended_at_ns or pts_ns < self._next_ns or self._failures.error:
@@ -83,20 +83,20 @@ class ImageRecorder:
         self._taken += 1
 
     def _size(self, frame: av.VideoFrame) -> tuple[int, int]:
-        """The height of a thumbnail follows from the width."""
+        """Returns the picture's size. The height of a thumbnail follows from the width."""
         width, height = self._plan.width, self._plan.height
         if self._plan.sheet is not None:
             return width, max(2, round(width * frame.height / frame.width / 2) * 2)
         return width or frame.width, height or frame.height
 
     def audio(self, samples: bytes, pts_ns: int, sample_rate: int) -> None:
-        """Pictures have no sound."""
+        """Ignores sound."""
 
     def resumed(self, pts_ns: int, paused_ns: int) -> None:
         self._paused_ns = paused_ns
 
     async def finish(self, ended_at_ns: int) -> None:
-        """Encodes and stores what waits. Raises EgressError."""
+        """Encodes and stores the pictures that wait. Raises EgressError."""
         if self._encoder is None:
             return
         self._ended_at_ns = ended_at_ns
@@ -123,7 +123,7 @@ class ImageRecorder:
         self._update()
 
     async def written(self) -> None:
-        """Returns when every picture until now is encoded."""
+        """Returns when every picture so far is encoded."""
         if self._encoder is not None:
             await asyncio.wrap_future(self._encoder.submit(lambda: None))
 
@@ -134,21 +134,22 @@ class ImageRecorder:
         return self._uploads.pending
 
     def records(self) -> Records:
-        """What the manifest lists; call it after finish()."""
+        """Returns what the manifest lists; call it after finish()."""
         return self._pictures.records() if self._pictures else Records()
 
     def is_settled(self) -> bool:
-        """False for what a stuck disk may still be writing."""
+        """Whether all pictures are stored. False if a stuck disk may still be writing one."""
         return self._is_over and self._pictures is not None and self._pictures.are_stored
 
     def _make(self, picture: av.VideoFrame, index: int, taken_at_ns: int, pts_ns: int) -> None:
-        """In the encoder's thread."""
+        """Makes a picture. Called in the encoder's thread."""
         assert self._pictures is not None
         self._upload(self._pictures.make(picture, index, taken_at_ns, pts_ns))
         self._update()
 
     def _make_rest(self) -> None:
-        """In the encoder's thread, after all pictures. A failed one stays in the spool."""
+        """Makes what remains after all pictures. Called in the encoder's thread. A failed one stays in the
+        spool."""
         assert self._pictures is not None
         if not self._failures.error:
             self._upload(self._pictures.finish())

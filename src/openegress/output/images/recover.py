@@ -1,4 +1,4 @@
-"""Images that a dead process has taken: finds them, and stores those that no storage has."""
+"""Finds images that a dead process has taken, and stores those that no storage has."""
 
 import asyncio
 import contextlib
@@ -19,17 +19,17 @@ _INDEX_TYPE = "text/vtt"
 
 
 class Taken(msgspec.Struct, frozen=True):
-    """An image that was made; its file is gone when it was stored."""
+    """An image that was made; its file is gone if it was stored."""
 
     local: str
     """File name in the output's folder."""
     path: str
-    """In the storage."""
+    """Path in the storage."""
     taken_at_ns: int
 
 
 def note_taken(folder: Path, taken: Taken) -> None:
-    """Raises OSError when the disk refuses."""
+    """Appends an image to the list. Raises OSError when the disk refuses."""
     with (folder / _TAKEN).open("ab") as file:
         file.write(msgspec.json.encode(taken) + b"\n")
 
@@ -37,8 +37,8 @@ def note_taken(folder: Path, taken: Taken) -> None:
 async def store_left_images(
     folder: Path, told: ImagesUpdate, uploader: Uploader
 ) -> tuple[ImagesUpdate, Records, bool]:
-    """(the last update, what is stored, whether in the backup). Raises EgressError when something could not
-    be stored."""
+    """Stores the images. Returns (the last update, what is stored, whether in the backup). Raises EgressError
+    when something could not be stored."""
     backup_used = False
     records: dict[str, ImageRecord] = {}
     files: tuple[FileRecord, ...] = ()
@@ -64,18 +64,18 @@ async def store_left_images(
 
 
 def last_taken_ns(folder: Path) -> int:
-    """Unix ns; 0: none was. Blocking."""
+    """Returns the unix ns of the last picture; 0: there was none. Blocking."""
     return max((taken.taken_at_ns for taken in read_taken(folder)), default=0)
 
 
 def read_taken(folder: Path) -> list[Taken]:
-    """In order. Raises OSError, and msgspec.DecodeError for a damaged file. Blocking."""
+    """Reads the list in order. Raises OSError, and msgspec.DecodeError for a damaged file. Blocking."""
     if not (folder / _TAKEN).exists():
         return []
     # The text after the last line end was being written when the process died.
     *lines, _ = (folder / _TAKEN).read_bytes().split(b"\n")
     images = []
     for line in lines:
-        with contextlib.suppress(ValueError):  # spoilt by the disk
+        with contextlib.suppress(ValueError):  # damaged by the disk
             images.append(msgspec.json.decode(line, type=Taken))
     return images

@@ -1,5 +1,5 @@
-"""Thumbnails of a recording, many in one picture, and a WebVTT file that maps times to parts of pictures:
-players show them over their timeline (Media Fragments URI 1.0, 4.2.2)."""
+"""Makes thumbnails of a recording, many in one picture, and a WebVTT file that maps times to parts of
+pictures: players show them over their timeline (Media Fragments URI 1.0, 4.2.2)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 VTT_TYPE = "text/vtt"
 _QUALITY = 5
-"""FFmpeg's scale for MJPEG: a thumbnail is seen only briefly."""
+"""Quality on FFmpeg's scale for MJPEG: a thumbnail is seen only briefly."""
 
 
 @dataclass(frozen=True, slots=True)
 class SheetPlace:
-    """The place of one thumbnail."""
+    """The place of one thumbnail in a picture."""
 
     sheet: str
     """File name of its picture."""
@@ -43,11 +43,11 @@ class SheetPlace:
     width: int
     height: int
     begin_ns: int
-    """In media time."""
+    """Start in media time."""
 
 
 def index_of(thumbnails: Sequence[SheetPlace], end_ns: int) -> str:
-    """The text of the WebVTT file. Each thumbnail is shown until the next one, and the last until
+    """Returns the text of the WebVTT file. Each thumbnail is shown until the next one, and the last until
     `end_ns`."""
     parts = ["WEBVTT\n"]
     ends = [each.begin_ns for each in thumbnails[1:]] + [end_ns]
@@ -59,10 +59,10 @@ def index_of(thumbnails: Sequence[SheetPlace], end_ns: int) -> str:
 
 
 class Storyboard:
-    """Made in the encoder's thread, and noted as stored in the event loop."""
+    """The storyboard of one output, made in the encoder's thread, and noted as stored in the event loop."""
 
     def __init__(self, output: plan.ImageOutput, sheet: plan.Sheet, name: str, opening: Opening) -> None:
-        """`name`: of the folder in the spool. Raises EgressError when the disk refuses."""
+        """`name`: name of the folder in the spool. Raises EgressError when the disk refuses."""
         self._opening = opening
         self._interval_ns = output.interval_s * S
         self._sheet = sheet
@@ -70,21 +70,21 @@ class Storyboard:
         self._directory, self._prefix = image_names(output, opening.name_values)
         self._thumbnails: list[SheetPlace] = []
         self._planes: tuple[NDArray[np.uint8], ...] = ()
-        """The number of the picture that is being filled."""
+        """Y, U and V of the picture that is being filled."""
         self._current: PictureFile | None = None
-        """The same on the disk, as far as it is filled."""
+        """The file of that picture, as far as it is filled."""
         self._given = 0
-        """Files to store."""
+        """Number of files that were returned to be stored."""
         self._stored = 0
         self._images: list[ImageRecord] = []
         self._index: FileRecord | None = None
         self.count = 0
-        """Pictures with thumbnails in them."""
+        """Number of pictures made, each of which holds thumbnails."""
         self.size_bytes = 0
 
     @property
     def prefix(self) -> str:
-        """The prefix of their names in the storage."""
+        """Prefix of the pictures' names in the storage."""
         return self._directory + self._prefix
 
     @property
@@ -114,7 +114,7 @@ class Storyboard:
         return self._ended() if place + 1 == self._sheet.columns * self._sheet.rows else []
 
     def finish(self) -> list[PictureFile]:
-        """What remains to be stored. Raises EgressError."""
+        """Returns what remains to be stored. Raises EgressError."""
         return self._ended() if self._current is not None else []
 
     def note_stored(self, made: PictureFile, stored: Stored) -> None:
@@ -165,7 +165,7 @@ class Storyboard:
         return index_of(self._thumbnails, self._thumbnails[-1].begin_ns + self._interval_ns)
 
     def _ended(self) -> list[PictureFile]:
-        """The picture that was being filled, and a copy of the index, which grows on."""
+        """Returns the picture that was being filled, and a copy of the index, which keeps growing."""
         assert self._current is not None
         sheet, self._current = self._current, None
         self.size_bytes += sheet.local.stat().st_size
@@ -176,7 +176,7 @@ class Storyboard:
 
 
 def _planes(picture: "av.VideoFrame") -> list["NDArray[np.uint8]"]:
-    """Y, U and V without their padding."""
+    """Returns Y, U and V without their padding."""
     found = []
     for plane in picture.planes:
         whole = np.frombuffer(bytes(plane), np.uint8).reshape(plane.height, plane.line_size)

@@ -1,10 +1,10 @@
-"""Live outputs: RTMP and SRT streams, and sound over websockets."""
+"""Sends live: RTMP and SRT streams, and sound over websockets."""
 
 from openegress.output.manifest import Records
 
 
 class StoresNothing:
-    """Shared by live outputs: they send what they make, and nothing waits."""
+    """Base of live outputs, which send at once, so that nothing waits."""
 
     def waiting_uploads(self) -> int:
         return 0

@@ -1,4 +1,4 @@
-"""A connection to a stream server, RTMP(S) or SRT, and the texts for its failures."""
+"""Connects to a stream server by RTMP(S) or SRT, and explains its failures."""
 
 import errno
 import os
@@ -28,30 +28,33 @@ from openegress.request.rtmp_url import parse as parse_rtmp
 from openegress.request.srt_url import parse as parse_srt
 
 STALL_S = 5.0
-"""A peer that takes no byte for this long is stuck: live servers read at once."""
+"""Time after which a peer that takes no byte is stuck: live servers read at once."""
 
 _BUFFER_S = 1.0
-"""Media in the kernel's send buffer at the requested rate: enough for any round trip."""
+"""Length of media in the kernel's send buffer at the requested rate: enough for any round trip."""
 _MIN_BUFFER_BYTES = 65_536
 
 _OFFSET_NS = S // 5
-"""FLV and MPEG-TS have no negative times, and encoders begin slightly before media time zero."""
+"""Shift of all times, as FLV and MPEG-TS have no negative times, and encoders begin slightly before media
+time zero."""
 
 _SRT_DRAIN_S = 1.0
-"""At the end, for data that the receiver holds back as latency (120 ms by default)."""
+"""Time at the end for data that the receiver holds back as latency (120 ms by default)."""
 
 _RTMP_OPTIONS = {"flush_packets": "1", "flvflags": "no_duration_filesize"}
 _SRT_OPTIONS = {"flush_packets": "1"}
 _ADDRESS_ERRORS = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT)
 """Errors after which another address of the same name may answer."""
 _HANG_UP_S = 1.0
-"""At the end, for a server of RTMP to read the last words."""
+"""Time at the end for a server of RTMP to read the last messages."""
 _MAX_LOGINS = 3
-"""A server says that it wants a login, and then for what; the third attempt has it."""
+"""Limit for attempts to log in. A server says that it wants a login, and then for what; the third attempt has
+it."""
 
 
 class StreamConnection(Protocol):
-    """The thread that calls the constructor opens it, and is the only one to write and close it."""
+    """A connection to a stream server. The thread that calls the constructor opens it, and is the only one to
+    write and close it."""
 
     def open(self) -> None:
         """Connects, but to no address in a denied network, and announces the streams. Raises OSError,
@@ -60,17 +63,17 @@ class StreamConnection(Protocol):
     def write(self, packet: Packet) -> None: ...
 
     def close(self) -> None:
-        """Ends the stream as the protocol requires. Raises as write()."""
+        """Ends the stream as the protocol requires. Raises like write()."""
 
     def abandon(self) -> None:
         """Releases a connection that failed. Raises nothing."""
 
     def interrupt(self) -> None:
-        """From any thread: makes whatever it waits for fail."""
+        """Makes any waiting call fail. Call it from any thread."""
 
 
 class RtmpConnection:
-    """FLV over RTMP(S), to an address that has been judged."""
+    """FLV over RTMP(S), to an address that has been checked."""
 
     def __init__(self, url: str, formats: Sequence[StreamFormat], networks: Sequence[Network] = ()) -> None:
         self._url = parse_rtmp(url)
@@ -78,7 +81,7 @@ class RtmpConnection:
         self._networks = networks
         self._interrupted = threading.Event()
         self._socket: socket.socket | None = None
-        """The last that was dialled."""
+        """The socket that was connected last."""
         self._wire: Wire | None = None
         self._publisher: Publisher | None = None
         self._tags: FlvTags | None = None
@@ -94,7 +97,7 @@ class RtmpConnection:
         self._muxer.open()
 
     def _published(self, found: Sequence[AddrInfo], buffer_bytes: int) -> Publisher:
-        """Takes as many connections as a login does."""
+        """Returns a publisher whose stream the server accepts. Opens as many connections as a login takes."""
         query = ""
         for _ in range(_MAX_LOGINS):
             self._wire = Wire(self._dial(found, buffer_bytes), STALL_S)
@@ -109,7 +112,7 @@ class RtmpConnection:
         raise RtmpRefused
 
     def _dial(self, found: Sequence[AddrInfo], buffer_bytes: int) -> socket.socket:
-        """The first address that answers."""
+        """Connects to the first address that answers."""
         problem: OSError = OSError(errno.EHOSTUNREACH, "no address")
         for each in found:
             try:
@@ -170,7 +173,7 @@ class RtmpConnection:
         self._interrupted.set()
         if self._socket is not None:
             with suppress(OSError):  # it is not connected yet, or closed
-                # Of the plain socket: TLS has a farewell of its own, in which the other thread may be.
+                # Shuts down the plain socket, as the other thread may be in the shutdown of TLS.
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 
@@ -218,8 +221,8 @@ class SrtStream:
 def connection(
     target: StreamTarget, formats: Sequence[StreamFormat], networks: Sequence[Network] = ()
 ) -> StreamConnection:
-    """An unopened connection, which leads to no address in `networks`. Raises EgressError for a URL that is
-    not of a stream server, or whose protocol this host cannot speak."""
+    """Returns an unopened connection, which leads to no address in `networks`. Raises EgressError for a URL
+    that is not of a stream server, or whose protocol this host cannot speak."""
     if target.url.startswith("srt:"):
         return SrtStream(target.url, formats, networks)
     return RtmpConnection(target.url, formats, networks)
@@ -237,7 +240,8 @@ def _refused(denied: Denied) -> EgressError:
 
 
 def explain(error: OSError | FFmpegError, target: StreamTarget, *, was_connected: bool) -> str:
-    """What happened, with the URL in redacted form; never anything that FFmpeg took from the URL itself."""
+    """Describes what happened, with the URL in redacted form; never anything that FFmpeg took from the URL
+    itself."""
     where = target.redacted
     if isinstance(error, SrtError | RtmpError):
         return f"{where}: {error.strerror}"

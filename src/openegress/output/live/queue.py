@@ -1,5 +1,5 @@
-"""Packets for a peer that may be slow or away: a bounded queue that always begins where a decoder can.
-Pure."""
+"""Queues packets for a peer that may be slow or away: the queue is bounded, and always begins where a decoder
+can. Pure."""
 
 from collections import deque
 
@@ -9,7 +9,8 @@ from openegress.media import Packet
 
 
 class LiveQueue:
-    """Live media is dropped rather than delayed without end: whole groups of pictures, oldest first."""
+    """A queue that drops live media rather than delaying it without end: whole groups of pictures, oldest
+    first."""
 
     def __init__(self, *, has_video: bool, max_s: float = 10.0, max_bytes: int = 32 * 1024 * 1024) -> None:
         self._has_video = has_video
@@ -19,14 +20,14 @@ class LiveQueue:
         self._bytes = 0
         self._needs_key = has_video
         self.dropped = 0
-        """Packets that were not sent."""
+        """Number of packets that were not sent."""
 
     def __len__(self) -> int:
         return len(self._queue)
 
     @property
     def awaits_key(self) -> bool:
-        """Nothing can be sent before the next key frame."""
+        """Whether nothing can be sent before the next key frame."""
         return self._needs_key
 
     def put(self, packet: Packet) -> None:
@@ -43,14 +44,14 @@ class LiveQueue:
                 self._needs_key = self._has_video
 
     def pop(self) -> Packet:
-        """IndexError when empty."""
+        """Removes and returns the oldest packet. Raises IndexError when empty."""
         packet = self._queue.popleft()
         self._bytes -= len(packet.data)
         return packet
 
     def restart(self) -> None:
-        """For a new connection: the queue begins with the newest key frame, or the next one to come. Sound
-        alone begins with the newest packets."""
+        """Prepares for a new connection: the queue begins with the newest key frame, or the next one to come.
+        Sound alone begins with the newest packets."""
         starts = [n for n, packet in enumerate(self._queue) if self._is_start(packet)]
         if starts:
             self._drop(starts[-1])

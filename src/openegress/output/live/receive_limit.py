@@ -1,4 +1,4 @@
-"""Bounds the bytes that a receiver sends back, by the kernel's count of them."""
+"""Limits the bytes that a receiver sends back, by the kernel's count of them."""
 
 import socket
 import struct
@@ -7,7 +7,8 @@ from typing import Protocol
 from openegress.core.token_bucket import RefillRate, TokenBucket
 
 RECEIVE_RATE = RefillRate(64 * 1024, 2**20)
-"""Bytes per second, and at once. Receivers of sound may answer, although nobody reads the answers."""
+"""Limit in bytes per second, and at once. Receivers of sound may answer, although nobody reads the
+answers."""
 
 TOO_MUCH = "the receiver says more than it has to say"
 
@@ -21,7 +22,7 @@ class TcpSocket(Protocol):
 
 
 class ReceiveLimit:
-    """Counts for one connection."""
+    """The limit of one connection."""
 
     def __init__(self, connected: TcpSocket) -> None:
         self._socket = connected
@@ -29,7 +30,8 @@ class ReceiveLimit:
         self._before_bytes = 0
 
     def is_too_much(self, now_ns: int) -> bool:
-        """To be called regularly. Raises OSError once the socket is closed."""
+        """Whether the receiver sends too much. Call it regularly. Raises OSError once the socket is
+        closed."""
         info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_BYTES)
         if len(info) < _INFO_BYTES:
             return False  # a kernel that does not count

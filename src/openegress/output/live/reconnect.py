@@ -11,13 +11,13 @@ class LinkPhase(Enum):
     CONNECTING = auto()
     ACTIVE = auto()
     WAITING = auto()
-    """For the next attempt."""
+    """The link waits for the next attempt."""
     FAILED = auto()
     FINISHED = auto()
 
 
 _BACKOFF = Backoff(first_s=0.5, ceiling_s=8.0, least=1.0)
-"""Without jitter."""
+"""Back-off without jitter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,32 +26,32 @@ class ReconnectPolicy:
     """How long a connection that once worked may be without progress before it is given up."""
     backoff: Backoff = _BACKOFF
     stable_s: float = 1.0
-    """A connection that took media for this long, and again half as long later, works; one that broke sooner
-    was a refusal. Once is not enough: after a pause of the media, what is written into a connection that the
-    server has closed meanwhile is taken all the same."""
+    """How long a connection must take media, and again half as long later, to count as working; one that
+    broke sooner was a refusal. Once is not enough: after a pause of the media, a write into a connection that
+    the server has closed meanwhile still succeeds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
     phase: LinkPhase = LinkPhase.CONNECTING
     taking_since_s: float | None = None
-    """When this connection first took media. A server that refuses it does so later: the first picture may
-    come long after the connection."""
+    """Time when this connection first took media. A server that refuses it does so later: the first picture
+    may come long after the connection."""
     held_since_s: float | None = None
-    """When it took media at least `stable_s` after that."""
+    """Time when it took media at least `stable_s` after that."""
     works: bool = False
-    """It has been stable once: a loss is retried."""
+    """Whether the link has been stable once, so that a loss is retried."""
     lost_at_s: float | None = None
-    """Since when nothing got through; None: media does."""
+    """Time since which nothing got through; None: media does."""
     attempt: int = 0
-    """Failures since it last worked."""
+    """Number of failures since the link last worked."""
     retries: int = 0
     retry_at_s: float = 0.0
     error: str = ""
 
     @property
     def is_over(self) -> bool:
-        """It is not retried any more."""
+        """Whether the link is not retried any more."""
         return self.phase in (LinkPhase.FAILED, LinkPhase.FINISHED)
 
 
@@ -59,7 +59,7 @@ FRESH = Link()
 
 
 def left(told: StreamUpdate, now_s: float) -> Link:
-    """Continues from a process that died, whose last update this is. What had been connected is dialled
+    """Continues from a process that died; `told` is its last update. A link that was connected is dialled
     again."""
     match told.status:
         case StreamStatus.ACTIVE:
@@ -78,7 +78,7 @@ def connected(link: Link) -> Link:
 
 
 def progressed(link: Link, now_s: float, policy: ReconnectPolicy) -> Link:
-    """Media was taken."""
+    """Notes that the connection took media."""
     if link.phase is not LinkPhase.ACTIVE or (link.works and link.lost_at_s is None):
         return link
     since_s = now_s if link.taking_since_s is None else link.taking_since_s
@@ -93,7 +93,7 @@ def progressed(link: Link, now_s: float, policy: ReconnectPolicy) -> Link:
 
 
 def broke(link: Link, now_s: float, error: str, policy: ReconnectPolicy) -> Link:
-    """The connection could not be made, or was lost."""
+    """Notes that the connection could not be made, or was lost."""
     if link.phase not in (LinkPhase.CONNECTING, LinkPhase.ACTIVE):
         return link
     if not link.works:
@@ -113,15 +113,15 @@ def broke(link: Link, now_s: float, error: str, policy: ReconnectPolicy) -> Link
 
 
 def retried(link: Link) -> Link:
-    """The wait is over."""
+    """Ends the wait for the next attempt."""
     if link.phase is not LinkPhase.WAITING:
         return link
     return replace(link, phase=LinkPhase.CONNECTING, retries=link.retries + 1)
 
 
 def stopped(link: Link) -> Link:
-    """It is not wanted any more. A failed one stays failed; one that ends while it is away says why it
-    was."""
+    """Stops a link that is not wanted any more. A failed one stays failed; one that ends while it is
+    disconnected keeps the error that disconnected it."""
     if link.phase is LinkPhase.FAILED:
         return link
     is_back = link.phase is LinkPhase.ACTIVE and link.taking_since_s is not None

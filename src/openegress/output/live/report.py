@@ -1,4 +1,4 @@
-"""Reports to the record of an egress what happens to one URL that media is sent to."""
+"""Reports the state of one URL that media is sent to, for the record of an egress."""
 
 import time
 
@@ -11,7 +11,8 @@ class StreamReport:
     """Emits StreamUpdates; the sender keeps its numbers up to date."""
 
     def __init__(self, emit: Emit, output: int, url: str, stream: int = 0) -> None:
-        """`url`: redacted. `stream`: its place among those of the output, which it keeps when it returns."""
+        """`url`: redacted. `stream`: its number among those of the output, which it keeps when it is added
+        again."""
         self._emit = emit
         self._output = output
         self._url = url
@@ -19,14 +20,14 @@ class StreamReport:
         self.stream = stream
         self.started_at_ns = 0
         self.ended_at_ns = 0
-        """Unix ns; 0: at its last update."""
+        """Unix ns of the end; 0: at its last update."""
         self.duration_ns = 0
         self.last_retry_at_ns = 0
         self.told_at_s = 0.0
         """Monotonic time of the last update."""
 
     def go_on(self, told: StreamUpdate, opening: Opening) -> None:
-        """Continues from a process that died, whose last update this is."""
+        """Continues from a process that died; `told` is its last update."""
         self.started_at_ns, self.ended_at_ns = told.started_at_ns, told.ended_at_ns
         self.last_retry_at_ns = told.last_retry_at_ns
         until_ns = opening.started_at_ns + opening.goes_on_at_ns
@@ -53,5 +54,5 @@ class StreamReport:
         )
 
     def silence(self) -> None:
-        """Another stream has taken its place: nothing more is reported of this one."""
+        """Stops reporting, because another stream has taken the place of this one."""
         self._is_silent = True

@@ -1,4 +1,4 @@
-"""A stream output: the URLs that it sends to, which can change while it records."""
+"""Sends a stream output to its URLs, which can change during the recording."""
 
 import asyncio
 import threading
@@ -23,15 +23,15 @@ from openegress.output.live.stream import LiveStream, StreamListener
 from openegress.request.stream_urls import MAX_AT_ONCE, redact, shown_alike
 
 FINISH_S = 6.0
-"""At the end, for a server to take what is queued; live servers need no time at all."""
+"""Time at the end for a server to take what is queued; live servers need no time at all."""
 
 _ANSWER_S = 1.5
-"""How long the removal of a stream waits for its end: a server that takes what is queued needs less, SRT's
-drain included, and the psrpc call behind it lasts 3 s."""
+"""How long the removal of a stream waits for its end. A server that takes what is queued needs less,
+including SRT's drain, and the psrpc call that waits for it lasts 3 s."""
 
 
 class StreamSender(StoresNothing):
-    """All URLs of one stream output."""
+    """Sends one stream output to all its URLs."""
 
     def __init__(
         self,
@@ -44,9 +44,9 @@ class StreamSender(StoresNothing):
         left: Sequence[LeftStream] = (),
         ask_key: Callable[[int], None] = lambda at_ns: None,
     ) -> None:
-        """`on_empty` is called, from any thread, when the last URL was removed. `left`: what another process
-        has sent to until now, in place of the plan's targets. `ask_key`: see build_output(); an added stream
-        begins with the key frame that it requests."""
+        """`on_empty` is called, from any thread, when the last URL was removed. `left`: the streams that
+        another process has sent to so far, instead of the plan's targets. `ask_key`: see build_output(); an
+        added stream begins with the key frame that it requests."""
         self._plan = output
         self._emit = emit
         self._on_empty = on_empty
@@ -58,18 +58,18 @@ class StreamSender(StoresNothing):
         self._opening: Opening | None = None
         self._lock = threading.Lock()
         self._streams: dict[str, LiveStream] = {}
-        """By the URL that is dialled; ended ones stay, so that finish() reports them."""
+        """Streams by the URL that is dialled; ended ones stay, so that finish() reports them."""
         self._leaving: list[asyncio.Task[None]] = []
         """Removed streams that are ending."""
         self._bytes_sent = 0
 
     def open(self, opening: Opening) -> None:
-        """Raises EgressError when the codecs do not fit the protocol. Does not wait for the servers: each
-        stream connects in its thread, and one that cannot be dialled fails alone."""
+        """Starts all streams. Raises EgressError when the codecs do not fit the protocol. Does not wait for
+        the servers: each stream connects in its thread, and one that cannot be dialled fails alone."""
         self._opening = opening
         check_fit(Container.TS if self._plan.protocol == "srt" else Container.FLV, opening.formats)
         streams = [self._take(each.target, each.told) for each in self._left]
-        # Only after all are known: one that fails at once must not pass for the last.
+        # They start only after all are known: one that fails at once must not count as the last one.
         for stream in streams:
             stream.start()
 
@@ -118,7 +118,7 @@ class StreamSender(StoresNothing):
         return self._bytes_sent
 
     def _named(self, url: str) -> LiveStream:
-        """The stream that `url` means; an active one comes first."""
+        """Returns the stream that `url` means; an active one comes first."""
         if (exact := self._streams.get(url)) is not None:
             return exact
         streams = self._streams.values()
@@ -134,7 +134,7 @@ class StreamSender(StoresNothing):
         return found[0]
 
     def number_of(self, target: StreamTarget) -> int:
-        """Its place among all URLs until now."""
+        """Returns the target's number among all URLs so far."""
         return self._streams[target.url].report.stream
 
     def _take(self, target: StreamTarget, told: StreamUpdate | None = None) -> LiveStream:
@@ -166,7 +166,8 @@ class StreamSender(StoresNothing):
         self._bytes_sent += count
 
     def _given_up(self, error: str) -> None:
-        """From the thread of a stream that was given up. The output fails with its last stream."""
+        """Reports that a stream was given up. Called from its thread. The output fails with its last
+        stream."""
         with self._lock:
             alone = not any(s.is_wanted for s in self._streams.values())
         if alone:

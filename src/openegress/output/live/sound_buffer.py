@@ -1,4 +1,4 @@
-"""Sound for a receiver that may be slow or away. Pure."""
+"""Buffers sound for a receiver that may be slow or away. Pure."""
 
 import json
 from collections import deque
@@ -8,7 +8,7 @@ Message = bytes | str
 
 
 class SoundBuffer:
-    """Messages in order; the oldest sound is dropped for new sound, and a gap is reported in its place."""
+    """Messages in order. The oldest sound is dropped for new sound, and a gap is reported instead of it."""
 
     def __init__(self, max_bytes: int, bytes_per_ms: float) -> None:
         self._max_bytes = max_bytes
@@ -22,10 +22,11 @@ class SoundBuffer:
 
     @property
     def sound_ms(self) -> int:
-        """Adds a message, and drops what exceeds the bound."""
+        """Length of the waiting sound, and of the gap that will be reported."""
         return round((self._bytes + self._lost_bytes) / self._bytes_per_ms)
 
     def put(self, message: Message) -> None:
+        """Adds a message, and drops what exceeds the bound."""
         self._queue.append(message)
         if isinstance(message, bytes):
             self._bytes += len(message)
@@ -43,7 +44,7 @@ class SoundBuffer:
             self._bytes += len(message)
 
     def pop(self) -> Message:
-        """IndexError when empty."""
+        """Removes and returns the oldest message; a gap comes first. Raises IndexError when empty."""
         if self._lost_bytes:
             gap_ms, self._lost_bytes = round(self._lost_bytes / self._bytes_per_ms), 0
             return json.dumps({"gap_ms": gap_ms})

@@ -1,4 +1,4 @@
-"""Raw sound and mutes as messages of a websocket."""
+"""Converts raw sound and mutes to messages of a websocket."""
 
 import json
 import threading
@@ -22,7 +22,7 @@ class SoundMessages:
         """(PTS, muted) of mutes whose sound has not come yet."""
 
     def of(self, samples: bytes, pts_ns: int, sample_rate: int) -> Iterator[Message]:
-        """`samples`: s16 interleaved stereo. Sent after every earlier mute."""
+        """Returns the messages for `samples` (s16 interleaved stereo), after those for every earlier mute."""
         while self._mutes and self._mutes[0][0] <= pts_ns:
             yield _mute(self._mutes.popleft()[1])
         frame = av.AudioFrame(format="s16", layout="stereo", samples=len(samples) // 4)
@@ -34,11 +34,11 @@ class SoundMessages:
             yield data
 
     def set_muted(self, muted: bool, pts_ns: int) -> None:
-        """Reported at its place among the sound, which arrives later than the mute."""
+        """Queues a mute, which is reported at its place among the sound; that arrives later than the mute."""
         self._mutes.append((pts_ns, muted))
 
     def rest(self) -> Iterator[Message]:
-        """The rest, at the end."""
+        """Returns the remaining messages at the end."""
         with self._lock:
             tail = b"".join(_pcm(each) for each in self._resampler.resample(None))
         if tail:
@@ -52,5 +52,5 @@ def _mute(muted: bool) -> Message:
 
 
 def _pcm(frame: av.AudioFrame) -> bytes:
-    """A packed s16 frame without the padding of its buffer."""
+    """Returns a packed s16 frame without the padding of its buffer."""
     return bytes(frame.planes[0])[: frame.samples * 2 * frame.layout.nb_channels]

@@ -1,4 +1,4 @@
-"""One live stream: a URL with its own queue, thread and state."""
+"""Runs one live stream: a URL with its own queue, thread and state."""
 
 import asyncio
 import threading
@@ -24,38 +24,38 @@ from openegress.output.live.reconnect import FRESH, Link, ReconnectPolicy
 from openegress.output.live.report import StreamReport
 
 _INTERRUPT_S = 1.0
-"""FFmpeg and libsrt answer an interrupt within 100 ms."""
+"""Time-out after an interrupt. FFmpeg and libsrt answer one within 100 ms."""
 
 _LINGER_S = 0.03
 """How long a packet may wait for others, so that the thread wakes a few times a second and not for each."""
 
 _BATCH = 32
-"""Packets sent in one go."""
+"""Number of packets sent in one go."""
 
 _RETRY_UPDATE_S = 60.0
 """Interval of StreamUpdates that only report another attempt: each may become a webhook."""
 
 
 class _DesiredState(Enum):
-    """What its owner wants of a stream."""
+    """The state that its owner wants for a stream."""
 
     SEND = auto()
     FINISH = auto()
     """The recording ends: send what is queued."""
     REMOVE = auto()
-    """The same for this URL alone; how it ends is no failure of the output."""
+    """The same for this URL alone; its end is not a failure of the output."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamListener:
-    """What a stream reports to its owner, from its thread."""
+    """The callbacks of a stream, called from its thread."""
 
     on_failed: Callable[[str], None]
-    """The error that ended it while it was wanted."""
+    """Called with the error that ended the stream while it was wanted."""
     on_sent: Callable[[int], None]
-    """The bytes of each packet."""
+    """Called with the size of each packet."""
     on_awaits_key: Callable[[], None]
-    """It is connected, and needs a key frame before it can send anything."""
+    """Called when the stream is connected, and needs a key frame before it can send anything."""
 
 
 class LiveStream:
@@ -83,26 +83,27 @@ class LiveStream:
         self._wish = _DesiredState.SEND
         self._connection: StreamConnection | None = None
         self._first_ns: int | None = None
-        """PTS of the first packet sent, minus what an earlier process had sent."""
+        """PTS of the first packet sent, minus the length of what an earlier process had sent."""
         self._ended: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name=f"stream {target.redacted}", daemon=True)
 
     @property
     def is_wanted(self) -> bool:
-        """It is live, and nobody has removed it."""
+        """Whether the stream is live, and nobody has removed it."""
         return not self._link.is_over and self._wish is not _DesiredState.REMOVE
 
     def start(self) -> None:
         self._thread.start()
 
     def end(self) -> None:
-        """Accepts no more packets; finish() waits for its end. How it ends is no failure of the output."""
+        """Accepts no more packets; finish() waits for the end of the stream, which is not a failure of the
+        output."""
         with self._changed:
             self._wish = _DesiredState.REMOVE
             self._changed.notify()
 
     def put(self, packet: Packet) -> None:
-        """Never blocks; packets that cannot be sent in time are dropped."""
+        """Queues a packet. Never blocks; packets that cannot be sent in time are dropped."""
         with self._changed:
             if self._wish is _DesiredState.SEND and not self._link.is_over:
                 self._queue.put(packet)
@@ -184,7 +185,7 @@ class LiveStream:
                 self._changed.wait()
             if self._wish is _DesiredState.SEND:
                 self._changed.wait(_LINGER_S)  # put() notifies only the first
-            # Not more at a time than a stalled server may lose.
+            # No more at a time than a stalled server may lose.
             packets = [self._queue.pop() for _ in range(min(len(self._queue), _BATCH))]
         try:
             if not packets:

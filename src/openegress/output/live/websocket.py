@@ -1,6 +1,7 @@
-"""Sound as it comes, raw, over a websocket (RFC 6455): s16le, and text frames for what samples cannot say.
+"""Sends raw sound as it comes over a websocket (RFC 6455): s16le, and text frames for what samples cannot
+express.
 
-`{"muted": true}` and `{"muted": false}` follow the track; `{"gap_ms": N}` stands where N ms were lost because
+`{"muted": true}` and `{"muted": false}` follow the track; `{"gap_ms": N}` marks where N ms were lost because
 the receiver was away for longer than the buffer holds, or the process that sent had died.
 """
 
@@ -31,14 +32,14 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession, ClientWebSocketResponse
 
 PING_S = 30.0
-"""Upstream's interval. A receiver that does not answer within half of it is gone."""
+"""Interval of pings, the same as upstream's. A receiver that does not answer within half of it is gone."""
 
 BUFFER_S = 30.0
-"""How much is kept for a receiver that is away."""
+"""Length of the sound kept for a receiver that is away."""
 
 CONNECT_S = 10.0
 SEND_S = 10.0
-"""A receiver that takes nothing for this long is stuck."""
+"""Time after which a receiver that takes nothing is stuck."""
 
 FINISH_S = 5.0
 
@@ -55,7 +56,7 @@ class WebsocketSender(StoresNothing):
         policy: ReconnectPolicy | None = None,
         left: StreamUpdate | None = None,
     ) -> None:
-        """Called in the event loop, in which the connection lives. `left`: the last update of a process that
+        """Call it in the event loop, in which the connection lives. `left`: the last update of a process that
         died."""
         self._plan = output
         self._policy = policy or ReconnectPolicy()
@@ -70,12 +71,12 @@ class WebsocketSender(StoresNothing):
         self._left = left
         self._link = Link() if left is None else reconnect.left(left, time.monotonic())
         self._before_ns = 0
-        """Sound that an earlier process has sent."""
+        """Length of the sound that an earlier process has sent."""
         self._ending = False
         self._sent_bytes = 0
 
     def open(self, opening: Opening) -> None:
-        """Does not wait for the receiver: the event loop connects."""
+        """Starts connecting in the event loop. Does not wait for the receiver."""
         self._report.started_at_ns = opening.started_at_ns
         if self._left is not None:
             self._report.go_on(self._left, opening)
@@ -85,24 +86,24 @@ class WebsocketSender(StoresNothing):
         self._loop.call_soon_threadsafe(self._start)
 
     def video(self, frame: "av.VideoFrame", pts_ns: int) -> None:
-        """Sound only."""
+        """Ignores pictures."""
 
     def audio(self, samples: bytes, pts_ns: int, sample_rate: int) -> None:
-        """s16 interleaved stereo. Never blocks."""
+        """Sends s16 interleaved stereo. Never blocks."""
         if self._ending or not samples:
             return
         for message in self._sound.of(samples, pts_ns, sample_rate):
             self._loop.call_soon_threadsafe(self._put, message)
 
     def resumed(self, pts_ns: int, paused_ns: int) -> None:
-        """Listeners notice a pause by its silence."""
+        """Does nothing, as listeners notice a pause by its silence."""
 
     def set_muted(self, muted: bool, pts_ns: int) -> None:
-        """The track was muted or unmuted."""
+        """Reports that the track was muted or unmuted."""
         self._sound.set_muted(muted, pts_ns)
 
     async def finish(self, ended_at_ns: int) -> None:
-        """Sends what is buffered while the receiver takes it, and closes. Raises EgressError."""
+        """Sends the buffered sound while the receiver takes it, and closes. Raises EgressError."""
         if self._task is None:
             # open() was called in this turn of the event loop, or never.
             await asyncio.sleep(0)
@@ -135,7 +136,7 @@ class WebsocketSender(StoresNothing):
         self._changed.set()
 
     async def _run(self) -> None:
-        from aiohttp import ClientSession, TCPConnector  # only who uses a websocket pays for its import
+        from aiohttp import ClientSession, TCPConnector  # loads only for websockets
 
         networks = networks_of(self._plan.deny_networks)
         async with ClientSession(connector=TCPConnector(socket_factory=socket_factory(networks))) as session:
@@ -223,7 +224,7 @@ class WebsocketSender(StoresNothing):
             self._link = reconnect.progressed(self._link, time.monotonic(), self._policy)
 
     async def _wait(self) -> None:
-        """Until the next attempt is due, or the end."""
+        """Waits until the next attempt is due, or the end."""
         while not self._ending and (left_s := self._link.retry_at_s - time.monotonic()) > 0:
             self._changed.clear()
             try:
@@ -247,7 +248,7 @@ async def _listen(socket: "ClientWebSocketResponse") -> None:
 
 
 def _words(error: Exception) -> str:
-    """What aiohttp says, without the URL that it may name."""
+    """Describes an error of aiohttp, without the URL that it may name."""
     from aiohttp import ClientConnectorError, WSServerHandshakeError
 
     match error:

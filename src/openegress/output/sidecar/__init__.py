@@ -1,5 +1,5 @@
-"""What is kept of a meeting beside its recording.
+"""Keeps data about a meeting beside its recording.
 
-While it records, everything goes into one log in the spool. At the end each sidecar is made from that log, by
-the process that finishes the recording: the handler, or a recovery.
+During the recording, everything goes into one log in the spool. At the end each sidecar is made from that
+log, by the process that finishes the recording: the handler, or a recovery.
 """

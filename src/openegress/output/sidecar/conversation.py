@@ -1,4 +1,4 @@
-"""What people send to a room, as entries of the sidecars' log: chat, transcriptions, any data. Pure.
+"""Turns what people send to a room into entries of the sidecars' log: chat, transcriptions, any data. Pure.
 
 Text streams (`lk.chat`, `lk.transcription`) come in pieces; so do the transcriptions of agents, whose text
 grows as it is spoken, or is replaced as it is understood better. Older SDKs send ChatMessage and
@@ -36,9 +36,9 @@ MOST_SEGMENTS = 50
 """Limit for the segments of one Transcription packet."""
 
 _OPERATIONS = {number: name.lower() for name, number in DataStream.OperationType.items()}
-"""Newer SDKs may have others."""
+"""Names of operations by number. Newer SDKs may have others."""
 INCOMPLETE = "incomplete"
-"""On chat and data: the end of the text never came."""
+"""Field of chat and data: the end of the text never came."""
 _SEGMENT, _FINAL = "lk.segment_id", "lk.transcription_final"
 _TRACK = "lk.transcribed_track_id"
 _LANGUAGE = "lk.transcription_language"
@@ -55,12 +55,12 @@ class _TextStream:
         self.segment = header.attributes.get(_SEGMENT, "") or header.stream_id
         self.text = ""
         self.is_broken = False
-        """It was compressed, and cannot be read any further."""
+        """Whether the text was compressed, and cannot be read any further."""
         self._inflate = zlib.decompressobj(-zlib.MAX_WBITS) if header.compression else None
         self._decode = codecs.getincrementaldecoder("utf-8")("replace")
 
     def add(self, content: bytes) -> str:
-        """Adds to the text, which is cut where it is too long. Raises zlib.error."""
+        """Adds to the text, which is cut if it is too long. Returns what was added. Raises zlib.error."""
         room_chars = MOST_TEXT_CHARS - len(self.text)
         if room_chars <= 0 or self.is_broken:
             return ""
@@ -77,12 +77,12 @@ class Conversation:
     """The conversation of one room."""
 
     def __init__(self, topics: Sequence[str] = (), routes: Sequence[DataRoute] = ()) -> None:
-        """`topics`: patterns of the topics whose data is kept, as in fnmatch; none: all. `routes`: of whom,
-        and of which topics; none: all."""
+        """`topics`: patterns of the topics whose data is kept, as in fnmatch; none: all. `routes`: the
+        senders and topics whose data is kept; none: all."""
         self._topics = topics
         self._routes = routes
         self._streams: dict[tuple[str, str], _TextStream] = {}
-        """By sender and id."""
+        """Streams by sender and id."""
 
     def entries(self, arrived: DataArrived) -> list[LogEntry]:
         packet, identity, at_ns = arrived.packet, arrived.identity, arrived.at_ns
@@ -109,7 +109,7 @@ class Conversation:
                 return []
 
     def rest(self) -> list[LogEntry]:
-        """Texts that were begun and not ended: their senders have left, or are still sending."""
+        """Returns the texts that were begun and not ended: their senders have left, or are still sending."""
         streams, self._streams = [each for each in self._streams.values() if not each.is_broken], {}
         return [
             msgspec.structs.replace(said := _text(each), fields=said.fields | {INCOMPLETE: True})
@@ -131,7 +131,7 @@ class Conversation:
         told: list[LogEntry] = []
         if header.topic == TRANSCRIPTION_TOPIC:
             told.append(_segment(stream, at_ns, "", continues=False))
-        if header.HasField("inline_content"):  # all of it
+        if header.HasField("inline_content"):  # the whole text
             told += self._add(stream, header.inline_content, at_ns)
             told += self._end(DataStream.Trailer(stream_id=header.stream_id), sender, at_ns)
         return told
@@ -196,7 +196,7 @@ def _said(
 
 
 def _old_chat(payload: bytes, identity: str, at_ns: int) -> list[LogEntry]:
-    """The JSON of LiveKit's components before text streams; today's components send it as well."""
+    """Reads the JSON of LiveKit's components before text streams; today's components send it as well."""
     try:
         said: Any = foreign_json.loads(payload)
     except ValueError:
@@ -209,7 +209,7 @@ def _old_chat(payload: bytes, identity: str, at_ns: int) -> list[LogEntry]:
 
 
 def _whole(text: str) -> str:
-    """Without lone surrogates, which JSON can escape and no file can hold."""
+    """Replaces lone surrogates, which JSON can escape and no file can hold."""
     return text.encode(errors="replace").decode()
 
 
@@ -218,7 +218,7 @@ def _data(at_ns: int, identity: str, topic: str, content: dict[str, str]) -> Log
 
 
 def _segment(stream: _TextStream, at_ns: int, text: str, *, continues: bool) -> LogEntry:
-    """`continues`: more of the segment's text; otherwise the text begins anew."""
+    """Builds an entry. `continues`: `text` is appended to the segment's text; otherwise it replaces that."""
     attributes = stream.header.attributes
     return LogEntry(
         at_ns,

@@ -1,4 +1,4 @@
-"""Events of a room as entries of the sidecars' log. Pure."""
+"""Turns events of a room into entries of the sidecars' log. Pure."""
 
 from typing import Any
 
@@ -25,43 +25,43 @@ MOST_CHARS = 256
 MOST_TEXT_CHARS = 16_384
 """Limit for one message, one transcribed segment or one text of another topic."""
 MOST_SPEAKERS = 50
-"""Limit for one entry: more people cannot be told apart when they speak at once."""
+"""Limit for one entry: nobody can distinguish more people who speak at once."""
 
 STARTED, ENDED = "recording_started", "recording_ended"
 PAUSED, RESUMED = "paused", "resumed"
 IS_CUT = "cut"
-"""On pause and resume: the recording leaves the time out, as it does by default."""
+"""Field of pause and resume: the recording leaves the time out, as it does by default."""
 IS_RESTART = "restart"
-"""On pause and resume: its process had died."""
+"""Field of pause and resume: the process of the recording had died."""
 SPEAKERS = "active_speakers"
 LOST = "connection_lost"
 LAYOUT = "layout_changed"
 ASKED = "layout_asked"
-"""The whole text with its options: for composing, and in no sidecar."""
+"""The whole text of a layout with its options: for composing, and in no sidecar."""
 MARKED = "marker"
 CLIPPED = "clip"
 LEFT_OUT = "events_left_out"
 CHAT, TRANSCRIPT, DATA = "chat", "transcript", "data"
 SAID = frozenset({CHAT, TRANSCRIPT, DATA})
-"""What people send; all other entries are events of the room."""
+"""Entries of what people send; all other entries are events of the room."""
 
 
 class LogEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line of the log."""
 
     at_ns: int
-    """Unix ns."""
+    """Unix ns of the event."""
     event: str
     fields: dict[str, Any] = {}
 
 
 def source_of(entry: LogEntry) -> str:
-    """Whose entry it is; those that are nobody's are each kind's own."""
+    """Returns whose entry it is; entries of nobody belong to their kind."""
     return entry.fields.get("identity") or entry.event
 
 
 def entry_of(event: RoomEvent, at_ns: int) -> LogEntry | None:
-    """None: it is not needed."""
+    """Returns the entry of an event; None: it is not needed."""
     match event:
         case ParticipantJoined(who):
             more = {"name": who.name, "kind": who.kind, "participant_id": who.sid}

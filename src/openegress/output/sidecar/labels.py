@@ -1,6 +1,6 @@
-"""How cues call people. Pure.
+"""Chooses how cues name people. Pure.
 
-Whoever may change their own name can take somebody else's. Names that look alike are therefore followed by
+People who may change their own name can take somebody else's. Names that look alike are therefore followed by
 identities, which nobody chooses in the room.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 
 def labels_of(names: Mapping[str, str]) -> dict[str, str]:
-    """By identity, like `names`, in which nobody needs to have one."""
+    """Returns labels by identity. `names` is by identity too, and names may be empty."""
     labels = {identity: name if name.strip() else identity for identity, name in names.items()}
     for _ in names:  # once, unless a name was chosen to look like another's with an identity
         alike = Counter(map(_looks, labels.values()))
@@ -22,7 +22,7 @@ def labels_of(names: Mapping[str, str]) -> dict[str, str]:
 
 
 def _looks(label: str) -> str:
-    """The same for names that differ in case, spaces, width or what nobody sees."""
+    """Returns the same text for names that differ only in case, spaces, width or invisible characters."""
     seen = "".join(
         each for each in unicodedata.normalize("NFKC", label) if unicodedata.category(each)[0] not in "CZ"
     )

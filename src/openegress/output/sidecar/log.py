@@ -1,4 +1,4 @@
-"""The sidecars' log in the spool: a line for each event, appended as it happens."""
+"""Writes the sidecars' log in the spool: a line for each event, appended as it happens."""
 
 import contextlib
 import os
@@ -15,25 +15,26 @@ from openegress.output.sidecar.entries import SAID, LogEntry, source_of
 NAME = "sidecars.log.jsonl"
 
 MOST_BYTES = 64 * 1024 * 1024
-"""Limits for a recording, one for each kind of entry: some 400,000 events, and as much of what people send.
-Strangers cause them, and share the room."""
+"""Limit for each kind of entry in a recording: some 400,000 events, and as much of what people send.
+Strangers cause the entries, and share the limit."""
 MOST_LINE_BYTES = 128 * 1024
 MOST_PENDING_BYTES = 4 * 1024 * 1024
-"""Limit while the disk does not answer."""
+"""Limit for bytes that wait while the disk does not answer."""
 
 _DECODER = msgspec.json.Decoder(LogEntry)
 
 
 class SidecarLog:
-    """A thread of its own writes it: a hanging disk must not hold up the recorder. Failures are counted, and
-    have no other effect."""
+    """The log of one recording. A thread of its own writes it: a hanging disk must not hold up the recorder.
+    Failures are counted, and have no other effect."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / NAME
         self._thread = DiskThread("sidecars")
         self._file: FileIO | None = None
         self._shares = (FairShare(MOST_BYTES), FairShare(MOST_BYTES))
-        """Of events, and of what is sent: a flood of messages must not hide who joined and left."""
+        """Shares of events, and of what people send: a flood of messages must not hide who joined and
+        left."""
         self._taken_bytes = 0
         self._done_bytes = 0
         self._unfit = 0
@@ -41,11 +42,11 @@ class SidecarLog:
 
     @property
     def left_out(self) -> int:
-        """Entries that had no room, or that the disk refused."""
+        """Number of entries that had no room, or that the disk refused."""
         return self._unfit + self._refused
 
     def append(self, entry: LogEntry) -> None:
-        """Never blocks, and never raises."""
+        """Appends an entry. Never blocks, and never raises."""
         line = msgspec.json.encode(entry) + b"\n"
         size_bytes = len(line)
         if (
@@ -66,7 +67,7 @@ class SidecarLog:
             self._thread.close()
 
     def _write(self, line: bytes) -> None:
-        """In the thread. Writes the whole line or nothing."""
+        """Writes the whole line or nothing. Called in the thread."""
         self._done_bytes += len(line)
         try:
             if self._file is None:
@@ -84,8 +85,8 @@ class SidecarLog:
 
 
 def read(folder: Path) -> Iterator[LogEntry]:
-    """The entries of the log; none if there is no log. Text after the last line end was being written when
-    the process died, and invalid entries were damaged by the disk. Raises OSError."""
+    """Reads the entries of the log; none if there is no log. Text after the last line end was being written
+    when the process died, and invalid entries were damaged by the disk. Raises OSError."""
     if not (folder / NAME).exists():
         return
     with (folder / NAME).open("rb") as file:

@@ -1,4 +1,5 @@
-"""Where a moment lies in a recording: seconds since its first frame, minus the pauses before it. Pure."""
+"""Converts a moment to its time in a recording: seconds since its first frame, minus the pauses before it.
+Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from openegress.output.sidecar.entries import LogEntry
 
 @dataclass(frozen=True, slots=True)
 class MediaTime:
-    """Times are unix ns."""
+    """The start, end and pauses of a recording, in unix ns."""
 
     zero_ns: int
     end_ns: int
@@ -18,7 +19,8 @@ class MediaTime:
 
     @classmethod
     def of(cls, log: Iterable[LogEntry], end_ns: int) -> "MediaTime":
-        """`end_ns`: where the recording ends if the log does not say so; 0: with the log."""
+        """Reads the times from the log. `end_ns`: where the recording ends if the log does not say so; 0:
+        with the log."""
         zero_ns, last_ns, told_end_ns, paused_ns = 0, 0, 0, 0
         pauses: list[tuple[int, int]] = []
         for entry in log:
@@ -39,7 +41,8 @@ class MediaTime:
         return cls(zero_ns, until_ns, tuple(pauses))
 
     def s(self, at_ns: int) -> float:
-        """Between 0 and the recording's length; within a pause, where the recording stopped."""
+        """Returns the media time, between 0 and the recording's length; within a pause, where the recording
+        stopped."""
         at_ns = min(max(at_ns, self.zero_ns), self.end_ns)
         paused_ns = sum(max(0, min(at_ns, until) - since) for since, until in self.pauses)
         return max(0, at_ns - self.zero_ns - paused_ns) / S

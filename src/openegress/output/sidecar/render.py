@@ -23,13 +23,13 @@ from openegress.output.spool_file import disk_error
 _NAMING = ("participant_joined", "participant_renamed")
 
 Log = Callable[[], Iterable[LogEntry]]
-"""Read anew each time: it may be long."""
+"""Reads the log again each time, as it may be long."""
 
 
 def render(folder: Path, sidecar: Sidecar, recording: str, end_ns: int) -> dict[str, Path]:
-    """The files of `sidecar`, by the endings of their names. `recording`: the name of the recording;
-    `end_ns`: where it ends, if the log does not say so. Blocking. Raises EgressError when the disk refuses,
-    or has damaged the log."""
+    """Makes the files of `sidecar`, and returns them by the endings of their names. `recording`: the name of
+    the recording; `end_ns`: where it ends, if the log does not say so. Blocking. Raises EgressError when the
+    disk refuses, or has damaged the log."""
     made: dict[str, Path] = {}
     try:
         for ending, text in _texts(sidecar, lambda: read(folder), recording, end_ns).items():
@@ -76,7 +76,7 @@ def _texts(sidecar: Sidecar, log: Log, recording: str, end_ns: int) -> dict[str,
 
 
 def event_lines(log: Iterable[LogEntry], time: MediaTime) -> Iterator[str]:
-    """JSON lines: media time, wall clock, the event and its participant."""
+    """Makes JSON lines: media time, wall clock, the event and its participant."""
     told_end = False
     for entry in log:
         if entry.event in entries.SAID or entry.event == entries.ASKED:
@@ -88,7 +88,7 @@ def event_lines(log: Iterable[LogEntry], time: MediaTime) -> Iterator[str]:
 
 
 def said_lines(log: Iterable[LogEntry], time: MediaTime, event: str) -> Iterator[str]:
-    """JSON lines of one kind of what people send, with the sender's name at that time."""
+    """Makes JSON lines of one kind of what people send, with the sender's name at that time."""
     names: dict[str, str] = {}
     for entry in log:
         identity = entry.fields.get("identity", "")
@@ -121,13 +121,13 @@ def _json_line(fields: dict[str, Any]) -> str:
 
 
 def _by_sid(log: Iterable[LogEntry]) -> dict[str, str]:
-    """The identities of all who were there, by SID and by themselves."""
+    """Returns the identities of all who were there, by SID and by identity."""
     joined = [entry.fields for entry in log if entry.event == "participant_joined"]
     keys = ("identity", "participant_id")
     return {fields[key]: fields["identity"] for fields in joined for key in keys if key in fields}
 
 
 def _names(log: Iterable[LogEntry]) -> dict[str, str]:
-    """The last name of each identity."""
+    """Returns the last name of each identity."""
     named = (entry.fields for entry in log if entry.event in _NAMING)
     return {fields["identity"]: fields["name"] for fields in named}

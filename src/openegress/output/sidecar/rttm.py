@@ -1,4 +1,4 @@
-"""RTTM (NIST, Rich Transcription 2009), for tools that do speaker diarisation. Pure."""
+"""Writes RTTM (NIST, Rich Transcription 2009), for tools that do speaker diarisation. Pure."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -10,7 +10,7 @@ _NOTHING = "<NA>"
 
 
 def rttm(segments: Iterable[SpeechSegment], recording: str) -> Iterator[str]:
-    """One line for each turn; `recording` is the name of the file."""
+    """Returns one line for each turn; `recording` is the name of the file."""
     name = _one_word(recording)
     for each in segments:
         length_s = each.end_s - each.begin_s
@@ -21,8 +21,8 @@ def rttm(segments: Iterable[SpeechSegment], recording: str) -> Iterator[str]:
 
 
 def _one_word(text: str) -> str:
-    """Spaces separate fields: those within a field are escaped as in a URL. So is a name that would mean
-    nothing."""
+    """Escapes a field as in a URL: spaces separate fields, so those within one are escaped. So is a name that
+    would mean nothing."""
     if text == _NOTHING:
         return text.replace("<", "%3C")
     escaped = _APART.sub(lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), text)

@@ -1,4 +1,4 @@
-"""Who spoke when, from the server's reports of active speakers. Pure."""
+"""Finds who spoke when, from the server's reports of active speakers. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from openegress.output.sidecar.entries import LogEntry
 from openegress.output.sidecar.media_time import MediaTime
 
 JOIN_S = 0.5
-"""A shorter silence of one speaker is a breath: LiveKit measures levels every 0.4 s."""
+"""Limit for a silence that is only a breath of one speaker: LiveKit measures levels every 0.4 s."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -19,7 +19,7 @@ class SpeechSegment:
 
 
 def segments(log: Iterable[LogEntry], time: MediaTime) -> list[SpeechSegment]:
-    """In the order in which they begin."""
+    """Returns the segments in the order in which they begin."""
     spoken: dict[str, list[tuple[float, float]]] = {}
     speaking: dict[str, float] = {}
 

@@ -28,8 +28,8 @@ async def store_sidecars(
     uploader: Callable[[StoragePlan], Uploader],
     emit: Emit,
 ) -> tuple[Records, EgressError | None]:
-    """What was stored, and the first error. `folder` is the egress's own in the spool, `values` are those of
-    placeholders. Each is tried, whatever happens to the others."""
+    """Stores the sidecars. Returns what was stored, and the first error. `folder` is the egress's own in the
+    spool, `values` are those of placeholders. Each sidecar is tried, whatever happens to the others."""
     beside = with_sidecars(plan)
     if beside is None or not (folder / NAME).exists():
         return Records(), None

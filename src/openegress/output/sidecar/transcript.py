@@ -1,4 +1,4 @@
-"""Transcribed speech: segments of transcriptions, put together from their pieces. Pure."""
+"""Puts segments of transcriptions together from their pieces. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,20 +8,20 @@ from openegress.output.sidecar.entries import MOST_TEXT_CHARS, LogEntry
 from openegress.output.sidecar.media_time import MediaTime
 
 SHORTEST_S = 1.5
-"""A cue of text that came in one piece is shown at least this long,"""
+"""Shortest time for which a cue is shown, even if its text came in one piece."""
 CHARS_PER_S = 15.0
-"""and long enough to read it."""
+"""Reading speed: a cue is shown long enough to read it."""
 
 
 @dataclass(slots=True)
 class TranscriptSegment:
     identity: str
     sender: str
-    """By SID, or by identity where no server told the SID."""
+    """The sender's SID, or identity if no server stated the SID."""
     number: str
     begin_ns: int
     end_ns: int
-    """When its last text came."""
+    """Time of its last text."""
     text: str = ""
     final: bool = False
     track_id: str = ""
@@ -31,7 +31,7 @@ class TranscriptSegment:
         fields = entry.fields
         if fields["text"]:
             self.end_ns = entry.at_ns
-            # A text that begins anew replaces the former one only once it is not empty.
+            # A text that starts again replaces the previous one only once it is not empty.
             before = self.text if fields["continues"] else ""
             # Each stream is bounded, but many may add to one segment.
             self.text = before + fields["text"][: MOST_TEXT_CHARS - len(before)]
@@ -41,14 +41,14 @@ class TranscriptSegment:
 
 
 def transcript(log: Iterable[LogEntry]) -> list[TranscriptSegment]:
-    """In the order in which they begin. A segment begins with its first piece."""
+    """Returns the segments in the order in which they begin. A segment begins with its first piece."""
     found: dict[tuple[str, str, str], TranscriptSegment] = {}
     anew: set[tuple[str, str, str]] = set()
     for entry in log:
         if entry.event != entries.TRANSCRIPT:
             continue
         fields = entry.fields
-        # Nobody takes the place of what another has sent.
+        # Nobody may replace what somebody else has sent.
         key = (fields["identity"], fields.get("sender", ""), fields["segment"])
         if key not in found:
             found[key] = TranscriptSegment(*key, entry.at_ns, entry.at_ns)
@@ -62,7 +62,7 @@ def transcript(log: Iterable[LogEntry]) -> list[TranscriptSegment]:
 
 
 def spans_s(segments: Iterable[TranscriptSegment], time: MediaTime) -> list[tuple[float, float]]:
-    """From when to when each is shown. Two cues of one person never overlap."""
+    """Returns the times at which each segment is shown and hidden. Two cues of one person never overlap."""
     ordered = list(segments)
     spans: list[tuple[float, float]] = []
     next_begin_s: dict[str, float] = {}

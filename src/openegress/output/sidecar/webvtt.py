@@ -1,4 +1,4 @@
-"""WebVTT (W3C, Candidate Recommendation of 2019) with the speaker of each cue. Pure."""
+"""Writes WebVTT (W3C, Candidate Recommendation of 2019) with the speaker of each cue. Pure."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+")
 """Control characters, line ends, and marks that reverse the text behind them, such as an identity."""
 _SHORTEST_S = 0.001
-"""A cue ends after it begins."""
+"""Shortest length of a cue, as it must end after it begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,8 @@ class Cue:
 
 
 def webvtt(cues: Iterable[Cue]) -> Iterator[str]:
-    """The text, in parts; `cues` in the order in which they begin. A cue without text is left out."""
+    """Returns the text, in parts. `cues` are in the order in which they begin. A cue without text is left
+    out."""
     yield "WEBVTT\n"
     for cue in cues:
         text, voice = _escaped(cue.text), _escaped(cue.voice)
@@ -31,12 +32,12 @@ def webvtt(cues: Iterable[Cue]) -> Iterator[str]:
 
 
 def timestamp(at_s: float) -> str:
-    """hh:mm:ss.ttt, with as many digits for hours as needed."""
+    """Formats a time as hh:mm:ss.ttt, with as many digits for hours as needed."""
     ms = round(at_s * 1000)
     return f"{ms // 3_600_000:02d}:{ms // 60_000 % 60:02d}:{ms // 1000 % 60:02d}.{ms % 1000:03d}"
 
 
 def _escaped(text: str) -> str:
-    """On one line: an empty line would end the cue, and --> begin another."""
+    """Puts a text on one line and escapes it: an empty line would end the cue, and --> begin another."""
     line = _UNSEEN.sub(" ", text).strip()
     return line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,4 +1,5 @@
-"""AMF0, in which RTMP writes commands (Adobe's Action RtmpMessage Format, AMF 0). Pure."""
+"""Encodes and decodes AMF0, in which RTMP writes commands (Adobe's Action RtmpMessage Format, AMF 0).
+Pure."""
 
 import struct
 from collections.abc import Mapping
@@ -23,11 +24,11 @@ class _Marker(IntEnum):
 
 _OBJECT_END = b"\x00\x00\x09"
 _DEEPEST = 8
-"""Levels of nested objects. Servers' answers have two."""
+"""Limit for levels of nested objects. Servers' answers have two."""
 
 
 def encode(*values: Value) -> bytes:
-    """Numbers, texts of at most 65,535 bytes, None, and objects of these."""
+    """Encodes numbers, texts of at most 65,535 bytes, None, and objects of these."""
     return b"".join(_encoded(each) for each in values)
 
 
@@ -36,7 +37,7 @@ def text(value: str) -> bytes:
 
 
 def decode(data: bytes) -> list[Value]:
-    """Stops at the first value that cannot be read, because the rest is then meaningless."""
+    """Decodes values up to the first one that cannot be read, because the rest is then meaningless."""
     reader = _Reader(data)
     found: list[Value] = []
     try:
@@ -77,7 +78,7 @@ class _Reader:
         return self._at >= len(self._data)
 
     def value(self, deepest: int) -> Value:
-        """Raises ValueError or struct.error."""
+        """Reads a value. Raises ValueError or struct.error."""
         if deepest == 0:
             raise ValueError("too deep")
         match self._take(1)[0]:

@@ -1,4 +1,4 @@
-"""Messages and the chunks that carry them (RTMP 1.0, section 5.3). Pure."""
+"""Writes and reads messages and the chunks that carry them (RTMP 1.0, section 5.3). Pure."""
 
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -8,16 +8,16 @@ from openegress.output.live.rtmp import RtmpError
 FIRST_CHUNK_BYTES = 128
 """The chunk size in each direction until its sender changes it."""
 MAX_MESSAGE_BYTES = 65_536
-"""The longest message accepted from a server: results, states and pings have a few hundred bytes."""
+"""Limit for a message from a server: results, states and pings have a few hundred bytes."""
 MAX_CHANNELS = 16
-"""The most channels accepted from a server. Few use more than three."""
+"""Limit for channels of a server. Few use more than three."""
 LONGEST = 0xFFFFFF
-"""The longest message to send, in bytes, and the largest time in a chunk's header, in ms."""
+"""Limit for a sent message in bytes, and for a time in a chunk's header in ms."""
 
 _CONTROL_CHANNEL = 2
 _TYPE_0, _TYPE_1, _TYPE_3 = 0, 1, 3
 _HEADER_BYTES = (11, 7, 3, 0)
-"""The length of a message header, by chunk type."""
+"""Length of a message header, by chunk type."""
 _TYPE_SHIFT = 6
 
 
@@ -38,20 +38,20 @@ class RtmpMessage:
     kind: int
     body: bytes
     channel: int = _CONTROL_CHANNEL
-    """2 to 63."""
+    """Channel, 2 to 63."""
     stream: int = 0
     time_ms: int = 0
 
 
 class ChunkWriter:
-    """Keeps a sender's state of each channel."""
+    """Encodes messages, and keeps a sender's state of each channel."""
 
     def __init__(self) -> None:
         self.chunk_bytes = FIRST_CHUNK_BYTES
         self._last_ms: dict[int, int] = {}
 
     def encode(self, message: RtmpMessage) -> bytes:
-        """Raises RtmpError for a message longer than RTMP allows."""
+        """Encodes a message. Raises RtmpError for a message longer than RTMP allows."""
         if len(message.body) > LONGEST:
             raise RtmpError("a frame is larger than RTMP can send (16 MB)")
         before_ms = self._last_ms.get(message.channel)
@@ -82,7 +82,7 @@ class _Channel:
 
 
 class ChunkReader:
-    """Reassembles a server's messages, within the bounds of what a publisher needs to hear."""
+    """Reassembles a server's messages, within the limits of what a publisher needs to read."""
 
     def __init__(self) -> None:
         self._data = bytearray()
@@ -90,7 +90,8 @@ class ChunkReader:
         self._channels: dict[int, _Channel] = {}
 
     def feed(self, data: bytes) -> list[RtmpMessage]:
-        """The messages that `data` completes. Raises RtmpError for a message or channel beyond the bounds."""
+        """Returns the messages that `data` completes. Raises RtmpError for a message or channel beyond the
+        limits."""
         self._data += data
         found: list[RtmpMessage] = []
         at = 0
@@ -100,7 +101,7 @@ class ChunkReader:
         return found
 
     def _chunk(self, start: int, found: list[RtmpMessage]) -> int:
-        """The length of the chunk at `start`; 0 if it is incomplete."""
+        """Reads the chunk at `start` and returns its length; 0 if it is incomplete."""
         at, number = self._number(start)
         if at == 0:
             return 0
@@ -126,7 +127,7 @@ class ChunkReader:
         return at + piece - start
 
     def _number(self, at: int) -> tuple[int, int]:
-        """The position of the message header and its channel; (0, 0) if incomplete."""
+        """Returns the position of the message header, and its channel; (0, 0) if incomplete."""
         data = self._data
         if len(data) <= at:
             return 0, 0

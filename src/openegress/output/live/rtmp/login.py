@@ -1,4 +1,4 @@
-"""Logins with the name and password of a URL, by the methods of Adobe and Limelight as FFmpeg and librtmp
+"""Logs in with the name and password of a URL, by the methods of Adobe and Limelight as FFmpeg and librtmp
 implement them. Pure."""
 
 import base64
@@ -10,8 +10,8 @@ _MODES = ("adobe", "llnw")
 
 
 def answer(description: str, credentials: str, app: str) -> str | None:
-    """The query behind application and tcUrl for the next attempt, to what the server said of the last one;
-    None: it asks for nothing that can be answered.
+    """Returns the query after application and tcUrl for the next attempt, in answer to what the server said
+    about the last one; None: it asks for nothing that can be answered.
 
     `credentials`: user:password.
     """

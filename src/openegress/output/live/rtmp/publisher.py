@@ -1,4 +1,4 @@
-"""One published stream: handshake, commands, and the server's messages (RTMP 1.0, sections 5.2, 5.4 and
+"""Publishes one stream: handshake, commands, and the server's messages (RTMP 1.0, sections 5.2, 5.4 and
 7.2)."""
 
 import os
@@ -14,20 +14,20 @@ from openegress.output.live.rtmp.wire import Wire
 from openegress.request.rtmp_url import RtmpUrl
 
 ANSWERS = RefillRate(16 * 1024, 256 * 1024)
-"""Bytes per second, and at once, accepted from a server: handshake, results, pings and acknowledgements are
-a few kilobytes."""
+"""Limit for a server in bytes per second, and at once: handshake, results, pings and acknowledgements are a
+few kilobytes."""
 
 OPEN_S = 20.0
-"""From the handshake until the server accepts the stream. It may have to ask others first."""
+"""Time-out from the handshake until the server accepts the stream. It may have to ask other servers first."""
 
 _VERSION = b"\x03"
 _HANDSHAKE_BYTES = 1536
 _CHUNK_BYTES = 4096
 _FLASH_VERSION = "FMLE/3.0 (compatible; openegress)"
-"""Some servers accept only Adobe's encoder and what is compatible with it."""
+"""Our name for ourselves. Some servers accept only Adobe's encoder and what is compatible with it."""
 _COMMANDS, _SOURCE = 3, 8
 _MEDIA_CHANNELS = {MessageKind.AUDIO: 4, MessageKind.VIDEO: 6}
-"""The same channels as FFmpeg and librtmp."""
+"""Channels of media, the same as FFmpeg's and librtmp's."""
 _PING, _PONG = 6, 7
 _METADATA = amf0.text("onMetaData")
 _SET_DATA_FRAME = amf0.text("@setDataFrame")
@@ -44,11 +44,11 @@ class NeedsLogin(Exception):
 
 
 class Publisher:
-    """Confined to one thread. Methods raise OSError when the connection is lost, RtmpError for what the
-    server did, and RtmpRefused."""
+    """One published stream. Confined to one thread. Methods raise OSError when the connection is lost,
+    RtmpError for what the server did, and RtmpRefused."""
 
     def __init__(self, wire: Wire, url: RtmpUrl, query: str = "") -> None:
-        """`query`: what NeedsLogin asked for."""
+        """`query`: the query of NeedsLogin."""
         self._wire = wire
         self._url = url
         self._query = query
@@ -60,7 +60,7 @@ class Publisher:
         self._heard_bytes = 0
         self._acknowledged_bytes = 0
         self._window_bytes = 0
-        """The server waits for an acknowledgement after this many bytes; 0: it does not wait."""
+        """Number of bytes after which the server waits for an acknowledgement; 0: it does not wait."""
 
     def open(self) -> None:
         """Returns once the server accepts the stream. Also raises NeedsLogin."""
@@ -94,7 +94,7 @@ class Publisher:
         self._wire.send(self._writer.encode(over) + self._writer.encode(gone))
 
     def _shake_hands(self, deadline_s: float) -> bytes:
-        """Returns the bytes after it."""
+        """Exchanges the handshake. Returns the bytes that came after it."""
         self._wire.send(_VERSION + bytes(8) + os.urandom(_HANDSHAKE_BYTES - 8))
         data = b""
         while len(data) < 1 + 2 * _HANDSHAKE_BYTES:
@@ -113,7 +113,7 @@ class Publisher:
         return self._command("connect", about)
 
     def _command(self, name: str, *values: Value, channel: int = _COMMANDS, stream: int = 0) -> int:
-        """Returns the number of the command."""
+        """Sends a command. Returns its number."""
         self._tell(self._next_command(name, *values, channel=channel, stream=stream))
         return self._commands
 
@@ -157,20 +157,20 @@ class Publisher:
                 return False
 
     def _next(self, waiting: list[Words], deadline_s: float) -> Words:
-        """The server's next command; `waiting` holds those that have arrived."""
+        """Returns the server's next command; `waiting` holds those that have arrived."""
         while not waiting:
             waiting += self._taken(self._heard(deadline_s))
         return waiting.pop(0)
 
     def _heard(self, deadline_s: float) -> bytes:
-        """Waits until the deadline: the server may stay silent while it asks others."""
+        """Waits for bytes until the deadline, as the server may stay silent while it asks other servers."""
         try:
             return self._wire.receive(_left_s(deadline_s))
         except TimeoutError:
             raise _not_taken() from None
 
     def _taken(self, data: bytes) -> list[Words]:
-        """Answers everything but commands, which it returns."""
+        """Answers all messages except commands, which it returns."""
         self._heard_bytes += len(data)
         if not self._answers.spend(len(data), time.monotonic_ns()):
             raise RtmpError("the server says more than it has to say")
@@ -197,7 +197,7 @@ class Publisher:
 
 
 def _left_s(deadline_s: float) -> float:
-    """Raises RtmpError once the deadline has passed."""
+    """Returns the time left. Raises RtmpError once the deadline has passed."""
     if (left_s := deadline_s - time.monotonic()) <= 0:
         raise _not_taken()
     return left_s
@@ -208,13 +208,13 @@ def _not_taken() -> RtmpError:
 
 
 def _check_taken(words: Words) -> None:
-    """Raises RtmpRefused."""
+    """Raises RtmpRefused if the server refused the stream."""
     if _is_the_end(words):
         raise RtmpRefused
 
 
 def _check_goes_on(words: Words) -> None:
-    """Raises RtmpError."""
+    """Raises RtmpError if the server ended the stream."""
     if _is_the_end(words):
         raise RtmpError("the server has ended the stream")
 

@@ -3,13 +3,13 @@
 from openegress.output.live.rtmp.publisher import Publisher
 
 _HEAD_BYTES = 9 + 4
-"""The file header, and the size field before the first tag."""
+"""Size of the file header, and of the size field before the first tag."""
 _TAG_BYTES = 11
 _TRAIL_BYTES = 4
 
 
 class FlvTags:
-    """The media.muxer.ByteSink of an FLV muxer."""
+    """Sends the tags of an FLV muxer; it is the muxer's media.muxer.ByteSink."""
 
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
@@ -18,7 +18,7 @@ class FlvTags:
         self.closed = False
 
     def write(self, data: bytes) -> int:
-        """Returns once the kernel has accepted each tag that `data` completes. Raises OSError."""
+        """Sends each tag that `data` completes. Returns once the kernel has accepted them. Raises OSError."""
         self._data += data
         if not self._is_begun and len(self._data) >= _HEAD_BYTES:
             del self._data[:_HEAD_BYTES]
@@ -32,7 +32,7 @@ class FlvTags:
         return len(data)
 
     def _send_one(self) -> bool:
-        """False: no tag is complete."""
+        """Sends the first tag; False: it is incomplete."""
         data = self._data
         end = _TAG_BYTES + int.from_bytes(data[1:4])
         if len(data) < max(_TAG_BYTES, end + _TRAIL_BYTES):

@@ -1,4 +1,4 @@
-"""A connected socket, plain or with TLS, with a time-out for a stuck peer."""
+"""Wraps a connected socket, plain or with TLS, with a time-out for a stuck peer."""
 
 import errno
 import os
@@ -12,16 +12,17 @@ _TRANSPORT = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
 class Wire:
-    """Confined to one thread. Another thread may shut the socket down, and waiting calls then fail."""
+    """A connected socket. Confined to one thread. Another thread may shut the socket down, and waiting calls
+    then fail."""
 
     def __init__(self, connected: socket.socket, stall_s: float) -> None:
-        """Owns the socket. A peer that accepts or sends nothing for `stall_s` is stuck."""
+        """Takes over the socket. A peer that accepts or sends nothing for `stall_s` is stuck."""
         connected.setblocking(False)
         self._socket = connected
         self._stall_s = stall_s
 
     def send(self, data: bytes) -> None:
-        """Returns once the kernel has accepted all of it. Raises OSError."""
+        """Sends `data`. Returns once the kernel has accepted all of it. Raises OSError."""
         left = memoryview(data)
         while left:
             try:
@@ -34,7 +35,8 @@ class Wire:
                 raise _gone() from None
 
     def take(self) -> bytes:
-        """The bytes that have arrived, possibly none. Raises OSError, also at the end of the stream."""
+        """Returns the bytes that have arrived, possibly none. Raises OSError, also at the end of the
+        stream."""
         try:
             data = self._socket.recv(_CHUNK_BYTES)
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
@@ -61,11 +63,11 @@ class Wire:
                 if not self.take():
                     self._wait(select.POLLIN, left_s)
         except OSError:
-            pass  # it has gone, or was to
+            pass  # the peer is gone, which is the aim
         self.close()
 
     def close(self) -> None:
-        """Idempotent."""
+        """Closes the socket. Idempotent."""
         self._socket.close()
 
     def _wait(self, what: int, within_s: float) -> None:
