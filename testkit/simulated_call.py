@@ -34,7 +34,7 @@ PUBLISHER_REPORT_NS = 5 * S
 OVERTAKEN_NS = 600 * MS
 """Less than room.rtp.nack.AUDIO's patience."""
 RESEND_PAUSE_NS = 100 * MS
-MOST_RESENT = 3
+MAX_RESENT = 3
 """livekit-server answers a packet's requests so many times at most, and none within RESEND_PAUSE_NS after it
 sent the packet, for the first time or again."""
 RTX_SSRC = 10_000
@@ -315,7 +315,7 @@ class SimulatedTrack:
     def _requested(self, sequence: int, now_ns: int) -> None:
         network = self.publication.network
         lost = self._lost.get(sequence)
-        if lost is None or lost.answers >= MOST_RESENT or self._rng.random() < network.loss:
+        if lost is None or lost.answers >= MAX_RESENT or self._rng.random() < network.loss:
             return
         heard_ns = now_ns + network.delay_ns
         if heard_ns - lost.sent_ns <= RESEND_PAUSE_NS:

@@ -11,7 +11,7 @@ from typing import Self
 
 START = "/twirp/livekit.Egress/StartWebEgress"
 HALF_A_HEADER = b"POST /twirp/x HTTP/1.1\r\nHost: x\r\nA: "
-MOST_DESCRIPTORS = 8192
+MAX_DESCRIPTORS = 8192
 _BOMB = gzip.compress(b"a" * (100 * 2**20))
 HOSTILE = (
     f"POST {START} HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: {len(_BOMB)}\r\n\r\n"
@@ -27,7 +27,7 @@ class Strangers:
 
     async def __aenter__(self) -> Self:
         self._limit = resource.getrlimit(resource.RLIMIT_NOFILE)
-        most = min(self._limit[1], MOST_DESCRIPTORS)
+        most = min(self._limit[1], MAX_DESCRIPTORS)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, self._limit[1]))
         return self
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 KEPT_S = 2.0
 EDGE_S = 0.7
 ANN_HZ, BOB_HZ = 440, 880
-MOST_BYTES = 900_000
+MAX_BYTES = 900_000
 PAUSES = 100
 CORNER = Rect(960, 600, 240, 80)
 """Where a text is."""
@@ -106,12 +106,12 @@ async def test_who_opts_out_while_it_is_paused_stays_out_over_a_crash(parts: Ste
 async def test_the_size_counts_what_an_earlier_process_wrote(parts: SteeredParts) -> None:
     service = parts.service
     async with Publisher(parts.livekit, "largest", "ann", CAMERA, AudioSpec(tone_hz=ANN_HZ)):
-        egress_id = await start(service, "largest", f"resume=true&max_size={MOST_BYTES}")
+        egress_id = await start(service, "largest", f"resume=true&max_size={MAX_BYTES}")
         await asyncio.sleep(KEPT_S)
         await killed(service, egress_id)
         info = await service.wait(egress_id)
     assert info["status"] == "EGRESS_LIMIT_REACHED" and "max_size reached" in info["details"]
-    assert MOST_BYTES / 3 < location(info).stat().st_size <= MOST_BYTES
+    assert MAX_BYTES / 3 < location(info).stat().st_size <= MAX_BYTES
 
 
 @pytest.mark.parametrize(

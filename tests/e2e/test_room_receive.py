@@ -111,7 +111,7 @@ class Lossy(Transport):
     would happen in two of a hundred runs.
     """
 
-    MOST_OFTEN = 3
+    MAX_OFTEN = 3
     chance = 0.0
 
     def __init__(self, *, on_rtp: Callable[[bytes, int], None], **arguments: Any) -> None:
@@ -143,7 +143,7 @@ class Lossy(Transport):
 
     def _loses(self, ssrc: int, sequence: int) -> bool:
         which = (ssrc, sequence)
-        is_lost = self._random.random() < self.chance and self._losses[which] < self.MOST_OFTEN
+        is_lost = self._random.random() < self.chance and self._losses[which] < self.MAX_OFTEN
         self._losses[which] += is_lost
         return is_lost
 

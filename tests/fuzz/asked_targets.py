@@ -15,7 +15,7 @@ from openegress.proto.openegress_control_pb2 import AddMarkerRequest, ClipReques
 from openegress.request import clips, options, orders, stream_urls
 from tests.fuzz.registry import target
 
-MOST_BODY_BYTES = 100_000
+MAX_BODY_BYTES = 100_000
 
 
 @target
@@ -46,7 +46,7 @@ def stream_url(data: bytes) -> None:
 @target
 def packed_body(data: bytes) -> None:
     with contextlib.suppress(TooLarge, EgressError):
-        assert len(unpacked(data, MOST_BODY_BYTES)) <= MOST_BODY_BYTES
+        assert len(unpacked(data, MAX_BODY_BYTES)) <= MAX_BODY_BYTES
 
 
 @target

@@ -31,7 +31,7 @@ from testkit.livekit_server import free_port
 from tests.integration.test_output_stream import Feeding, Rig, encode
 
 MIB = 2**20
-MOST_GROWTH_BYTES = 50 * MIB
+MAX_GROWTH_BYTES = 50 * MIB
 LONGEST = b"\xff\xff\xff"
 """Of a message (RTMP 1.0, section 5.3.1.1)."""
 HANDSHAKE_BYTES = 1536
@@ -188,8 +188,8 @@ async def test_what_a_server_of_rtmp_says_without_end_is_not_kept(
         error = rig.updates(url)[-1].error
         # One that wants answers and reads none is stuck before it has said too much.
         assert "the server says more than it has to say" in error or "took no data for 5 s" in error
-        assert server.sent_bytes < MOST_GROWTH_BYTES
-    assert growth.most_bytes < MOST_GROWTH_BYTES
+        assert server.sent_bytes < MAX_GROWTH_BYTES
+    assert growth.most_bytes < MAX_GROWTH_BYTES
     assert probe.counters(rig.stored()).values == list(range(120))
 
 
@@ -254,7 +254,7 @@ async def test_what_a_receiver_of_sound_says_without_end_is_not_kept(
     with pytest.raises(EgressError, match="the receiver says more than it has to say"):
         await sender.finish(time.time_ns())
     server.close()
-    assert growth.most_bytes < MOST_GROWTH_BYTES
+    assert growth.most_bytes < MAX_GROWTH_BYTES
     assert probe.counters(rig.stored()).values == list(range(120))
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from openegress.core.units import MS, US, S
 from openegress.media.frame_queue import FrameQueue, QueuedPicture, QueuedSound
-from openegress.media.overload import LAST_PICTURES_S, MOST_WAITING_NS
+from openegress.media.overload import LAST_PICTURES_S, MAX_WAITING_NS
 from openegress.media.samples import SAMPLE_RATE
 from openegress.source.cuts import BLOCK_NS
 from openegress.source.room.compositor import AUDIO_PATIENCE_NS, VIDEO_PATIENCE_NS
@@ -206,7 +206,7 @@ def check_ages(machine: Machine, *, grace_ns: int = 0) -> None:
     """Of what the encoder was given: it gets one picture in a second in any case."""
     before_ns = -S
     for pts_ns, age_ns in machine.pictures:
-        assert age_ns <= MOST_WAITING_NS + grace_ns or pts_ns - before_ns >= S
+        assert age_ns <= MAX_WAITING_NS + grace_ns or pts_ns - before_ns >= S
         before_ns = pts_ns
 
 

@@ -191,8 +191,8 @@ async def test_what_the_disk_has_spoilt_is_left_out(tmp_path: Path) -> None:
 
 
 async def test_strangers_do_not_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log, "MOST_BYTES", 1000)
-    monkeypatch.setattr(log, "MOST_LINE_BYTES", 200)
+    monkeypatch.setattr(log, "MAX_BYTES", 1000)
+    monkeypatch.setattr(log, "MAX_LINE_BYTES", 200)
     written = await kept(tmp_path, LogEntry(1, "x" * 300), *(speaking(1, "ada") for _ in range(50)))
     assert (tmp_path / log.NAME).stat().st_size <= 1000
     assert written.left_out == 51 - len(list(read(tmp_path)))
@@ -204,7 +204,7 @@ async def test_nobody_leaves_the_others_without_room(
 ) -> None:
     """Mallory sends without end, and so does Eve. Ada speaks afterwards, a pause is told, and a track is
     muted."""
-    monkeypatch.setattr(log, "MOST_BYTES", 30_000)
+    monkeypatch.setattr(log, "MAX_BYTES", 30_000)
 
     def told(who: str, number: int) -> LogEntry:
         return LogEntry(number, event, {"identity": who, "text": "x" * 100})
@@ -229,7 +229,7 @@ def test_names_of_strangers_are_bounded() -> None:
     long = entry_of(ParticipantJoined(person("x" * 10_000)), 0)
     many = entry_of(SpeakersChanged(tuple("x" * 10_000 for _ in range(10_000))), 0)
     assert long is not None and len(json.dumps(long.fields)) < 1000
-    assert many is not None and len(json.dumps(many.fields)) < log.MOST_LINE_BYTES
+    assert many is not None and len(json.dumps(many.fields)) < log.MAX_LINE_BYTES
 
 
 async def test_the_files_of_a_meeting(tmp_path: Path) -> None:

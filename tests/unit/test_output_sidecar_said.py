@@ -19,8 +19,8 @@ from openegress.core.routes import DataRoute
 from openegress.core.sidecars import Sidecar
 from openegress.core.units import S
 from openegress.output.sidecar import entries
-from openegress.output.sidecar.conversation import MOST_STREAMS, Conversation
-from openegress.output.sidecar.entries import MOST_TEXT_CHARS, LogEntry
+from openegress.output.sidecar.conversation import MAX_STREAMS, Conversation
+from openegress.output.sidecar.entries import MAX_TEXT_CHARS, LogEntry
 from openegress.output.sidecar.media_time import MediaTime
 from openegress.output.sidecar.render import render
 from openegress.output.sidecar.transcript import spans_s, transcript
@@ -273,10 +273,10 @@ async def test_the_files(tmp_path: Path) -> None:
 
 def test_strangers_leave_nothing_open_for_ever() -> None:
     conversation = Conversation()
-    for number in range(3 * MOST_STREAMS):
+    for number in range(3 * MAX_STREAMS):
         packet = DataPacket(**header(CHAT, str(number)))
         conversation.entries(DataArrived("ada", packet, number * S))
-    last = DataArrived("ada", DataPacket(**trailer(str(3 * MOST_STREAMS - 1))), 0)
+    last = DataArrived("ada", DataPacket(**trailer(str(3 * MAX_STREAMS - 1))), 0)
     first = DataArrived("ada", DataPacket(**trailer("0")), 0)
     assert len(conversation.entries(last)) == 1
     assert conversation.entries(first) == []
@@ -285,7 +285,7 @@ def test_strangers_leave_nothing_open_for_ever() -> None:
 def test_a_gigabyte_that_is_small_on_its_way() -> None:
     bomb = deflated("x" * 50_000_000)
     (said,) = heard(header(CHAT, compression=1), chunk(bomb), chunk(bomb), trailer())
-    assert said.fields["message"] == "x" * MOST_TEXT_CHARS
+    assert said.fields["message"] == "x" * MAX_TEXT_CHARS
 
 
 def test_data_of_certain_people_and_topics() -> None:
@@ -306,4 +306,4 @@ def test_many_streams_of_one_segment_make_no_longer_text() -> None:
     headers = [header("lk.transcription", str(n), attributes={"lk.segment_id": "1"}) for n in range(100)]
     pieces = [chunk("x" * 500, str(n)) for _ in range(10) for n in range(100)]
     (segment,) = transcript(heard(*headers, *pieces))
-    assert len(segment.text) == MOST_TEXT_CHARS
+    assert len(segment.text) == MAX_TEXT_CHARS

@@ -26,7 +26,7 @@ from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.core.values import LengthOrSize, Seconds, SizeBytes
 from openegress.proto import egress_rpc_pb2 as rpc
 from openegress.request import options
-from openegress.request.asked_options import LEAST_SIZE_BYTES
+from openegress.request.asked_options import MIN_SIZE_BYTES
 from openegress.request.options import OptionDefaults, Options, RoomOptions
 from openegress.request.places import places_of
 from openegress.request.validate import Context, plan_of
@@ -439,7 +439,7 @@ def test_a_file_is_split() -> None:
     (output,) = plan(
         room(), replace(CONTEXT, options=OptionDefaults(split_every=LengthOrSize(size=5)))
     ).outputs
-    assert isinstance(output, FileOutput) and output.split == Split(every_bytes=LEAST_SIZE_BYTES)
+    assert isinstance(output, FileOutput) and output.split == Split(every_bytes=MIN_SIZE_BYTES)
 
 
 @pytest.mark.parametrize(

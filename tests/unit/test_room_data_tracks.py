@@ -8,7 +8,7 @@ from livekit.protocol.models import DataTrackInfo, Encryption, ParticipantInfo
 from livekit.protocol.rtc import DataTrackSubscriberHandles, UpdateDataSubscription
 
 from openegress.room.data_tracks import LOCKED, MAX_PER_PARTICIPANT, DataTracks
-from openegress.room.rtp.data_track import MOST_FRAME_BYTES, DataFrames, parse
+from openegress.room.rtp.data_track import MAX_FRAME_BYTES, DataFrames, parse
 
 START, FINAL, EXTENDED = 0x10, 0x08, 0x04
 
@@ -65,7 +65,7 @@ def test_a_frame_without_an_end_takes_no_more_memory() -> None:
     piece = bytes(60_000)
     endless = [packet(0, number, piece) for number in range(1, 10)]
     assert frames(packet(START, 0, piece), *endless, packet(FINAL, 10, b"")) == []
-    assert len(piece) * 9 > MOST_FRAME_BYTES
+    assert len(piece) * 9 > MAX_FRAME_BYTES
 
 
 class Server:

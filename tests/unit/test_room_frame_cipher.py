@@ -19,7 +19,7 @@ from openegress.room import Lock, Participant, Track, TrackEncryption, TrackSour
 from openegress.room.budget import Reason
 from openegress.room.frame_keys import RATCHET_WINDOW, RATCHETS, Undecryptable
 from openegress.room.rtp.depacketise import MalformedPayload
-from openegress.room.rtp.frame_cipher import MOST_FAILURES, RoomCipher, TrackCipher
+from openegress.room.rtp.frame_cipher import MAX_FAILURES, RoomCipher, TrackCipher
 from testkit import sealed_frames
 from testkit.sealed_frames import IV, SALT, AtOnce, derived
 
@@ -216,7 +216,7 @@ def test_steps_are_derived_only_so_often() -> None:
     assert RATCHETS.burst == 16
     sent = sender.step(1)
     cipher = alice(room)
-    assert opened(cipher, sent, 3 * MOST_FAILURES) is None
+    assert opened(cipher, sent, 3 * MAX_FAILURES) is None
     assert cipher.trouble() is None, "it may be among those that are to be derived"
     assert opened(cipher, sent, 1, now_ns=S) == 0
 
@@ -230,12 +230,12 @@ def test_a_track_is_in_trouble_after_many_failures_in_a_row() -> None:
         assert opened(cipher, wrong, 1) is None
         failures += 1
     assert trouble is Reason.WRONG_KEY
-    assert MOST_FAILURES <= failures <= MOST_FAILURES + RATCHET_WINDOW
+    assert MAX_FAILURES <= failures <= MAX_FAILURES + RATCHET_WINDOW
     assert cipher.trouble() is None, "counted anew when it is taken again"
     assert opened(cipher, right, 1) == 0
-    assert opened(cipher, wrong, MOST_FAILURES - 1) is None
+    assert opened(cipher, wrong, MAX_FAILURES - 1) is None
     assert opened(cipher, right, 1) == 0
-    assert opened(cipher, wrong, MOST_FAILURES - 1) is None
+    assert opened(cipher, wrong, MAX_FAILURES - 1) is None
     assert cipher.trouble() is None
     assert opened(cipher, wrong, 1) is None
     assert cipher.trouble() is Reason.KEY_CHANGED
@@ -310,13 +310,13 @@ def test_a_frame_of_another_key_asks_for_it() -> None:
     cipher = alice(room)
     for index, key in ((3, KEY), (0, bytes(16))):
         with pytest.raises(Undecryptable) as raised:
-            for _ in range(MOST_FAILURES):
+            for _ in range(MAX_FAILURES):
                 opened(cipher, sealed(b"\x78opus", 1, key=key, index=index), 1)
             cipher.open(AudioCodec.OPUS, sealed(b"\x78opus", 1, key=key, index=index), 0)
         assert not raised.value.is_certain and cipher.trouble() is None
         assert service.wanted[-1] == ("alice", index)
     service.is_soon = False
-    assert opened(cipher, sealed(b"\x78opus", 1, index=3), MOST_FAILURES) is None
+    assert opened(cipher, sealed(b"\x78opus", 1, index=3), MAX_FAILURES) is None
     assert cipher.trouble() is Reason.WRONG_KEY
     with pytest.raises(Undecryptable, match="the frame is not encrypted"):
         cipher.open(AudioCodec.OPUS, b"\x78in the clear, and long enough to be a frame", 0)

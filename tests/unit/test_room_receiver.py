@@ -16,10 +16,10 @@ from openegress.room.frame_keys import RATCHET_WINDOW
 from openegress.room.receiver import TrackReceiver
 from openegress.room.rtp.depacketise import AccessUnit
 from openegress.room.rtp.frame_assembler import HELD_FOR_NS
-from openegress.room.rtp.frame_cipher import MOST_FAILURES, RoomCipher, TrackCipher
+from openegress.room.rtp.frame_cipher import MAX_FAILURES, RoomCipher, TrackCipher
 from openegress.room.rtp.packets import RtpPacket
 from openegress.room.rtp.rtcp import SenderReport
-from openegress.room.rtp.sound_assembler import MOST_HELD as sound_held
+from openegress.room.rtp.sound_assembler import MAX_HELD as sound_held
 from openegress.room.signalling.sdp import Encoding, PayloadType
 from openegress.room.sync.participant import RoomSync
 from testkit.sealed_frames import AtOnce, derived, sealed
@@ -763,7 +763,7 @@ def test_frames_of_another_key_are_trouble(payload_type: int) -> None:
         bench.send(20 * sent, bench.frame(data))
         sent += 1
     assert bench.wishes.troubles == [Reason.WRONG_KEY]
-    assert MOST_FAILURES <= sent <= MOST_FAILURES + RATCHET_WINDOW
+    assert MAX_FAILURES <= sent <= MAX_FAILURES + RATCHET_WINDOW
     assert bench.frames == [] and bench.receiver.stats.dropped == sent
     assert bool(bench.wishes.key_frames) == (payload_type == 96)
 

@@ -20,7 +20,7 @@ class Exit(IntEnum):
 STATUSES = "exit status: 0 done, 1 failed (standard error says why), 2 wrong use, 130 interrupted by Ctrl-C"
 
 
-MOST_CHARS = 4000
+MAX_CHARS = 4000
 """Of an error: it may hold a name, or what a server has answered."""
 
 
@@ -31,4 +31,4 @@ def report(error: EgressError) -> Exit:
 
 def say(text: str) -> None:
     """Prints `text` without characters that a terminal would obey."""
-    print(f"openegress: {shown(text, MOST_CHARS)}", file=sys.stderr)
+    print(f"openegress: {shown(text, MAX_CHARS)}", file=sys.stderr)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL import Image
 
-MOST_BYTES = 20_000_000
+MAX_BYTES = 20_000_000
 MAX_PIXELS = 16_000_000
 """Twice a 4K picture. Reading it takes four times as many bytes."""
 FORMATS = ("PNG", "JPEG", "WEBP")
@@ -19,8 +19,8 @@ def read_picture(path: str) -> "Image.Image":
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        if Path(path).stat().st_size > MOST_BYTES:
-            raise ValueError(f"is larger than {MOST_BYTES // 10**6} MB")
+        if Path(path).stat().st_size > MAX_BYTES:
+            raise ValueError(f"is larger than {MAX_BYTES // 10**6} MB")
         with Image.open(path, formats=FORMATS) as opened:
             if opened.width * opened.height > MAX_PIXELS:
                 raise ValueError(f"has more than {MAX_PIXELS // 10**6} million pixels")

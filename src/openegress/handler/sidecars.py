@@ -121,7 +121,7 @@ class SidecarRecorder:
             self._append(entry)
 
     def _begin(self, opening: Opening) -> None:
-        started = {"egress_id": self._plan.egress_id, "room": self._plan.room_name[: entries.MOST_CHARS]}
+        started = {"egress_id": self._plan.egress_id, "room": self._plan.room_name[: entries.MAX_CHARS]}
         self._append(LogEntry(opening.started_at_ns, entries.STARTED, started))
         if isinstance(self._plan.source, LayoutSource):
             self._append_layout(self._plan.source, self._plan.source.layout, opening.started_at_ns)

@@ -27,10 +27,10 @@ memory to a dozen MiB at 720p. At low rates it is at most one second of pictures
 
 _HELD_UNTIL_NS = S * 6 // 10
 """Age of a picture up to which its source is held back. Beyond it, the source would fall further behind with
-everything still to come, and the picture needs the rest of MOST_WAITING_NS to get through the queue. A slow
+everything still to come, and the picture needs the rest of MAX_WAITING_NS to get through the queue. A slow
 encoder holds nothing back, because waiting for it does not help."""
 
-_MOST_QUEUED_S = 0.4
+_MAX_QUEUED_S = 0.4
 """How long a picture may wait while others come, before it is dropped. Otherwise sound and later pictures
 would wait behind slow pictures, however few."""
 
@@ -78,7 +78,7 @@ class FrameQueue:
         self._hold_s = hold_s
         self._ages = PictureAges(now_ns)
         self._most_queued = max(2, min(_QUEUED_FRAMES, framerate)) if framerate else _QUEUED_FRAMES
-        self._most_queued_s = max(_MOST_QUEUED_S, 1 / framerate) if framerate else _MOST_QUEUED_S
+        self._most_queued_s = max(_MAX_QUEUED_S, 1 / framerate) if framerate else _MAX_QUEUED_S
         self._pace = EncoderPace(framerate)
         self._offered_ns = 0
         """PTS of the last picture offered, whether taken or dropped."""

@@ -14,7 +14,7 @@ from statistics import median
 
 from openegress.core.units import S
 
-MOST_WAITING_NS = S
+MAX_WAITING_NS = S
 """Age at which a picture is dropped when it would be drawn or encoded. It counts from the picture's moment on
 the timeline, so that all waits before the encoder share this second: for tracks, for the drawing thread, in
 the queue. A kill costs it, and a stop would wait for it."""
@@ -53,7 +53,7 @@ class PictureAges:
     def is_too_old(self, pts_ns: int) -> bool:
         """Whether to drop a picture because it waited too long. An encoder gets one picture a second in any
         case, as a very slow one would never get any."""
-        return self.of(pts_ns) > MOST_WAITING_NS and pts_ns - self._given_ns < S
+        return self.of(pts_ns) > MAX_WAITING_NS and pts_ns - self._given_ns < S
 
     def given(self, pts_ns: int) -> None:
         """Notes that the encoder gets a picture."""

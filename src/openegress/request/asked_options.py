@@ -23,8 +23,8 @@ from openegress.request.options import LayoutQuery, Options
 from openegress.request.request_kind import room_of
 from openegress.request.resume_options import ResumeChoice
 
-LEAST_LENGTH_S = 10.0
-LEAST_SIZE_BYTES = 5_000_000
+MIN_LENGTH_S = 10.0
+MIN_SIZE_BYTES = 5_000_000
 """Minimum length and size of a part. Each part is another entry of EgressInfo, which every update carries: 10
 s make 8,640 in a day."""
 SPLITTABLE = frozenset({Container.MP4})
@@ -67,12 +67,12 @@ class AskedOptions:
             raise invalid("split_every: this egress has no file to split")
         length_s, size_bytes = every.length, every.size
         if length_s:
-            length_s = max(length_s, LEAST_LENGTH_S)
+            length_s = max(length_s, MIN_LENGTH_S)
         else:
-            size_bytes = max(size_bytes, LEAST_SIZE_BYTES)
+            size_bytes = max(size_bytes, MIN_SIZE_BYTES)
         if is_asked and (length_s, size_bytes) != (every.length, every.size):
             raise invalid(
-                f"split_every: {LEAST_LENGTH_S:g}s or {LEAST_SIZE_BYTES // 1_000_000}MB is the least; "
+                f"split_every: {MIN_LENGTH_S:g}s or {MIN_SIZE_BYTES // 1_000_000}MB is the least; "
                 "shorter pieces are what segment_outputs are for"
             )
         if is_asked and any(each.container not in SPLITTABLE for each in files):

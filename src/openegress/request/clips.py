@@ -30,7 +30,7 @@ from openegress.proto.openegress_control_pb2 import ClipRequest
 from openegress.request import destinations, naming
 from openegress.request.context import Context
 
-MOST_PATH_CHARS = 1000
+MAX_PATH_CHARS = 1000
 _UPLOADS = (S3Upload, GCPUpload, AzureBlobUpload, AliOSSUpload)
 
 
@@ -48,7 +48,7 @@ def wish_of(request: ClipRequest) -> RequestedSpan:
         position_ns(end, "to") if end else None,
     )
     wish.check()
-    if len(request.filepath) > MOST_PATH_CHARS:
+    if len(request.filepath) > MAX_PATH_CHARS:
         raise missing_or_invalid(f"filepath ({len(request.filepath)} characters)")
     return wish
 

@@ -22,7 +22,7 @@ from openegress.core.units import S
 from openegress.request import naming
 
 _FIRST = "00001"
-_LEAST_S = 1.0
+_MIN_S = 1.0
 """Minimum time limit for a part whose egress reached its limit while no worker recorded."""
 
 
@@ -107,12 +107,12 @@ def _named(output: Output, mark: str) -> Output:
 
 
 def _limits(limits: Limits, passed_s: float) -> Limits:
-    left_s = max(_LEAST_S, limits.duration_s - passed_s) if limits.duration_s else 0.0
+    left_s = max(_MIN_S, limits.duration_s - passed_s) if limits.duration_s else 0.0
     return msgspec.structs.replace(limits, duration_s=left_s)
 
 
 def _with_time_left(part: Part, rules: EndRules) -> Part:
     if not rules.max_duration_s:
         return part
-    most_ns = int(max(0.0, rules.max_duration_s - _LEAST_S) * S)
+    most_ns = int(max(0.0, rules.max_duration_s - _MIN_S) * S)
     return msgspec.structs.replace(part, recorded_ns=min(part.recorded_ns, most_ns))

@@ -16,12 +16,12 @@ from openegress.core.looks import Backdrop
 from openegress.core.selectors import Selectors
 from openegress.core.text import shown
 
-MOST_REGIONS = 32
-MOST_PEOPLE = 25
+MAX_REGIONS = 32
+MAX_PEOPLE = 25
 """Limit for people in one region, as in a grid."""
 LARGEST_CANVAS = 16_384
-LEAST_LENGTH = 0.01
-MOST_Z = 100
+MIN_LENGTH = 0.01
+MAX_Z = 100
 _ROUNDING = 1e-9
 _KEYS = ("canvas", "regions", "background")
 _REGION_KEYS = ("x", "y", "w", "h", "who", "nth", "max", "fit", "z")
@@ -80,9 +80,9 @@ class _Reader:
             except ValueError as error:
                 self._wrong("/background", text, str(error))
         regions = keys.get("regions")
-        if not isinstance(regions, list) or not 1 <= len(regions) <= MOST_REGIONS:
+        if not isinstance(regions, list) or not 1 <= len(regions) <= MAX_REGIONS:
             if isinstance(tree, Mapping):
-                self._fault("/regions", f"needs a list of 1 to {MOST_REGIONS} regions")
+                self._fault("/regions", f"needs a list of 1 to {MAX_REGIONS} regions")
             return LayoutSpec(name, ())
         found = [self._region(each, f"/regions/{n}", width, height) for n, each in enumerate(regions)]
         return LayoutSpec(name, tuple(found), background)
@@ -102,8 +102,8 @@ class _Reader:
         x, w = self._span(keys, at, ("x", "w"), width)
         y, h = self._span(keys, at, ("y", "h"), height)
         who, selectors = self._who(keys, at)
-        most = self._whole(keys, "max", at, 1, MOST_PEOPLE, 1)
-        nth = self._whole(keys, "nth", at, 1, MOST_PEOPLE, 0)
+        most = self._whole(keys, "max", at, 1, MAX_PEOPLE, 1)
+        nth = self._whole(keys, "nth", at, 1, MAX_PEOPLE, 0)
         if nth and most > 1:
             self._fault(f"{at}/nth", "names one person, and max more than one: leave one of them out")
         if who is Who.SPEAKER and not selectors:
@@ -120,7 +120,7 @@ class _Reader:
             nth,
             most,
             self._one_of(keys, "fit", at, RegionFit, RegionFit.AUTO),
-            self._whole(keys, "z", at, -MOST_Z, MOST_Z, 0),
+            self._whole(keys, "z", at, -MAX_Z, MAX_Z, 0),
         )
 
     def _span(
@@ -128,7 +128,7 @@ class _Reader:
     ) -> tuple[float, float]:
         """The beginning and length of a span, as fractions of `whole`."""
         begin = self._number(keys, names[0], at, 0, whole) / whole
-        length = self._number(keys, names[1], at, LEAST_LENGTH * whole, whole) / whole
+        length = self._number(keys, names[1], at, MIN_LENGTH * whole, whole) / whole
         if begin + length > 1 + _ROUNDING:
             room = max(0.0, 1 - begin) * whole
             self._fault(

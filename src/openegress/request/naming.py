@@ -27,7 +27,7 @@ PLAYLIST_EXTENSION = ".m3u8"
 IMAGE_EXTENSION = ".jpeg"
 MANIFEST_EXTENSION = ".json"
 
-MOST_CHARS = 8192
+MAX_CHARS = 8192
 """Limit for a path in a request. No storage takes half of it (request.name_length). Filling the placeholders
 of a quarter of a megabyte would block others."""
 
@@ -53,11 +53,11 @@ def _local_time(at_ns: int, zone: tzinfo) -> str:
 def clean(path: str) -> str:
     """The shortest path with the same meaning, never above its start. A trailing "/" marks a directory and
     stays. "" if nothing is left. Raises EgressError invalid_argument for a path that is longer than
-    MOST_CHARS or has control characters."""
-    if len(path) > MOST_CHARS:
+    MAX_CHARS or has control characters."""
+    if len(path) > MAX_CHARS:
         raise invalid(
             f"request has missing or invalid field: a path of {len(path)} characters; "
-            f"at most {MOST_CHARS} can be stored"
+            f"at most {MAX_CHARS} can be stored"
         )
     if control := _CONTROL.search(path):
         raise invalid(

@@ -43,7 +43,7 @@ quarter of a megabyte would block others."""
 MAX_METADATA_CHARS = 65_536
 """Limit for a room's metadata: LiveKit takes 64,000 bytes. Longer metadata has no options."""
 
-_MOST_OTHERS = 20
+_MAX_OTHERS = 20
 """Limit for the keys of a page's own query that are compared with ours."""
 _UNCONVERTED_TYPES = (str, dict, list, type(None))
 """Types that are not converted to text. The configuration has all values as text; JSON has numbers and
@@ -168,7 +168,7 @@ def of_json(value: object, where: str) -> Options:
 
 ROOM_KEY = "egress"
 """Key of the options in a room's metadata, if that is JSON."""
-_MOST_NOTICES = 5
+_MAX_NOTICES = 5
 
 
 def of_room_metadata(metadata: str) -> tuple[Options, tuple[str, ...]]:
@@ -192,7 +192,7 @@ def of_room_metadata(metadata: str) -> tuple[Options, tuple[str, ...]]:
             found = merged(found, of_json({key: each}, where))
         except EgressError as error:
             notices.append(f"{shown(error.message, 200)} (ignored)")
-    return found, tuple(notices[:_MOST_NOTICES])
+    return found, tuple(notices[:_MAX_NOTICES])
 
 
 # --- in the name of a layout
@@ -220,7 +220,7 @@ def layout_of_page(layout: str) -> LayoutQuery:
     others = [pair for pair in pairs if _key(pair) not in KEYS]
     misses = tuple(
         f"{shown(_key(pair), 64)} of the layout's query is left to the page{hint}"
-        for pair in others[:_MOST_OTHERS]
+        for pair in others[:_MAX_OTHERS]
         if (hint := near(_key(pair), KEYS))
     )
     if not ours:

@@ -20,7 +20,7 @@ from openegress.request.options import Options
 
 _SET = "@set?"
 _MARKER = "@marker="
-MOST_NAME_CHARS = 200
+MAX_NAME_CHARS = 200
 _DECIMALS = 6
 """Decimals of seconds that a duration keeps in its text."""
 LIVE = frozenset({"max_duration", "max_size", "stop_when_empty", "stop_when_idle", "stop_when_silent"})
@@ -106,8 +106,8 @@ def add_marker(name: str, ago: str) -> AddMarker:
     shown_name = " ".join("".join(c if c.isprintable() else " " for c in name).split())
     if not shown_name:
         raise invalid("name: a marker needs one")
-    if len(shown_name) > MOST_NAME_CHARS:
-        raise invalid(f"name: {len(shown_name)} characters; a marker has at most {MOST_NAME_CHARS}")
+    if len(shown_name) > MAX_NAME_CHARS:
+        raise invalid(f"name: {len(shown_name)} characters; a marker has at most {MAX_NAME_CHARS}")
     ago_s = Decoder().struct({"ago": ago or "0"}, _Ago, "").ago
     return AddMarker(shown_name, round(ago_s, _DECIMALS))
 

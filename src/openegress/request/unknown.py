@@ -55,9 +55,9 @@ CARRIER = 536_870_911
 OPTIONS = CARRIER - 1
 """Number of the field that carries the options given to the API (request.options)."""
 _LENGTH_DELIMITED = 2
-_MOST_CHARS = 64
+_MAX_CHARS = 64
 """Limit for the shown characters of a name, which the client made up."""
-_MOST_PATH_CHARS = 4 * _MOST_CHARS
+_MAX_PATH_CHARS = 4 * _MAX_CHARS
 """Limit for such a name with the messages that contain it."""
 _MOST = 10
 """Limit for the names that are reported."""
@@ -94,7 +94,7 @@ def in_message(message: Message, path: str = "") -> Iterator[Unknown]:
         if field.field_number == CARRIER and field.wire_type == _LENGTH_DELIMITED:
             # Our API wrote them, unless a client did: then they may be anything.
             names = field.data.decode(errors="replace").split("\n")
-            yield from (Unknown(printable(name, _MOST_PATH_CHARS), False) for name in names)
+            yield from (Unknown(printable(name, _MAX_PATH_CHARS), False) for name in names)
         elif field.field_number != OPTIONS:
             yield Unknown(f"{path}field {field.field_number}", deciding)
     for descriptor, value in message.ListFields():
@@ -179,6 +179,6 @@ def told(message: Message, manner: UnknownFields) -> tuple[str, ...]:
     return notices(list(in_message(today(message))), manner)
 
 
-def printable(name: str, most_chars: int = _MOST_CHARS) -> str:
+def printable(name: str, most_chars: int = _MAX_CHARS) -> str:
     """`name` as printable text on one line, of bounded length."""
     return "".join(c if c.isprintable() else "?" for c in name[:most_chars])

@@ -20,7 +20,7 @@ MAX_LOG_CHARS = 1024 * 1024
 """Limit for the characters of one text of the log, or the bytes of a thumbnail."""
 MAX_PARTS = 100_000
 """Limit for the parts of a split file; a number has five digits."""
-MOST_CLAIMS = 3
+MAX_CLAIMS = 3
 """How often a handler may claim names; a recording and a clip do it once."""
 MAX_STREAMS = 10_000
 MAX_NOTICE_CHARS = 1024 * 1024
@@ -65,7 +65,7 @@ class HandlerMessageCheck:
                 self._name_chars += chars
             case ipc.ClaimNames() | ipc.ClaimClip():
                 self._claims += 1
-        if self._claims > MOST_CLAIMS:
+        if self._claims > MAX_CLAIMS:
             raise ValueError("more claims of names than any recording makes")
         if self._notice_chars > MAX_NOTICE_CHARS or self._name_chars > MAX_NAME_CHARS:
             raise ValueError("more reports than any recording has")

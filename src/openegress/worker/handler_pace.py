@@ -10,7 +10,7 @@ _ATTENTION = RefillRate(0.1, 1.0)
 """The CPU seconds that a handler gets per second. A recording needs a hundredth of that."""
 _TURN_S = 0.01
 """The CPU time after which other tasks get a turn."""
-_MOST_S = 0.25
+_MAX_S = 0.25
 """Limit for what counts for one message. If its reader waits for something, others use the thread
 meanwhile."""
 
@@ -25,7 +25,7 @@ class HandlerPace:
     async def spend(self, cpu_s: float) -> None:
         """Counts the time that a message took the thread, and waits if that was too much. Call it after each
         message."""
-        cpu_s = min(cpu_s, _MOST_S)
+        cpu_s = min(cpu_s, _MAX_S)
         self._turn_s += cpu_s
         now_ns = time.monotonic_ns()
         if not self._attention.spend(cpu_s, now_ns):

@@ -23,7 +23,7 @@ SEEK_BEFORE_NS = 300 * MS
 """Length of the sound before the span that a decoder needs."""
 _LEAD_NS = 400 * MS
 """How much earlier than 0 a track of the clip may begin: preroll, and the delay of reordered pictures."""
-_MOST_WAITING_BYTES = 32 * 1024 * 1024
+_MAX_WAITING_BYTES = 32 * 1024 * 1024
 """Limit for sound or pictures that wait for the first packet of the other kind, which determines what to
 write."""
 CLIP_CONTAINER = {
@@ -135,7 +135,7 @@ class _ClipWriter:
         self._waiting.append(packet)
         self._waiting_bytes += len(packet.data)
         self._awaited.discard(packet.kind)
-        if not self._awaited or self._waiting_bytes > _MOST_WAITING_BYTES:
+        if not self._awaited or self._waiting_bytes > _MAX_WAITING_BYTES:
             self._begin()
 
     def close(self) -> None:

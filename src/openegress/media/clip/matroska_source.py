@@ -35,7 +35,7 @@ _SIMPLE, _TAG_NAME, _TAG_TEXT = 0x67C8, 0x45A3, 0x4487
 _CLUSTER, _TIMESTAMP, _SIMPLE_BLOCK = 0x1F43B675, 0xE7, 0xA3
 _CUES, _POINT, _AT, _POSITIONS, _OFFSET = 0x1C53BB6B, 0xBB, 0xB3, 0xB7, 0xF1
 _CLUSTER_HEAD_BYTES = 12
-_MOST_CUES_BYTES = 256 * 1024 * 1024
+_MAX_CUES_BYTES = 256 * 1024 * 1024
 _LAST_CLUSTERS = 8
 """Number of clusters at the end whose tracks show how far the file reaches."""
 _KEY = 0x80
@@ -156,7 +156,7 @@ class MatroskaTracks:
         head = self._head
         if not head.cues_at or head.cues_at >= self._size:
             return []
-        data = self._file.read_at(head.cues_at, min(self._size - head.cues_at, _MOST_CUES_BYTES))
+        data = self._file.read_at(head.cues_at, min(self._size - head.cues_at, _MAX_CUES_BYTES))
         cues = next(elements(data, 0, len(data)), None)
         if cues is None or cues.kind != _CUES:
             return []

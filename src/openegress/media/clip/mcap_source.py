@@ -42,7 +42,7 @@ from openegress.media.mcap_schemas import SCHEMA_BY_KIND
 _TIME_BASE = Fraction(1, S)
 _CODECS: dict[str, AudioCodec | VideoCodec] = {each.value: each for each in (*AudioCodec, *VideoCodec)}
 _FOOTER_BYTES = HEAD_BYTES + 20 + len(MAGIC)
-_MOST_SUMMARY_BYTES = 256 * 1024 * 1024
+_MAX_SUMMARY_BYTES = 256 * 1024 * 1024
 _TAGS = ("participant_identity", "participant_name", "track_id", "track_name", "track_source", "topic")
 
 
@@ -120,7 +120,7 @@ class McapTracks:
         """Reads the summary; None if there is none yet."""
         tail = self._read(max(0, self._size - _FOOTER_BYTES), _FOOTER_BYTES)
         start = summary_start(tail)
-        if not 0 < start < self._size or self._size - start > _MOST_SUMMARY_BYTES:
+        if not 0 < start < self._size or self._size - start > _MAX_SUMMARY_BYTES:
             return None
         found = _Told()
         for opcode, at, _, length in self._records(start):

@@ -21,7 +21,7 @@ from openegress.media.meeting_track import GAP_NS
 from openegress.media.mp4_tracks import Mp4TracksWriter
 from openegress.media.passthrough import audio_format, reorder_depth, video_format
 
-_MOST_EDGE_BYTES = 256 * 1024 * 1024
+_MAX_EDGE_BYTES = 256 * 1024 * 1024
 """Limit for all pictures that are decoded for edges, which are in memory at once."""
 
 Writer = MatroskaWriter | Mp4TracksWriter | McapWriter
@@ -155,7 +155,7 @@ class _TracksCutting:
 
     def _refuse_large(self) -> None:
         """Raises EgressError if the edges are too large."""
-        if sum(each.held_bytes for each in self.tracks if each.is_at_its_edge) > _MOST_EDGE_BYTES:
+        if sum(each.held_bytes for each in self.tracks if each.is_at_its_edge) > _MAX_EDGE_BYTES:
             raise EgressError(
                 Code.RESOURCE_EXHAUSTED,
                 "the publishers of the tracks sent too few key frames for such a clip: ask for a shorter one",

@@ -30,7 +30,7 @@ from openegress.storage.uploader import Uploader
 
 _SPARE_BYTES = 512 * 1024 * 1024
 """Space that a clip leaves free on the disk that recordings are written to."""
-_MOST_S = 3600.0
+_MAX_S = 3600.0
 
 
 class _LargeFile(SpoolFile):
@@ -76,13 +76,13 @@ class ClipMaker:
         local = self._folder / "clip"
         try:
             span, container, pictures = await thread.result(
-                functools.partial(self._cut, stored, local), _MOST_S
+                functools.partial(self._cut, stored, local), _MAX_S
             )
             path = self._path(span, container)
             await self._claim(path)
-            await thread.result(functools.partial(self._refuse_taken, stored, path), _MOST_S)
+            await thread.result(functools.partial(self._refuse_taken, stored, path), _MAX_S)
             with_video = container in (Container.MP4, Container.WEBM) and await thread.result(
-                functools.partial(has_video, local), _MOST_S
+                functools.partial(has_video, local), _MAX_S
             )
             kind = content_type_of(container, with_video=with_video)
             put = await self._uploader.put(local, path, kind)

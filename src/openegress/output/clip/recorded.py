@@ -20,7 +20,7 @@ from openegress.output.hls import layout
 from openegress.output.hls.playlist import Segment
 from openegress.output.hls.recover import parse_entries
 
-_MOST_PLAYLIST_BYTES = 64 * 1024 * 1024
+_MAX_PLAYLIST_BYTES = 64 * 1024 * 1024
 
 
 def open_recorded(plan: ClipPlan, stored: StoredObjects) -> SpanSource:
@@ -117,7 +117,7 @@ class _Segments:
             self._text = made.read_text() if made.exists() else ""
             return self._text
         file = self._stored.bytes_of(self._plan.playlist)
-        self._text = file.read_at(0, min(file.size(), _MOST_PLAYLIST_BYTES)).decode(errors="replace")
+        self._text = file.read_at(0, min(file.size(), _MAX_PLAYLIST_BYTES)).decode(errors="replace")
         return self._text
 
     @property

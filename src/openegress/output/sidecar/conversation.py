@@ -20,8 +20,8 @@ from openegress.core.routes import DataRoute, takes_data
 from openegress.output.sidecar.entries import (
     CHAT,
     DATA,
-    MOST_CHARS,
-    MOST_TEXT_CHARS,
+    MAX_CHARS,
+    MAX_TEXT_CHARS,
     TRANSCRIPT,
     LogEntry,
 )
@@ -29,10 +29,10 @@ from openegress.room.events import DataArrived
 
 CHAT_TOPIC, OLD_CHAT_TOPIC = "lk.chat", "lk-chat-topic"
 TRANSCRIPTION_TOPIC = "lk.transcription"
-MOST_STREAMS = 256
+MAX_STREAMS = 256
 """Limit for open streams: the oldest is dropped."""
 _COMPRESSIONS = (DataStream.CompressionType.NONE, DataStream.CompressionType.DEFLATE_RAW)
-MOST_SEGMENTS = 50
+MAX_SEGMENTS = 50
 """Limit for the segments of one Transcription packet."""
 
 _OPERATIONS = {number: name.lower() for name, number in DataStream.OperationType.items()}
@@ -61,7 +61,7 @@ class _TextStream:
 
     def add(self, content: bytes) -> str:
         """Adds to the text, which is cut if it is too long. Returns what was added. Raises zlib.error."""
-        room_chars = MOST_TEXT_CHARS - len(self.text)
+        room_chars = MAX_TEXT_CHARS - len(self.text)
         if room_chars <= 0 or self.is_broken:
             return ""
         # Each character takes at least one byte: more is of no use, and compressed data could expand to
@@ -124,7 +124,7 @@ class Conversation:
             header.topic, identity
         ):
             return []
-        if len(self._streams) >= MOST_STREAMS:
+        if len(self._streams) >= MAX_STREAMS:
             del self._streams[next(iter(self._streams))]
         stream = _TextStream(header, identity, sender, at_ns)
         self._streams[sender, header.stream_id] = stream
@@ -187,12 +187,12 @@ def _said(
     at_ns: int, identity: str, number: str, message: str, operation: str, reply_to: str = ""
 ) -> LogEntry:
     fields = {
-        "identity": identity[:MOST_CHARS],
-        "id": number[:MOST_CHARS],
+        "identity": identity[:MAX_CHARS],
+        "id": number[:MAX_CHARS],
         "operation": operation,
-        "message": message[:MOST_TEXT_CHARS],
+        "message": message[:MAX_TEXT_CHARS],
     }
-    return LogEntry(at_ns, CHAT, fields | ({"reply_to": reply_to[:MOST_CHARS]} if reply_to else {}))
+    return LogEntry(at_ns, CHAT, fields | ({"reply_to": reply_to[:MAX_CHARS]} if reply_to else {}))
 
 
 def _old_chat(payload: bytes, identity: str, at_ns: int) -> list[LogEntry]:
@@ -214,7 +214,7 @@ def _whole(text: str) -> str:
 
 
 def _data(at_ns: int, identity: str, topic: str, content: dict[str, str]) -> LogEntry:
-    return LogEntry(at_ns, DATA, {"identity": identity[:MOST_CHARS], "topic": topic[:MOST_CHARS]} | content)
+    return LogEntry(at_ns, DATA, {"identity": identity[:MAX_CHARS], "topic": topic[:MAX_CHARS]} | content)
 
 
 def _segment(stream: _TextStream, at_ns: int, text: str, *, continues: bool) -> LogEntry:
@@ -224,14 +224,14 @@ def _segment(stream: _TextStream, at_ns: int, text: str, *, continues: bool) -> 
         at_ns,
         TRANSCRIPT,
         {
-            "identity": stream.identity[:MOST_CHARS],
-            "sender": stream.sender[:MOST_CHARS],
-            "segment": stream.segment[:MOST_CHARS],
+            "identity": stream.identity[:MAX_CHARS],
+            "sender": stream.sender[:MAX_CHARS],
+            "segment": stream.segment[:MAX_CHARS],
             "text": text,
             "continues": continues,
             "final": attributes.get(_FINAL, "").lower() == "true",
-            "track_id": attributes.get(_TRACK, "")[:MOST_CHARS],
-            "language": attributes.get(_LANGUAGE, "")[:MOST_CHARS],
+            "track_id": attributes.get(_TRACK, "")[:MAX_CHARS],
+            "language": attributes.get(_LANGUAGE, "")[:MAX_CHARS],
         },
     )
 
@@ -242,15 +242,15 @@ def _transcribed(told: Transcription, sender: str, at_ns: int) -> list[LogEntry]
             at_ns,
             TRANSCRIPT,
             {
-                "identity": told.transcribed_participant_identity[:MOST_CHARS],
-                "sender": sender[:MOST_CHARS],
-                "segment": each.id[:MOST_CHARS],
-                "text": each.text[:MOST_TEXT_CHARS],
+                "identity": told.transcribed_participant_identity[:MAX_CHARS],
+                "sender": sender[:MAX_CHARS],
+                "segment": each.id[:MAX_CHARS],
+                "text": each.text[:MAX_TEXT_CHARS],
                 "continues": False,
                 "final": each.final,
-                "track_id": told.track_id[:MOST_CHARS],
-                "language": each.language[:MOST_CHARS],
+                "track_id": told.track_id[:MAX_CHARS],
+                "language": each.language[:MAX_CHARS],
             },
         )
-        for each in told.segments[:MOST_SEGMENTS]
+        for each in told.segments[:MAX_SEGMENTS]
     ]

@@ -20,11 +20,11 @@ from openegress.room.events import (
     TrackUnpublished,
 )
 
-MOST_CHARS = 256
+MAX_CHARS = 256
 """Limit for a name, and for a reason."""
-MOST_TEXT_CHARS = 16_384
+MAX_TEXT_CHARS = 16_384
 """Limit for one message, one transcribed segment or one text of another topic."""
-MOST_SPEAKERS = 50
+MAX_SPEAKERS = 50
 """Limit for one entry: nobody can distinguish more people who speak at once."""
 
 STARTED, ENDED = "recording_started", "recording_ended"
@@ -77,7 +77,7 @@ def entry_of(event: RoomEvent, at_ns: int) -> LogEntry | None:
         case TrackMuted(track):
             return _entry(at_ns, "track_muted" if track.muted else "track_unmuted", **_named(track))
         case SpeakersChanged(identities):
-            return _entry(at_ns, SPEAKERS, identities=list(identities[:MOST_SPEAKERS]))
+            return _entry(at_ns, SPEAKERS, identities=list(identities[:MAX_SPEAKERS]))
         case QualityChanged(identity, quality):
             return _entry(at_ns, "connection_quality", identity=identity, quality=quality.value)
         case DataLocked(identity, reason):
@@ -116,7 +116,7 @@ def _entry(at_ns: int, event: str, **fields: Any) -> LogEntry:
 def _bounded(value: Any) -> Any:
     match value:
         case str():
-            return value[:MOST_CHARS]
+            return value[:MAX_CHARS]
         case list():
             return [_bounded(each) for each in value]
         case _:

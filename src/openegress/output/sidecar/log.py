@@ -14,11 +14,11 @@ from openegress.output.sidecar.entries import SAID, LogEntry, source_of
 
 NAME = "sidecars.log.jsonl"
 
-MOST_BYTES = 64 * 1024 * 1024
+MAX_BYTES = 64 * 1024 * 1024
 """Limit for each kind of entry in a recording: some 400,000 events, and as much of what people send.
 Strangers cause the entries, and share the limit."""
-MOST_LINE_BYTES = 128 * 1024
-MOST_PENDING_BYTES = 4 * 1024 * 1024
+MAX_LINE_BYTES = 128 * 1024
+MAX_PENDING_BYTES = 4 * 1024 * 1024
 """Limit for bytes that wait while the disk does not answer."""
 
 _DECODER = msgspec.json.Decoder(LogEntry)
@@ -32,7 +32,7 @@ class SidecarLog:
         self._path = folder / NAME
         self._thread = DiskThread("sidecars")
         self._file: FileIO | None = None
-        self._shares = (FairShare(MOST_BYTES), FairShare(MOST_BYTES))
+        self._shares = (FairShare(MAX_BYTES), FairShare(MAX_BYTES))
         """Shares of events, and of what people send: a flood of messages must not hide who joined and
         left."""
         self._taken_bytes = 0
@@ -50,8 +50,8 @@ class SidecarLog:
         line = msgspec.json.encode(entry) + b"\n"
         size_bytes = len(line)
         if (
-            size_bytes > MOST_LINE_BYTES
-            or self._taken_bytes - self._done_bytes + size_bytes > MOST_PENDING_BYTES
+            size_bytes > MAX_LINE_BYTES
+            or self._taken_bytes - self._done_bytes + size_bytes > MAX_PENDING_BYTES
             or not self._shares[entry.event in SAID].take(source_of(entry), size_bytes)
         ):
             self._unfit += 1

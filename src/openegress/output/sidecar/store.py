@@ -14,7 +14,7 @@ from openegress.output.disk_thread import in_time, patience_s
 from openegress.output.extra_files import ExtraFileStore
 from openegress.output.manifest import Records
 from openegress.output.naming import sidecar_name
-from openegress.output.sidecar.log import MOST_BYTES, NAME
+from openegress.output.sidecar.log import MAX_BYTES, NAME
 from openegress.output.sidecar.render import render
 from openegress.request import naming
 from openegress.storage.uploader import Uploader
@@ -41,7 +41,7 @@ async def store_sidecars(
             stem = naming.split(sidecar_name(output, values, ""))[1]
             making = functools.partial(render, folder, sidecar, stem, end_ns)
             try:
-                made = await in_time(f"sidecar {sidecar}", making, patience_s(MOST_BYTES))
+                made = await in_time(f"sidecar {sidecar}", making, patience_s(MAX_BYTES))
             except EgressError as error:
                 store.errors.append(error)
                 continue

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from openegress.output.sidecar import entries
-from openegress.output.sidecar.entries import MOST_TEXT_CHARS, LogEntry
+from openegress.output.sidecar.entries import MAX_TEXT_CHARS, LogEntry
 from openegress.output.sidecar.media_time import MediaTime
 
 SHORTEST_S = 1.5
@@ -34,7 +34,7 @@ class TranscriptSegment:
             # A text that starts again replaces the previous one only once it is not empty.
             before = self.text if fields["continues"] else ""
             # Each stream is bounded, but many may add to one segment.
-            self.text = before + fields["text"][: MOST_TEXT_CHARS - len(before)]
+            self.text = before + fields["text"][: MAX_TEXT_CHARS - len(before)]
         self.final = fields["final"]
         self.track_id = fields["track_id"] or self.track_id
         self.language = fields["language"] or self.language

@@ -12,9 +12,9 @@ the first word.
 import struct
 from dataclasses import dataclass, field
 
-MOST_FRAME_BYTES = 256 * 1024
+MAX_FRAME_BYTES = 256 * 1024
 """The same limit as for a message of a data channel: a stranger decides how many packets a frame has."""
-MOST_OPEN = 64
+MAX_OPEN = 64
 """Tracks whose frames are gathered at a time."""
 
 _HEADER = struct.Struct("!BBHHHI")
@@ -74,7 +74,7 @@ class DataFrames:
         gathering.packet = packet
         gathering.parts.append(packet.payload)
         gathering.size_bytes += len(packet.payload)
-        if gathering.size_bytes > MOST_FRAME_BYTES:
+        if gathering.size_bytes > MAX_FRAME_BYTES:
             del self._open[packet.handle]
             return None
         if not packet.is_final:
@@ -83,7 +83,7 @@ class DataFrames:
         return b"".join(gathering.parts)
 
     def _begin(self, packet: DataTrackPacket) -> None:
-        if packet.handle not in self._open and len(self._open) >= MOST_OPEN:
+        if packet.handle not in self._open and len(self._open) >= MAX_OPEN:
             del self._open[next(iter(self._open))]
         self._open[packet.handle] = _Gathering(packet)
 

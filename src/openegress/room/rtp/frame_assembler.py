@@ -15,13 +15,13 @@ from openegress.room.rtp.packets import OVERTAKEN, RtpPacket
 BLANK_SIDE = 8
 """LiveKit ends a track with pictures of 2x2 or 8x8."""
 MAX_FRAME_PACKETS = 4000
-MOST_PREFIX_BYTES = 16 * 1024
+MAX_PREFIX_BYTES = 16 * 1024
 """Bytes of parameter sets before a picture: a sender may send each in a separate unit."""
 
 HELD_FOR_NS = 2 * S
 """How long a picture waits for its key: after that, a new key frame arrives before all waiting pictures could
 be decoded."""
-MOST_HELD_BYTES = 4 * 1024 * 1024
+MAX_HELD_BYTES = 4 * 1024 * 1024
 
 
 class PictureTaker(Protocol):
@@ -183,7 +183,7 @@ class FrameAssembler:
             return True
         except Undecryptable as error:
             assert cipher is not None
-            in_time = now_ns - gathered.at_ns <= HELD_FOR_NS and self._held_bytes <= MOST_HELD_BYTES
+            in_time = now_ns - gathered.at_ns <= HELD_FOR_NS and self._held_bytes <= MAX_HELD_BYTES
             if in_time and not error.is_certain:
                 return False
             self._taker.on_undecryptable(cipher, error)
@@ -196,7 +196,7 @@ class FrameAssembler:
         joined = self._with_prefix(unit)
         if unit.kind is not UnitKind.PARAMETERS:
             self._unit(joined, gathered, now_ns)
-        elif len(joined.data) <= MOST_PREFIX_BYTES:
+        elif len(joined.data) <= MAX_PREFIX_BYTES:
             self._prefix = joined
         else:
             self._prefix = unit

@@ -28,7 +28,7 @@ IV_BYTES = 12
 TAG_BYTES = 16
 TRAILER_BYTES = IV_BYTES + 2
 METADATA_MARK = b"LKTS"
-MOST_FAILURES = 25
+MAX_FAILURES = 25
 """Frames in a row that no key fits before the track is left out: half a second of sound. A key may change a
 moment before its sender's frames do."""
 
@@ -88,7 +88,7 @@ class TrackCipher:
 
     def trouble(self) -> Reason | None:
         """Call it after a frame that could not be decrypted. A reason to leave the track out, or None."""
-        if self._failures < MOST_FAILURES:
+        if self._failures < MAX_FAILURES:
             return None
         self._failures = 0
         has_opened = self._room.ring(self._identity).has_opened

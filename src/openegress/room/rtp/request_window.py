@@ -9,9 +9,9 @@ from collections import deque
 
 from openegress.core.units import MS, S
 
-MOST_PACKETS = 400
+MAX_PACKETS = 400
 """One second of 4 Mbit/s."""
-LEAST_PACKETS = 8
+MIN_PACKETS = 8
 """The window at the start. With answers within 40 ms, it replaces a loss of one fifth at 2 Mbit/s."""
 SHRINKS_EVERY_NS = 100 * MS
 """The window halves at most this often: packets that are lost together count as one failure."""
@@ -24,7 +24,7 @@ LONGEST_ROUND_TRIP_NS = 1 * S
 UNHEARD_NS = 110 * MS
 """livekit-server ignores requests within 100 ms of sending the packet, unless it has measured a shorter
 round trip. An ignored request would also make the round trip look longer than it is."""
-LEAST_WAIT_NS = 10 * MS
+MIN_WAIT_NS = 10 * MS
 """Packets that are merely out of order arrive within this time."""
 
 
@@ -32,7 +32,7 @@ class RequestWindow:
     """Times are monotonic ns."""
 
     def __init__(self) -> None:
-        self._size = float(LEAST_PACKETS)
+        self._size = float(MIN_PACKETS)
         self._has_failed = False
         self._took_ns: deque[int] = deque(maxlen=LOOKED_AT)
         self._is_sure = False
@@ -53,7 +53,7 @@ class RequestWindow:
     def first_wait_ns(self) -> int:
         """The wait from the arrival of the packet after a lost one to the first request."""
         known_ns = self.round_trip_ns if self._is_sure else None
-        return max(LEAST_WAIT_NS, UNHEARD_NS - (known_ns or 0))
+        return max(MIN_WAIT_NS, UNHEARD_NS - (known_ns or 0))
 
     def left(self, unanswered: int) -> int:
         """How many more packets may be requested while `unanswered` answers are still expected."""
@@ -63,10 +63,10 @@ class RequestWindow:
         """A packet arrived `took_ns` after the first of `requests` requests for it."""
         self._took_ns.append(max(0, took_ns))
         self._is_sure = requests == 1
-        self._size = min(MOST_PACKETS, self._size + (1 / self._size if self._has_failed else 1))
+        self._size = min(MAX_PACKETS, self._size + (1 / self._size if self._has_failed else 1))
 
     def failed(self, now_ns: int) -> None:
         """An answer did not arrive in time."""
         if now_ns - self._shrunk_ns >= max(SHRINKS_EVERY_NS, self.answer_ns):
             self._shrunk_ns, self._has_failed = now_ns, True
-            self._size = max(LEAST_PACKETS, self._size / 2)
+            self._size = max(MIN_PACKETS, self._size / 2)

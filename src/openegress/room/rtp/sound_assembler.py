@@ -11,7 +11,7 @@ from openegress.room.rtp.frame_cipher import TrackCipher
 from openegress.room.rtp.packets import RtpPacket
 from openegress.room.signalling.sdp import Encoding, PayloadType
 
-MOST_HELD = 400
+MAX_HELD = 400
 """Eight seconds of usual sound: longer than a key service may take."""
 
 
@@ -95,7 +95,7 @@ class SoundAssembler:
         try:
             data = cipher.open(sealed.codec, sealed.data, now_ns)
         except Undecryptable as error:
-            if not error.is_certain and len(self._held) < MOST_HELD:
+            if not error.is_certain and len(self._held) < MAX_HELD:
                 return False
             self._taker.on_lost_sound()
             self._taker.on_undecryptable(cipher, error)

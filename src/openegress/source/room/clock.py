@@ -5,7 +5,7 @@ each frame.
 """
 
 from openegress.core.units import S
-from openegress.media.overload import MOST_WAITING_NS
+from openegress.media.overload import MAX_WAITING_NS
 
 CATCH_UP = 2
 """Multiple of real time, at most: after a wait the encoder must not get more than it can handle."""
@@ -71,7 +71,7 @@ class Horizon:
         self._moved_at_ns = due_ns
         reached = self.ns + CATCH_UP * max(0, min(since, self._step_ns))
         # Older pictures are dropped anyway.
-        self.ns = max(self.ns, min(wanted, max(reached, due_ns - MOST_WAITING_NS)))
+        self.ns = max(self.ns, min(wanted, max(reached, due_ns - MAX_WAITING_NS)))
         return self.ns
 
 
@@ -81,11 +81,11 @@ SHEDDING = ((0.8, 4), (0.6, 2))
 
 def is_left_out(number: int, age_ns: int, awaited_ns: int) -> bool:
     """Whether to skip picture `number` because the machine does not keep up. `awaited_ns`: the part of its
-    age in which media was awaited; the machine has the rest of MOST_WAITING_NS. If nothing was awaited, a
+    age in which media was awaited; the machine has the rest of MAX_WAITING_NS. If nothing was awaited, a
     hiccup of half a second is made up for without loss."""
-    if age_ns > MOST_WAITING_NS:
+    if age_ns > MAX_WAITING_NS:
         return True
-    behind_ns, time_ns = age_ns - awaited_ns, MOST_WAITING_NS - awaited_ns
+    behind_ns, time_ns = age_ns - awaited_ns, MAX_WAITING_NS - awaited_ns
     return any(behind_ns > used * time_ns and number % share != 0 for used, share in SHEDDING)
 
 

@@ -31,7 +31,7 @@ AUDIO_PATIENCE_NS = 900 * MS
 second to find their place on the timeline. Sound that comes even later is heard late, but completely."""
 VIDEO_PATIENCE_NS = 500 * MS
 """For pictures. A later one appears in the next slot, so not waiting loses nothing, and an unchanging screen
-sends none. It is half of media.overload.MOST_WAITING_NS: the other half is for drawing and encoding."""
+sends none. It is half of media.overload.MAX_WAITING_NS: the other half is for drawing and encoding."""
 IN_STEP_NS = 20 * MS
 """A picture does not follow smaller offsets of its sound: half of what viewers notice."""
 DECODER_PICTURES = 6

@@ -9,7 +9,7 @@ from functools import lru_cache
 from openegress.core.bits import BitReader
 from openegress.core.varint import varint
 from openegress.room.rtp.depacketise.unit import (
-    MOST_PARTS,
+    MAX_PARTS,
     AccessUnit,
     MalformedPayload,
     UnitKind,
@@ -77,8 +77,8 @@ def _obus(payloads: Sequence[bytes]) -> list[bytes]:
             if number == 1 and continues:
                 obus[-1].append(element)
             else:
-                if len(obus) >= MOST_PARTS:
-                    raise MalformedPayload(f"a frame of more than {MOST_PARTS} parts")
+                if len(obus) >= MAX_PARTS:
+                    raise MalformedPayload(f"a frame of more than {MAX_PARTS} parts")
                 obus.append([element])
         if number == 0 or number < count:
             raise MalformedPayload("an AV1 packet with fewer OBUs than its header says")

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from openegress.core.bits import BitReader, unescaped
 
-MOST_PARTS = 1000
+MAX_PARTS = 1000
 """NAL units or OBUs in a frame. Encoders make a hundred at most, and packets full of small ones take
 seconds."""
-MOST_PARAMETER_BYTES = 4096
+MAX_PARAMETER_BYTES = 4096
 """Bytes of a parameter set that is parsed."""
 
 
@@ -48,8 +48,8 @@ class AccessUnit(NamedTuple):
 def counted(parts: Iterable[bytes]) -> Iterator[bytes]:
     """The parts of a frame. Raises MalformedPayload if there are more than any encoder makes."""
     for number, part in enumerate(parts):
-        if number >= MOST_PARTS:
-            raise MalformedPayload(f"a frame of more than {MOST_PARTS} parts")
+        if number >= MAX_PARTS:
+            raise MalformedPayload(f"a frame of more than {MAX_PARTS} parts")
         yield part
 
 
@@ -79,5 +79,5 @@ def size_in(
 
 def refuse_long(parameters: bytes) -> None:
     """Raises MalformedPayload."""
-    if len(parameters) > MOST_PARAMETER_BYTES:
+    if len(parameters) > MAX_PARAMETER_BYTES:
         raise MalformedPayload(f"a parameter set of {len(parameters)} bytes")
