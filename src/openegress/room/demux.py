@@ -35,7 +35,7 @@ class DemuxTransport(Protocol):
 
     @property
     def notes_arrivals(self) -> bool:
-        """Whether times of arrival are the kernel's, and not those of reading."""
+        """Whether times of arrival come from the kernel, not from the reading of the socket."""
 
 
 class Demux:
@@ -68,7 +68,7 @@ class Demux:
         """RTP packets of no subscribed track."""
 
     def connect(self, transport: DemuxTransport) -> None:
-        """A new connection, on which SSRCs of the old one have no meaning."""
+        """Changes to a new connection, on which SSRCs of the old one have no meaning."""
         self._by_ssrc.clear()
         self._by_rtx.clear()
         self._transport = transport
@@ -152,7 +152,7 @@ class Demux:
         self._on_trouble(receiver, reason)
 
     def _look_at_path(self, data: bytes, ssrc: int, arrival_ns: int) -> None:
-        """A packet says when the server sent it: only those of pictures do."""
+        """Watches the path with a packet of pictures: only these say when the server sent them."""
         transport, path = self._transport, self._path
         sent = packets.send_time(data) if transport is not None and transport.notes_arrivals else None
         before = path.state
@@ -173,7 +173,7 @@ class Demux:
     # --- out
 
     def tick(self) -> None:
-        """Once a second: reports, and the receivers' own time-outs."""
+        """Call it once a second: sends reports, and checks the receivers' own time-outs."""
         now_ns = time.monotonic_ns()
         blocks = []
         for receiver in list(self._by_ssrc.values()):
@@ -189,7 +189,7 @@ class Demux:
         self._relieve(now_ns)
 
     def _relieve(self, now_ns: int) -> None:
-        """Has tracks left out if all of them together send more than the recorder can receive."""
+        """Leaves tracks out if all of them together send more than the recorder can receive."""
         seconds = (now_ns - self._ticked_ns) / S
         receivers = {each.track_sid: each for each in self._by_ssrc.values()}
         rates = {

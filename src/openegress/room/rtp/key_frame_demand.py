@@ -3,10 +3,10 @@
 from openegress.core.units import MS, S
 
 KEY_FRAME_REQUEST_NS = 500 * MS
-"""Between two requests: a publisher needs some time to answer."""
+"""Minimum time between two requests: a publisher needs some time to answer."""
 ROUND_TRIPS = 5
-"""The same on a path whose queue is long: there, a key frame takes as long as many other pictures. A second
-one requested too soon queues behind the first."""
+"""Minimum time between two requests in round trips, for a path whose queue is long: there, a key frame takes
+as long as many other pictures. A second one requested too soon queues behind the first."""
 KEY_FRAME_AFTER_NS = 700 * MS
 """How long a packet is waited for before a key frame is requested. The packet may still come. If it was lost
 on its way to the server, nothing after it can be decoded, and waiting until it is given up makes the picture
@@ -39,5 +39,6 @@ class KeyFrameDemand:
         return True
 
     def follows_precaution(self, now_ns: int) -> bool:
-        """The requested key frame is among the packets that were held up, or is requested again later."""
+        """Whether a key frame was requested lately: it is among the packets that were held up, or is
+        requested again later."""
         return now_ns - self._precaution_ns < S

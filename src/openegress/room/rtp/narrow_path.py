@@ -1,14 +1,14 @@
 """Notices that the path from the server is too narrow for its pictures, and estimates what it carries. Pure.
 
-The server sends the layers that were asked for until a receiver reports an estimate (REMB). One that is
-wrong costs a recording its resolution, so only what nothing but a bottleneck explains counts: for seconds,
-not a single packet comes without waiting in a queue, and packets get lost meanwhile. The queue is measured
-between the server's own time of sending (abs-send-time) and the kernel's time of arrival: neither the
-publisher's path nor a busy recorder shows in it.
+The server sends the layers that were requested until a receiver reports an estimate (REMB). A wrong estimate
+costs a recording its resolution, so only signs that nothing but a bottleneck explains count: for seconds,
+every packet waits in a queue, and packets are lost meanwhile. The queue is measured between the server's own
+time of sending (abs-send-time) and the kernel's time of arrival, so neither the publisher's path nor a busy
+recorder affects it.
 
-From then on the estimate is reported ten times a second: a server that tries to send more looks at the
-estimates of half a second. It is held, rises, and is lifted. After some minutes without a queue nothing is
-reported any more.
+From then on the estimate is reported ten times a second: a server that tries to send more reads the
+estimates of half a second. The estimate is held, then rises, and is then lifted. After some minutes without
+a queue nothing is reported any more.
 """
 
 from collections import deque
@@ -19,57 +19,59 @@ from enum import Enum, auto
 from openegress.core.units import MS, S
 
 LOOKED_AT_EVERY_NS = 40 * MS
-"""So many packets tell how long they waited; the others are only counted."""
+"""Interval between packets whose delay is measured; the others are only counted."""
 WINDOW_NS = 500 * MS
 LEAST_LOOKS = 4
-"""In a window that counts; with fewer packets a single one decides."""
+"""Minimum number of measured packets in a window that counts; among fewer, a single one would decide."""
 STANDING_NS = 100 * MS
-"""If even the quickest packet of a window waited so long, a queue stands: jitter and bursts drain."""
+"""If even the quickest packet of a window waited this long, a queue stands: jitter and bursts drain."""
 WINDOWS = 4
-"""A queue that stood for two seconds is a bottleneck's."""
+"""A queue that stood for this many windows, two seconds, is that of a bottleneck."""
 LEAST_LOST = 0.02
-"""Of the packets meanwhile, and more than USUAL times what gets lost without a queue. Otherwise a longer way
-explains the delay."""
+"""Minimum share of packets that are lost meanwhile, in addition to USUAL times the share that is lost without
+a queue. With fewer losses, a longer path explains the delay."""
 USUAL = 1.5
 QUICKEST_OF_NS = 30 * S
-"""How long the quickest packet is remembered, at least; two clocks part by a few milliseconds meanwhile."""
+"""Minimum time for which the quickest packet is remembered; two clocks drift apart by a few milliseconds
+meanwhile."""
 MOST_DELAY_NS = 10 * S
-"""A greater change of the delay is one of the server's clock."""
+"""A greater change of the delay is a change of the server's clock."""
 
 UTILISED = 0.85
-"""The share of what arrives that may be sent: the queue drains, and requests find room."""
+"""The estimate as a share of the rate that arrives: the queue drains, and requested packets have room."""
 HELD_NS = 20 * S
-"""How long an estimate is held, after the first time; twice as long each time that more was too much."""
+"""Time for which the first estimate is held; it doubles each time that more was too much."""
 LONGEST_HELD_NS = 600 * S
 RISE = 1.025
-"""Of the estimate in each window after that: 5 % a second."""
+"""Factor by which the estimate rises in each window after that: 5 % a second."""
 LIFTED_AT = 4.0
-"""An estimate that has risen by this factor without a queue means nothing any more."""
+"""An estimate that has risen by this factor without a queue is lifted."""
 LEAST_BPS = 50_000
 MOST_BPS = 100_000_000
 """livekit-server's own value for a path without limits."""
 LIFTED_FOR_NS = 150 * S
-"""livekit-server tries at least each two minutes whether it can send more, and takes the estimate then."""
+"""Time for which a lifted limit is reported: livekit-server tries at least every two minutes to send more,
+and reads the estimate then."""
 TOLD_EVERY_NS = 100 * MS
 SINK = 0.998
-"""Of the estimate in each report while a queue stands: a server that sees it sink does not try to send
-more."""
+"""Factor for the estimate in each report while a queue stands: a server that sees it sink does not try to
+send more."""
 FALL = 12
-"""livekit-server believes a fall when twelve estimates in a row are falling."""
+"""Number of falling estimates in a row after which livekit-server believes a fall."""
 FALL_STEP = 0.001
 
 UNITS_PER_S = 1 << 18
-"""Of abs-send-time, which has 24 bits: it begins again after 64 s."""
+"""Units of abs-send-time, which has 24 bits and wraps around after 64 s."""
 WRAP = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
 class PacketCounts:
-    """Of all pictures' packets so far."""
+    """The counts of all packets of pictures so far."""
 
     expected: int = 0
     missed: int = 0
-    """Those that did not come, or came only when they were requested."""
+    """Packets that did not arrive, or arrived only after a request."""
 
     def __add__(self, other: "PacketCounts") -> "PacketCounts":
         return PacketCounts(self.expected + other.expected, self.missed + other.missed)
@@ -87,20 +89,20 @@ class PathState(Enum):
     """Nothing is reported."""
     NARROW = auto()
     LIFTED = auto()
-    """A limit is reported that is none, until the server has surely noticed."""
+    """MOST_BPS is reported, until the server has surely noticed."""
 
 
 class QueueDelay:
-    """How much longer packets take than the quickest one lately. Times are monotonic ns."""
+    """Measures how much longer packets take than the quickest recent one. Times are monotonic ns."""
 
     def __init__(self) -> None:
         self._transit: int | None = None
-        """From sending to arrival, in abs-send-time's units, with an unknown offset."""
+        """The last time from sending to arrival, in units of abs-send-time, with an unknown offset."""
         self._quickest = self._quickest_before = 0
         self._since_ns = 0
 
     def of(self, sent: int, arrival_ns: int) -> int:
-        """In ns. `sent`: abs-send-time."""
+        """The delay of a packet in ns. `sent`: its abs-send-time."""
         transit = arrival_ns * UNITS_PER_S // S - sent
         last = transit if self._transit is None else self._transit
         change = (transit - last + WRAP // 2) % WRAP - WRAP // 2
@@ -122,7 +124,7 @@ class _Window:
     bytes_before: int
     looks: int = 0
     least_ns: int = 0
-    """The least delay."""
+    """The smallest delay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,19 +132,19 @@ class _Queued:
     """A window in which a queue stood."""
 
     counts: PacketCounts
-    """At its end."""
+    """The counts at the end of the window."""
     bps: int
 
 
 class NarrowPath:
-    """The path of one connection. Times are monotonic ns, of arrival: when packets are read does not
+    """The path of one connection. Times are monotonic ns of arrival; when packets are read does not
     matter."""
 
     def __init__(self) -> None:
         self.bytes = 0
-        """Of pictures' packets so far; the caller adds them."""
+        """Bytes of all packets of pictures so far; the caller adds them."""
         self.due_ns = 0
-        """No packet that arrives before this has to be taken."""
+        """take() may be skipped for packets that arrive before this."""
         self.state = PathState.CLEAR
         self.bps = MOST_BPS
         """The estimate."""
@@ -151,21 +153,22 @@ class NarrowPath:
         self._queued: deque[_Queued] = deque(maxlen=WINDOWS)
         """The last windows, if a queue stood in each."""
         self._queued_for = 0
-        """The number of windows in which it has stood."""
+        """The number of windows in a row in which a queue stood."""
         self._counts_before = PacketCounts()
-        """Before `_queued`."""
+        """The counts before `_queued`."""
         self._usual = self._unusual = PacketCounts()
-        """In windows without a queue; of the last one, in which a queue may have begun."""
+        """The counts in windows without a queue, and those in the last one, in which a queue may have
+        begun."""
         self._found_bps = 0
         """The estimate before it rose."""
         self._held_ns = HELD_NS // 2
         self._until_ns = 0
-        """The state's next step."""
+        """When the state's next step is due."""
         self._told_ns = 0
 
     def take(self, sent: int | None, arrival_ns: int, counts: Callable[[], PacketCounts]) -> Sequence[int]:
         """Takes a packet of pictures. Returns the estimates to report now, in bits a second, in order.
-        `sent`: its abs-send-time; None: it does not tell how long it took."""
+        `sent`: its abs-send-time; None: unknown."""
         self.due_ns = arrival_ns + LOOKED_AT_EVERY_NS
         if sent is None:
             return ()
@@ -202,7 +205,8 @@ class NarrowPath:
             self._counts_before = counts
 
     def _has_to_fall(self, now_ns: int) -> bool:
-        """Or the server has to be reminded of the estimate, as it sends more."""
+        """Whether to report a falling estimate: it is lower, or the server sends more and has to be
+        reminded."""
         if self.state is PathState.NARROW:
             if not self._queued_for:
                 if now_ns >= self._until_ns:
@@ -238,7 +242,7 @@ class NarrowPath:
 
     @property
     def _last_counts(self) -> PacketCounts:
-        """At the end of the last window."""
+        """The counts at the end of the last window."""
         return self._queued[-1].counts if self._queued else self._counts_before
 
     def _estimate(self) -> int:

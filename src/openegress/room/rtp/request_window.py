@@ -1,4 +1,4 @@
-"""How many lost packets may be requested at a time, and how long their answers take. Pure.
+"""Limits the lost packets that are requested at a time, and measures how long their answers take. Pure.
 
 Answers share the path with new media. If its queue is full, they arrive late or not at all, and more or
 earlier requests only lengthen the queue. So the window follows TCP (RFC 5681): it grows by one for each
@@ -10,7 +10,7 @@ from collections import deque
 from openegress.core.units import MS, S
 
 MOST_PACKETS = 400
-"""One second of 4 Mbit/s."""
+"""The largest window: one second of 4 Mbit/s."""
 LEAST_PACKETS = 8
 """The window at the start. With answers within 40 ms, it replaces a loss of one fifth at 2 Mbit/s."""
 SHRINKS_EVERY_NS = 100 * MS
@@ -29,7 +29,7 @@ LEAST_WAIT_NS = 10 * MS
 
 
 class RequestWindow:
-    """Times are monotonic ns."""
+    """The window of one SSRC. Times are monotonic ns."""
 
     def __init__(self) -> None:
         self._size = float(LEAST_PACKETS)

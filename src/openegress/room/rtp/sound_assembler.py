@@ -1,4 +1,4 @@
-"""The sound of a track: taken from its packets, without redundancy, and decrypted. Pure."""
+"""Takes the sound of a track from its packets, without redundancy, and decrypts it. Pure."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from openegress.room.rtp.packets import RtpPacket
 from openegress.room.signalling.sdp import Encoding, PayloadType
 
 MOST_HELD = 400
-"""Eight seconds of usual sound: longer than a key service may take."""
+"""Limit for held packets: eight seconds of usual sound, longer than a key service may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +27,10 @@ class SoundTaker(Protocol):
     """Receives the sound."""
 
     def on_unit(self, timestamp: int, unit: AccessUnit, arrival_ns: int) -> None:
-        """Monotonic ns."""
+        """Takes a packet of sound. `arrival_ns` is monotonic."""
 
     def on_lost_sound(self) -> None:
-        """Sound cannot be used; on_malformed() or on_undecryptable() gives the reason."""
+        """Called when sound cannot be used; on_malformed() or on_undecryptable() gives the reason."""
 
     def on_malformed(self, error: MalformedPayload) -> None: ...
 
@@ -38,7 +38,7 @@ class SoundTaker(Protocol):
 
 
 class SoundAssembler:
-    """Takes the packets of a track in order."""
+    """Takes the packets of a track in order, and gives its sound to a SoundTaker."""
 
     def __init__(self, taker: SoundTaker, cipher: TrackCipher | None) -> None:
         self.cipher = cipher
@@ -48,7 +48,7 @@ class SoundAssembler:
         """Sound whose key is awaited, in order."""
 
     def restart(self) -> None:
-        """Packets from now on are unrelated to earlier ones."""
+        """Prepares for packets that are unrelated to earlier ones."""
         self._last_timestamp = None
         self._held.clear()
 
@@ -88,7 +88,7 @@ class SoundAssembler:
             self.retry(now_ns)
 
     def _open(self, sealed: _Sealed, now_ns: int) -> bool:
-        """False: it waits for its key."""
+        """Hands out or drops sound. Returns False if it waits for its key."""
         cipher = self.cipher
         if cipher is None:
             return True  # the sender continues unencrypted

@@ -7,10 +7,10 @@ from typing import NamedTuple
 from openegress.core.bits import BitReader, unescaped
 
 MOST_PARTS = 1000
-"""NAL units or OBUs in a frame. Encoders make a hundred at most, and packets full of small ones take
-seconds."""
+"""Limit for the NAL units or OBUs in a frame. Encoders make a hundred at most, and packets full of small
+ones take seconds."""
 MOST_PARAMETER_BYTES = 4096
-"""Bytes of a parameter set that is parsed."""
+"""Maximum size of a parameter set that is parsed."""
 
 
 class MalformedPayload(ValueError):
@@ -32,7 +32,7 @@ class UnitKind(Enum):
 
 
 class AccessUnit(NamedTuple):
-    """A named tuple, as most packets make one."""
+    """A complete encoded frame. It is a named tuple, because most packets make one."""
 
     data: bytes
     kind: UnitKind
@@ -69,7 +69,8 @@ def aggregated(codec: str, payload: bytes, header_bytes: int) -> Iterator[bytes]
 def size_in(
     codec: str, sps: bytes, header_bytes: int, read: Callable[[BitReader], tuple[int, int]]
 ) -> tuple[int, int]:
-    """The result of `read` after the header of a sequence parameter set. Raises MalformedPayload."""
+    """The picture size that `read` finds after the header of a sequence parameter set. Raises
+    MalformedPayload."""
     refuse_long(sps)
     try:
         return read(BitReader(unescaped(sps)[header_bytes:]))
@@ -78,6 +79,6 @@ def size_in(
 
 
 def refuse_long(parameters: bytes) -> None:
-    """Raises MalformedPayload."""
+    """Raises MalformedPayload for a parameter set that is too long."""
     if len(parameters) > MOST_PARAMETER_BYTES:
         raise MalformedPayload(f"a parameter set of {len(parameters)} bytes")
