@@ -65,14 +65,15 @@ class RoomClient:
         self._closed = False
 
     async def join(self) -> Joined:
-        """Raises EgressError with phase SIGNALLING, the address tried and the cause."""
+        """Joins the room. Raises EgressError with phase SIGNALLING, the address tried and the cause."""
         join = await self._membership.join()
         joined = Joined(join.room.sid, join.room.name)
         self._events.put(joined)
         return joined
 
     async def connected(self) -> None:
-        """Raises EgressError with phase ICE or SIGNALLING, what was tried and the cause."""
+        """Waits for the media path. Raises EgressError with phase ICE or SIGNALLING, what was tried and the
+        cause."""
         await self._membership.connected()
 
     def events(self) -> AsyncIterator[RoomEvent]:

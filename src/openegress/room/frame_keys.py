@@ -59,7 +59,7 @@ class KeyChain:
         self._ratchets = TokenBucket(RATCHETS)
         self._following: Future[bytes] | None = None
         self._derived = key.material
-        """The number of the last step."""
+        """The material that the next step is derived from."""
 
     def has(self, step: int, now_ns: int) -> bool:
         """Whether all steps up to this one are known. If not, the derivation of the next one begins."""

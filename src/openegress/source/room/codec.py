@@ -1,4 +1,4 @@
-"""The codecs of a room's tracks, and whether a recording may store them unchanged. Pure."""
+"""Finds the codecs of a room's tracks, and decides whether a recording may store them unchanged. Pure."""
 
 from collections.abc import Sequence
 
@@ -29,7 +29,7 @@ def codec_of(track: Track) -> Codec | None:
 
 
 def takes(container: Container | None, codecs: Sequence[Codec]) -> bool:
-    """None: the codecs alone decide."""
+    """Whether the container supports the codecs. None: whether any container does."""
     if container is None:
         return container_for(codecs) is not None
     return all(codec in CONTAINER_AUDIO[container] or codec in CONTAINER_VIDEO[container] for codec in codecs)
@@ -46,7 +46,7 @@ def container_for(codecs: Sequence[Codec]) -> Container | None:
 
 
 IN_BAND = frozenset({VideoCodec.VP8, VideoCodec.VP9})
-"""Containers need only the picture's size to begin a track of these."""
+"""Codecs whose tracks need only the picture's size to begin in a container."""
 
 
 def passthrough_possible(plan: Plan, tracks: Sequence[Track]) -> bool:

@@ -1,4 +1,5 @@
-"""Rules for every recording of a whole room: how many tracks of one person, and when it ends. Pure."""
+"""Decides for every recording of a whole room how many tracks of one person it takes, and when it ends.
+Pure."""
 
 import logging
 from collections import Counter
@@ -13,7 +14,7 @@ from openegress.source.room.selection import Missing, Selection, Verdict
 from openegress.source.room.track_policy import LastRejoin, RoomState
 
 MAX_TRACKS = 40
-"""Limit per kind and participant: an interpreter with forty languages."""
+"""Limit for tracks per kind and participant: an interpreter with forty languages."""
 
 _log = logging.getLogger(__name__)
 
