@@ -22,7 +22,7 @@ ENDS = {
     Verdict.END_EMPTY: Closed(EndReason.EMPTY),
     Verdict.END_IDLE: Closed(EndReason.IDLE),
 }
-"""The end event for each verdict that ends the recording."""
+"""The end event for each verdict that ends the recording at once."""
 
 
 class SourceEvents:
