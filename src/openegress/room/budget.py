@@ -15,7 +15,7 @@ from openegress.core.units import S
 MAX_PIXELS = 5120 * 3200
 """Limit for a decoded picture: the size of the largest shared screens."""
 FIRST_PAUSE_NS = 5 * S
-"""How long a track is left out the first time; twice as long each time after that."""
+"""Time for which a track is left out the first time; it doubles each time after that."""
 LONGEST_PAUSE_NS = 60 * S
 FORGIVEN_AFTER_NS = 60 * S
 """A track that has behaved for this long counts as a new one."""
@@ -140,7 +140,7 @@ class DecodeBudget:
 
 
 class UnhurriedDecoding(DecodeBudget):
-    """For recordings that nobody waits for: there is time for every picture."""
+    """The budget in recordings that nobody waits for: there is time for every picture."""
 
     def allows(self, at_ns: int, tracks: int) -> bool:
         return True

@@ -30,8 +30,8 @@ _log = logging.getLogger(__name__)
 CONNECT_TIMEOUT_S = 10.0
 """Time-out for ICE and DTLS, TCP and TURN included."""
 GOODBYE_AFTER_S = 3.0
-"""How much later than the end of the media the server's last message may arrive. The two are sent in
-parallel, and may arrive far apart on a busy machine. Joining again at once would open a deleted room
+"""Time by which the server's last message may arrive after the end of the media. The two are sent in
+parallel, and may arrive far apart on a busy machine. Joining again immediately would open a deleted room
 again."""
 
 
@@ -55,11 +55,11 @@ class SessionOptions:
     """False: media over TCP or TURN only, for hosts whose UDP is known to be blocked."""
     connect_timeout_s: float = CONNECT_TIMEOUT_S
     insecure: bool = False
-    """Any certificate of the server is accepted."""
+    """Accepts any certificate of the server."""
     data: bool = False
     """Also receives what participants send over data channels."""
     data_tracks: bool = False
-    """With `data`: also receives their data tracks."""
+    """Also receives data tracks, if `data` is set."""
 
 
 class ConnectionListener(Protocol):

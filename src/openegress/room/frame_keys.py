@@ -83,7 +83,7 @@ class KeyRing:
 
     def __init__(self) -> None:
         self._chains: dict[int, tuple[KeyChain, ...]] = {}
-        """By index; the key that fitted last is tried first."""
+        """The keys, by index; the one that fitted last is tried first."""
         self._steps: dict[KeyChain, int] = {}
         """The last step of each key that fitted."""
         self.has_opened = False

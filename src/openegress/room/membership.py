@@ -71,7 +71,7 @@ class Membership:
 
     @property
     def connection(self) -> RoomConnection | None:
-        """None while the connection is lost."""
+        """The current connection; None while it is lost."""
         return self._connection
 
     async def join(self) -> JoinResponse:
@@ -104,7 +104,7 @@ class Membership:
             self._connection.drain()
 
     async def stop_watching(self) -> None:
-        """From now on a lost connection is not replaced."""
+        """Stops replacing lost connections."""
         await cancelled(self._supervisor)
         if not self._connected.cancel() and not self._connected.cancelled():
             self._connected.exception()  # nobody waits for it any more

@@ -95,7 +95,7 @@ class TrackReceiver:
         self._after_gap = False
         self._arrived_ns = 0
         self._budget: TrackBudget | None = TrackBudget(key.kind)
-        """None while the track is left out."""
+        """The track's budget; None while it is left out."""
         self._sync = TrackSync(track_sid, key, room_sync.of(key.identity), wall_offset_ns, self._hand_out)
 
     # --- life

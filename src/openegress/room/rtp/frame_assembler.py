@@ -19,8 +19,8 @@ MOST_PREFIX_BYTES = 16 * 1024
 """Limit for the parameter sets before a picture: a sender may send each in a separate unit."""
 
 HELD_FOR_NS = 2 * S
-"""How long a picture waits for its key: after that, a new key frame arrives before all waiting pictures could
-be decoded."""
+"""Limit for a picture's wait for its key: after that, a new key frame arrives before all waiting pictures
+could be decoded."""
 MOST_HELD_BYTES = 4 * 1024 * 1024
 
 
@@ -49,7 +49,7 @@ class PictureTaker(Protocol):
 
 
 class _State(Enum):
-    """What the next picture must be."""
+    """The requirement for the next picture."""
 
     AWAITS_KEY = auto()
     """A key frame is needed."""

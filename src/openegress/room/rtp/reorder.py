@@ -20,7 +20,7 @@ MAX_BEHIND_PACKETS = 3000
 MAX_REPEATED_PACKETS = 8
 """Limit for repetitions in one packet: browsers and LiveKit repeat one or two."""
 DEFERRED_NS = 20 * MS
-"""When to look again at a request that had no room."""
+"""Pause before another look at a request that had no room."""
 
 Delivered = RtpPacket | None
 """None stands for packets that were given up."""
@@ -36,7 +36,7 @@ class ReorderStats:
     reordered: int = 0
     """Packets that came late without a request."""
     repeated: int = 0
-    """Packets that needed no request, as a later packet repeats them."""
+    """Packets that needed no request, because a later packet repeats them."""
     duplicates: int = 0
     late: int = 0
     """Packets that came after they had been given up or delivered."""

@@ -66,7 +66,7 @@ class SoundAssembler:
             timestamp = packet.timestamp - block.timestamp_offset & 0xFFFFFFFF
             last = self._last_timestamp
             newer = last is not None and 0 < (timestamp - last & 0xFFFFFFFF) < 1 << 31
-            # Repeated blocks only fill what was lost; before the first packet there is no gap to fill. The
+            # Repeated blocks only replace lost ones; before the first packet there is no gap to fill. The
             # packet's own block is always new, even if RTP time started again.
             if block.data and (newer or block is blocks[-1]):
                 self._sound(timestamp, block.data, packet.arrival_ns, codec, now_ns)

@@ -42,7 +42,7 @@ class ArrivalPolicy:
     `most_tolerance_ns`."""
 
     window_ns: int
-    """How long the quickest frame counts."""
+    """Time for which the quickest frame counts."""
     begin_ns: int
     """The first frames are held this long, to find a quick one among them."""
     doubt_ns: int
@@ -65,7 +65,7 @@ class _State(Enum):
 
 
 class Placement(Enum):
-    """Which places are known once a frame has been observed."""
+    """The places that are known once a frame has been observed."""
 
     KNOWN = auto()
     """Its own place is known, and those of all frames held before it."""

@@ -68,7 +68,7 @@ class ParticipantSync:
         member.reports.add(reading_ns, member.line.jumped_ns)
         rival_ns = member.reports.rival_ns
         # After RTP time stood still, reports may continue as if it had not. So new ones replace old ones only
-        # if they put things nearer to how they arrived, or if nothing has been settled yet.
+        # if they fit the arrivals better, or if nothing has been decided yet.
         if rival_ns is not None and (
             not member.reports.is_sure
             or self._apart_ns(member, rival_ns) <= self._apart_ns(member, member.reports.reading_ns)
@@ -95,7 +95,7 @@ class ParticipantSync:
             if (apart_ns := _difference_ns(member, own_ns, reference, its_ns)) is not None
         ]
         # If the newest reports contradict earlier ones, arrival decides. But a single report that contradicts
-        # others which are wrong too may put a picture anywhere.
+        # others that are also wrong may put a picture anywhere.
         behind_ns = min(apart, key=abs)
         is_sure = member.reports.is_sure and reference.reports.is_sure and _is_explained(kept_ns)
         if not is_sure and abs(behind_ns) > MAX_UNSURE_NS:

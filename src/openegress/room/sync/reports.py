@@ -56,8 +56,8 @@ class ReportLine:
             self._kept.append(reading_ns)
             self._rivals.clear()
             return
-        # After a jump an SFU may be off by as much as it jumped, and pauses may be alike: only a report that
-        # is repeated without another jump is not a coincidence.
+        # After a jump an SFU may be off by the length of the jump, and pauses may be equally long: only a
+        # report that is repeated without another jump is not a coincidence.
         has_jumped = abs(jumped_ns - self._jumped_ns) > AGREE_NS
         if self._rivals and (has_jumped or abs(reading_ns - self._rivals[-1]) > AGREE_NS):
             self._rivals.clear()

@@ -142,4 +142,4 @@ class _Wire:
         self.receiver = receiver
 
     def _unregister_data_receiver(self, receiver: Any) -> None:
-        """It ends with the connection."""
+        """Does nothing: the receiver ends with the connection."""

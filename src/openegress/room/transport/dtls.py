@@ -23,7 +23,7 @@ DTLS1_2 = 0xFEFD
 MTU_BYTES = 1200
 """Maximum payload of a handshake datagram; it fits any path that WebRTC uses (RFC 8831 section 5)."""
 REPLAY_WINDOW_PACKETS = 4096
-"""How far behind the newest packet a retransmission may come: over a second of a key-frame burst."""
+"""Number of packets that a retransmission may be behind the newest: over a second of a key-frame burst."""
 RECORD_HEADER_BYTES = 13
 HANDSHAKE_HEADER_BYTES = 12
 MAX_HANDSHAKE_MESSAGE_BYTES = 32_768

@@ -10,7 +10,7 @@ from openegress.source.room.selection import Missing
 
 @dataclass(frozen=True, slots=True)
 class WaitLimits:
-    """How long a recording waits for others, in seconds."""
+    """Limits for the time that a recording waits for others, in seconds."""
 
     track_s: float = 10.0
     """Limit for a track that the request names, which is published already or soon."""

@@ -93,8 +93,8 @@ def wants_packets(plan: Plan, tracks: Sequence[Track]) -> bool:
 
 
 def _sound_would_wait(plan: Plan, tracks: Sequence[Track]) -> bool:
-    """A muted picture whose format only its first key frame shows could keep the file from starting for ever.
-    If there is sound meanwhile, the recording is encoded instead."""
+    """Whether sound would wait for a muted picture whose format only its first key frame shows. The file
+    might never start then, so the recording is encoded instead."""
     video = next((track for track in tracks if track.kind is MediaKind.VIDEO and track.muted), None)
     is_heard = any(track.kind is MediaKind.AUDIO for track in tracks)
     if video is None or not is_heard or plan.video is None:

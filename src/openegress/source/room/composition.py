@@ -121,7 +121,7 @@ class Composition:
             self._give_sound(sink, blocks, zero_ns)
 
     def stop(self) -> None:
-        """Any thread may call it: give() returns soon, or at once if it has not begun."""
+        """Ends give() soon, or at once if it has not begun. Any thread may call it."""
         self._stopped.set()
 
     def _seek(self, to_ns: int) -> int:

@@ -47,7 +47,7 @@ class PassthroughAudio:
 
     @property
     def late_ns(self) -> int:
-        """By how much sound had to be written late."""
+        """The time by which sound had to be written late."""
         return self._pts.late_ns
 
     def begin(self, zero_ns: int) -> None:

@@ -61,7 +61,7 @@ class PassthroughVideo:
         for each in self._layer.take(frame.at_ns, frame.width, frame.height, frame):
             self._write(each)
         if self._layer.is_waiting and self._layer_timer is None:
-            # A clock ends the wait too: an unchanging picture has no successor that could.
+            # A timer ends the wait too: an unchanging picture has no successor that could.
             self._layer_timer = asyncio.get_running_loop().call_later(WAIT_NS / S, self._end_layer_wait)
 
     def cancel_wait(self) -> None:

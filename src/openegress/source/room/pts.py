@@ -18,7 +18,7 @@ SLEW = 1000
 """The count is corrected by one sample in this many: an Ogg page states its position once a second, and must
 not seem to have a gap."""
 MAX_DRIFT_MS = 60
-"""How far the timeline may run ahead of the sample count before silence is inserted."""
+"""Lead of the timeline over the sample count above which silence is inserted."""
 CONCEALED_MS = 60
 """Limit for a gap that counts as a loss: a decoder conceals it better than silence does."""
 _OPUS_SILENCE = b"\xff\xfe"
@@ -62,7 +62,7 @@ class AudioPts:
 
     @property
     def end_ns(self) -> int | None:
-        """Up to where packets are placed; None before the first."""
+        """The end of the last packet; None before the first."""
         return None if self._next is None else self._next * S // self._rate
 
     @property
@@ -111,7 +111,7 @@ class AudioPts:
         return filled
 
     def _step(self, duration: int, early: int) -> int:
-        """By how much a packet corrects the count towards the timeline."""
+        """The samples by which a packet corrects the count towards the timeline."""
         if abs(early) <= self._rate * SLACK_MS // 1000:
             self._slewed = 0
             return 0

@@ -52,7 +52,7 @@ class Scene:
     """Tracks that keep running, so that they can be shown at once."""
     look: Look = PLAIN
     looks: Looks | None = None
-    """What lies over the picture; None: as in the plan."""
+    """The looks of the picture; None: those in the plan."""
 
     @property
     def tracks(self) -> Iterator[Track]:

@@ -28,7 +28,7 @@ class VideoTrackDecoder:
     later."""
 
     def __init__(self, framerate: int, begun_ns: int, budget: DecodeBudget) -> None:
-        """`framerate`: of the slots; `begun_ns`: since when frames may come."""
+        """`framerate`: the rate of the slots; `begun_ns`: since when frames may come."""
         self._phase = SlotPhase(framerate)
         self._times = PresentationTimes()
         self._newest_ns = [begun_ns]

@@ -311,7 +311,7 @@ class TrackFollower:
                 await self._reselection.change()
             case ConnectionLost(reason):
                 self.notice("connection to room lost", reason=reason)
-                # Nobody has left: the recorder only cannot see them.
+                # Nobody has left: the recorder just cannot see them.
                 self._grace.mark_rejoin()
                 self._grace.revoke()
             case Reconnected(after_s):

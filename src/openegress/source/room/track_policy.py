@@ -167,4 +167,4 @@ class RequestedTracks:
         return track in alone.tracks
 
     def change_rules(self, rules: EndRules) -> None:
-        """It has no such rules."""
+        """Does nothing: this policy has no such rules."""

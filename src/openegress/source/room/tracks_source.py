@@ -228,7 +228,7 @@ class RoomTracksSource:
         self._counted.dropped += not packets and not pictures.is_waiting
         self._emit(packets)
         if pictures.is_waiting and track.sid not in self._layer_timers:
-            # A clock ends the wait too: an unchanging picture has no successor that could.
+            # A timer ends the wait too: an unchanging picture has no successor that could.
             loop = asyncio.get_running_loop()
             timer = loop.call_later(WAIT_NS / S, self._end_layer_wait, track.sid, pictures)
             self._layer_timers[track.sid] = timer
@@ -266,7 +266,7 @@ class RoomTracksSource:
         return line
 
     def _former(self, track: Track, known: Sequence[Track]) -> Track | None:
-        """The same source in an earlier publication that has ended."""
+        """The track of an earlier publication of the same source that has ended."""
         selected = {each.sid for each in self._selection.tracks}
         return next((each for each in known if each.key == track.key and each.sid not in selected), None)
 

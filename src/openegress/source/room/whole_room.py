@@ -1,5 +1,4 @@
-"""Decides for every recording of a whole room how many tracks of one person it takes, and when it ends.
-Pure."""
+"""Decides how many tracks of one person a recording of a whole room takes, and when it ends. Pure."""
 
 import logging
 from collections import Counter
@@ -82,4 +81,4 @@ class WholeRoom:
         return False
 
     def change_rules(self, rules: EndRules) -> None:
-        """It has no such rules."""
+        """Does nothing: this policy has no such rules."""

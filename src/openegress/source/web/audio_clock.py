@@ -43,7 +43,7 @@ JUMP_NS = 120_000_000
 
 @dataclass(frozen=True, slots=True)
 class BlockPlacement:
-    """How to place a block so that the timeline stays true."""
+    """The correction with which a block is placed so that the timeline stays true."""
 
     silence: int = 0
     """Samples of silence to insert before it."""

@@ -33,7 +33,7 @@ COLOR_BYTES = 12
 
 @dataclass(frozen=True, slots=True)
 class PixelLayout:
-    """Where the pixels are in an X window dump."""
+    """The position of the pixels in an X window dump."""
 
     offset: int
     width: int

@@ -1,7 +1,8 @@
 """Follows a page's network activity, as the browser reports it: open connections, failed and unfinished
 requests.
 
-CDP's domain Network (https://chromedevtools.github.io/devtools-protocol/tot/Network/).
+The reports are events of CDP's domain Network
+(https://chromedevtools.github.io/devtools-protocol/tot/Network/).
 """
 
 import asyncio

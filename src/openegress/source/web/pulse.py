@@ -73,7 +73,7 @@ class Pulse:
         with socket.socket(socket.AF_UNIX) as cli:
             cli.settimeout(ANSWER_TIMEOUT_S)
             cli.connect(str(self._folder / "cli"))
-            # Its prompt comes without a newline, so a command that answers in lines marks the end.
+            # The prompt has no newline, so a command that answers in lines marks the end.
             cli.sendall(f"suspend-sink {SINK} {int(suspended)}\nstat\n".encode())
             said = b""
             while b"sample cache size" not in said:

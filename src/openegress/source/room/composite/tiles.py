@@ -19,7 +19,7 @@ class Seat:
     the track."""
     participant: Participant
     track: Track | None
-    """None: the participant publishes no video."""
+    """The video in the tile; None: the participant publishes none."""
 
     @property
     def name(self) -> str:
