@@ -1,4 +1,4 @@
-"""What a track may cost a recorder, and when a track that costs more is left out and taken again. Pure.
+"""Limits what a track may cost a recorder: a track that costs more is left out, and later taken again. Pure.
 
 The limits lie far above what any sender of real-time media needs. They allow bursts, because packets that a
 network held up arrive at once. Times are monotonic ns.
@@ -15,7 +15,7 @@ from openegress.core.units import S
 MAX_PIXELS = 5120 * 3200
 """Limit for a decoded picture: the size of the largest shared screens."""
 FIRST_PAUSE_NS = 5 * S
-"""How long a track is left out the first time; twice as long each time after that."""
+"""Time for which a track is left out the first time; it doubles each time after that."""
 LONGEST_PAUSE_NS = 60 * S
 FORGIVEN_AFTER_NS = 60 * S
 """A track that has behaved for this long counts as a new one."""
@@ -61,9 +61,9 @@ PICTURES = TrackLimits(RefillRate(5000, 10_000), RefillRate(300, 1500), Reason.P
 DECODING = RefillRate(0.7, 0.3)
 """Seconds of decoding for a second of one track's pictures: 2160p30 takes half of that."""
 ROOM_DECODING = RefillRate(0.8, 0.4)
-"""The same for all tracks together, which one thread decodes."""
+"""Like DECODING, for all tracks together: one thread decodes them."""
 ENTITLED = RefillRate(0.15, 0.05)
-"""What each track gets in any case, whatever the others cost: enough for 720p30."""
+"""The minimum for each track, whatever the others cost: enough for 720p30."""
 ALL_ENTITLED_PER_S = 0.6
 """The share that all tracks together are entitled to: the more tracks, the less each is entitled to."""
 GREEDY = RefillRate(0.3, 0.3)
@@ -98,8 +98,8 @@ class TrackBudget:
 
 
 class DecodeBudget:
-    """Limits the pictures of one track, beside the `room` budget that all share. Time is the recording's: a
-    second of media must not cost more than a second, whatever else the machine does."""
+    """Limits the pictures of one track, in addition to the `room` budget that all tracks share. Time is the
+    recording's: a second of media must not cost more than a second, whatever else the machine does."""
 
     def __init__(self, room: TokenBucket) -> None:
         self._room = room
@@ -127,7 +127,7 @@ class DecodeBudget:
         return self._has(self._room, at_ns) or self._has(self._entitled, at_ns)
 
     def _has(self, bucket: TokenBucket, at_ns: int) -> bool:
-        """Enough for another picture, or all that it can hold."""
+        """Whether the bucket has enough for another picture, or is full."""
         return bucket.left(at_ns) >= min(self._last_s, bucket.burst)
 
     def is_greedy(self) -> bool:
@@ -135,12 +135,12 @@ class DecodeBudget:
         return self._cpu.is_overdrawn
 
     def left(self, at_ns: int) -> float:
-        """The larger it is, the sooner the track is decoded."""
+        """The decoding time left to the track, in seconds: the track with the most is decoded first."""
         return self._own.left(at_ns)
 
 
 class UnhurriedDecoding(DecodeBudget):
-    """For recordings that nobody waits for: there is time for every picture."""
+    """The budget in recordings that nobody waits for: there is time for every picture."""
 
     def allows(self, at_ns: int, tracks: int) -> bool:
         return True
@@ -162,16 +162,17 @@ class Standing:
         self._since_ns: int | None = None
         """When it was last left out or taken again; None: it was never left out."""
         self._pause_ns = 0
+        """For how long it was left out the last time."""
         self._past_ns = 0
         self.reason: Reason | None = None
-        """Duration of the last time."""
+        """Why it was left out the last time."""
 
     @property
     def is_left_out(self) -> bool:
         return self._state is _State.LEFT_OUT
 
     def leave_out(self, reason: Reason, now_ns: int) -> int:
-        """Returns the duration in ns."""
+        """Leaves the track out. Returns for how long, in ns."""
         forgiven = self._since_ns is None or now_ns - self._since_ns >= FORGIVEN_AFTER_NS
         self._pause_ns = FIRST_PAUSE_NS if forgiven else min(LONGEST_PAUSE_NS, 2 * self._pause_ns)
         self._state, self._since_ns, self.reason = _State.LEFT_OUT, now_ns, reason

@@ -65,18 +65,19 @@ class RoomClient:
         self._closed = False
 
     async def join(self) -> Joined:
-        """Raises EgressError with phase SIGNALLING, the address tried and the cause."""
+        """Joins the room. Raises EgressError with phase SIGNALLING, the address tried and the cause."""
         join = await self._membership.join()
         joined = Joined(join.room.sid, join.room.name)
         self._events.put(joined)
         return joined
 
     async def connected(self) -> None:
-        """Raises EgressError with phase ICE or SIGNALLING, what was tried and the cause."""
+        """Waits for the media path. Raises EgressError with phase ICE or SIGNALLING, what was tried and the
+        cause."""
         await self._membership.connected()
 
     def events(self) -> AsyncIterator[RoomEvent]:
-        """For one reader. Ends after RoomClosed or `close`."""
+        """The events, for one reader. Ends after RoomClosed or `close`."""
         return self._events.stream()
 
     def tracks(self) -> list[Track]:
@@ -92,8 +93,8 @@ class RoomClient:
         return self._unix_clock.now_ns()
 
     async def subscribe(self, sids: Iterable[str], on_frame: OnFrame) -> None:
-        """For a subscribed track, its frames go to the new `on_frame`. Raises EgressError (not_found) for a
-        SID that is not published."""
+        """Subscribes to tracks. If a track is already subscribed to, its frames go to the new `on_frame`.
+        Raises EgressError (not_found) for a SID that is not published."""
         await self._subscriptions.add(sids, on_frame)
 
     async def unsubscribe(self, sids: Iterable[str]) -> None:
@@ -105,7 +106,7 @@ class RoomClient:
         await self._subscriptions.set_quality(sid, quality)
 
     def batch_reads(self) -> None:
-        """After connected()."""
+        """Reads media in batches; call it after connected()."""
         self._membership.batch_reads()
 
     def drain(self) -> None:

@@ -28,10 +28,10 @@ from openegress.room.transport.media import Transport
 _log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 10.0
-"""For ICE and DTLS, TCP and TURN included."""
+"""Time-out for ICE and DTLS, TCP and TURN included."""
 GOODBYE_AFTER_S = 3.0
-"""How much later than the end of the media the server's last message may arrive. The two are sent in
-parallel, and may arrive far apart on a busy machine. Joining again at once would open a deleted room
+"""Time by which the server's last message may arrive after the end of the media. The two are sent in
+parallel, and may arrive far apart on a busy machine. Joining again immediately would open a deleted room
 again."""
 
 
@@ -55,11 +55,11 @@ class SessionOptions:
     """False: media over TCP or TURN only, for hosts whose UDP is known to be blocked."""
     connect_timeout_s: float = CONNECT_TIMEOUT_S
     insecure: bool = False
-    """Any certificate of the server is accepted."""
+    """Accepts any certificate of the server."""
     data: bool = False
     """Also receives what participants send over data channels."""
     data_tracks: bool = False
-    """With `data`: also receives their data tracks."""
+    """Also receives data tracks, if `data` is set."""
 
 
 class ConnectionListener(Protocol):
@@ -69,7 +69,7 @@ class ConnectionListener(Protocol):
         """The server's first message, before all others."""
 
     def on_message(self, message: SignalResponse) -> None:
-        """Everything that is not the connection's own business."""
+        """Handles a message that the connection does not handle itself."""
 
     def on_data(self, message: bytes, arrival_ns: int) -> None:
         """A message of a data channel: a DataPacket. Monotonic ns."""
@@ -78,7 +78,7 @@ class ConnectionListener(Protocol):
         """A packet of a data track. Monotonic ns."""
 
     def on_offer(self, offer: sdp.Offer) -> None:
-        """An offer, before it is answered."""
+        """Handles an offer before it is answered."""
 
     def expects_media(self) -> bool:
         """Whether packets should be arriving."""
@@ -210,7 +210,7 @@ class RoomConnection:
         self._finish(EndKind.LOST, reason)
 
     async def _handle(self, message: SignalResponse) -> None:
-        # Of a track that it ends, what has arrived is taken first.
+        # If the message ends a track, the media that has arrived is taken first.
         self.drain()
         match message.WhichOneof("message"):
             case "offer":
@@ -239,7 +239,7 @@ class RoomConnection:
     # --- data
 
     def _start_channels(self) -> None:
-        """Starts once the path is up and an offer has data channels."""
+        """Starts the data channels once the path is up and an offer has them."""
         path = self._path
         if path is None or not path.is_up or not self._options.data or self._channels is not None:
             return

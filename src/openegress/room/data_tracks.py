@@ -10,7 +10,7 @@ from openegress.core.tasks import cancelled
 from openegress.room.rtp import data_track
 
 MAX_PER_PARTICIPANT = 60
-"""Tracks of one participant: the same limit as for topics in a file."""
+"""Limit for the tracks of one participant: the same as for topics in a file."""
 LOCKED = "data tracks that are encrypted cannot be read"
 
 
@@ -24,7 +24,7 @@ class DataTracks:
         self._send = send
         self._on_locked = on_locked
         self._names: dict[str, dict[str, str]] = {}
-        """By identity: the names of tracks by SID."""
+        """The names of tracks, by identity and SID."""
         self._wanted: set[str] = set()
         """SIDs that are not requested from the server yet."""
         self._asked: set[str] = set()
@@ -55,7 +55,8 @@ class DataTracks:
         }
 
     def take(self, message: bytes) -> DataPacket | None:
-        """Returns a frame once its last packet has arrived. None for invalid packets."""
+        """Takes a packet. Returns a frame once its last packet has arrived; None before that, and for invalid
+        packets."""
         packet = data_track.parse(message)
         publisher = self._publishers.get(packet.handle) if packet is not None else None
         if packet is None or publisher is None:

@@ -135,7 +135,7 @@ class Demux:
     # --- out
 
     def tick(self) -> None:
-        """Once a second: reports, and the receivers' own time-outs."""
+        """Call it once a second: sends reports, and checks the receivers' own time-outs."""
         now_ns = time.monotonic_ns()
         blocks = []
         for receiver in list(self._by_ssrc.values()):
@@ -151,7 +151,7 @@ class Demux:
         self._relieve(now_ns)
 
     def _relieve(self, now_ns: int) -> None:
-        """Has tracks left out if all of them together send more than the recorder can receive."""
+        """Leaves tracks out if all of them together send more than the recorder can receive."""
         seconds = (now_ns - self._ticked_ns) / S
         receivers = {each.track_sid: each for each in self._by_ssrc.values()}
         rates = {

@@ -17,7 +17,7 @@ class EventQueue:
         self._queue.put_nowait(None)
 
     async def stream(self) -> AsyncIterator[RoomEvent]:
-        """For one reader. Ends after RoomClosed or close()."""
+        """The events, for one reader. Ends after RoomClosed or close()."""
         while (event := await self._queue.get()) is not None:
             yield event
             if isinstance(event, RoomClosed):

@@ -1,4 +1,4 @@
-"""What happens in a room, as its client reports it."""
+"""The events of a room, as its client reports them."""
 
 from dataclasses import dataclass
 from enum import Enum, StrEnum
@@ -28,7 +28,7 @@ class ParticipantLeft:
 
 @dataclass(frozen=True, slots=True)
 class ParticipantChanged:
-    """Its name, or whether it opts out."""
+    """A participant's name changed, or whether they opt out."""
 
     participant: Participant
 
@@ -48,7 +48,7 @@ class Quality(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class QualityChanged:
-    """Quality of a participant's connection, as measured by the server."""
+    """The quality of a participant's connection changed, as measured by the server."""
 
     identity: str
     quality: Quality
@@ -63,7 +63,7 @@ class OwnMetadataChanged:
 
 @dataclass(frozen=True, slots=True)
 class PauseAttributeChanged:
-    """The recorder's own attribute egress.paused: whether its recording should be paused."""
+    """The recorder's own attribute egress.paused changed: whether its recording should be paused."""
 
     paused: bool
 
@@ -80,14 +80,15 @@ class TrackUnpublished:
 
 @dataclass(frozen=True, slots=True)
 class TrackMuted:
-    """Or unmuted, see track.muted."""
+    """A track was muted or unmuted, see track.muted."""
 
     track: Track
 
 
 @dataclass(frozen=True, slots=True)
 class TrackSubscribed:
-    """Its media is about to arrive. Sent again if the codec differs from the announced one."""
+    """A track was subscribed to: its media is about to arrive. Sent again if the codec differs from the
+    announced one."""
 
     track: Track
     codec: AudioCodec | VideoCodec
@@ -132,7 +133,7 @@ class TrackLeftOut:
 
 @dataclass(frozen=True, slots=True)
 class TrackTakenAgain:
-    """Its media is about to arrive, beginning with a key frame."""
+    """A track that was left out is taken again: its media is about to arrive, beginning with a key frame."""
 
     track_sid: str
     identity: str
@@ -140,8 +141,7 @@ class TrackTakenAgain:
 
 @dataclass(frozen=True, slots=True)
 class DataArrived:
-    """Somebody sent this to the room over a data channel; it is already decrypted. Sent only if data is
-    requested."""
+    """A data packet that somebody sent to the room, already decrypted. Reported only if data is requested."""
 
     identity: str
     """The sender; empty: the server."""
@@ -161,7 +161,7 @@ class DataLocked:
 
 @dataclass(frozen=True, slots=True)
 class KeysAnswered:
-    """A key service has answered, or will not: tracks may no longer be locked."""
+    """A key service has answered or failed: tracks may no longer be locked."""
 
     problem: str = ""
     """Why there is no answer."""
@@ -179,7 +179,7 @@ class Reconnected:
 
 class EndKind(Enum):
     LOST = "lost"
-    """Join again. For a room: joining again has failed for good."""
+    """For a connection: join again. For a room: joining again has failed permanently."""
     OVER = "over"
     """The room ended, or the recorder was removed."""
     REPLACED = "replaced"
@@ -188,7 +188,7 @@ class EndKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RoomClosed:
-    """The room was deleted, the recorder was removed, or joining again has failed for good. The last
+    """The room was deleted, the recorder was removed, or joining again has failed permanently. The last
     event."""
 
     reason: str

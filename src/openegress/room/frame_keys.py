@@ -1,9 +1,9 @@
-"""Keys that frames are encrypted with end to end, as LiveKit's SDKs derive and ratchet them. Pure.
+"""Derives and ratchets the keys of end-to-end encrypted frames, as LiveKit's SDKs do. Pure.
 
 16 bytes are derived from key material by PBKDF2-HMAC-SHA256 (100,000 rounds) or HKDF-SHA256, with LiveKit's
 salt: the AES-128-GCM key. 32 bytes derived in the same way are the material of the next ratchet step
-(client-sdk-js, src/e2ee/utils.ts). Both functions begin with the same bytes however many are asked for: one
-derivation gives the key and what follows it. Times are monotonic ns.
+(client-sdk-js, src/e2ee/utils.ts). Both functions begin with the same bytes, whatever the length: one
+derivation gives the key and the material of the next step. Times are monotonic ns.
 """
 
 import hashlib
@@ -26,11 +26,11 @@ HKDF_INFO = bytes(128)
 KEY_BYTES = 16
 MATERIAL_BYTES = 32
 RATCHET_WINDOW = 8
-"""How many steps a sender may be ahead of the last key that fitted."""
+"""The number of steps that a sender may be ahead of the last key that fitted."""
 MAX_KEYS_PER_INDEX = 3
 """Keys of one index that are tried: the participant's, the room's, and earlier ones."""
 RATCHETS = RefillRate(1, 2 * RATCHET_WINDOW)
-"""Steps that are derived: one takes some 50 ms of CPU time, and any frame can ask for one."""
+"""Limit for derived steps: one takes some 50 ms of CPU time, and any frame can cause one."""
 
 
 class Undecryptable(Exception):
@@ -59,10 +59,10 @@ class KeyChain:
         self._ratchets = TokenBucket(RATCHETS)
         self._following: Future[bytes] | None = None
         self._derived = key.material
-        """The number of the last step."""
+        """The material that the next step is derived from."""
 
     def has(self, step: int, now_ns: int) -> bool:
-        """Whether all steps are known up to this one. If not, the next one is derived meanwhile."""
+        """Whether all steps up to this one are known. If not, the derivation of the next one begins."""
         while len(self.steps) <= step:
             if self._following is None:
                 if self.steps and self._ratchets.left(now_ns) < 1:
@@ -83,7 +83,7 @@ class KeyRing:
 
     def __init__(self) -> None:
         self._chains: dict[int, tuple[KeyChain, ...]] = {}
-        """By index; the key that fitted last is tried first."""
+        """The keys, by index; the one that fitted last is tried first."""
         self._steps: dict[KeyChain, int] = {}
         """The last step of each key that fitted."""
         self.has_opened = False
@@ -105,13 +105,14 @@ class KeyRing:
         self._steps = {chain: step for chain, step in self._steps.items() if chain in held}
 
     def prepare(self, now_ns: int) -> None:
-        """Derives keys for frames that are about to arrive."""
+        """Begins to derive keys for frames that are about to arrive."""
         for chains in self._chains.values():
             for chain in chains:
                 chain.has(0, now_ns)
 
     def decrypt(self, index: int, iv: Buffer, sealed: Buffer, clear: Buffer, now_ns: int) -> bytes:
-        """`sealed` ends with its tag, and `clear` is authenticated with it. Raises Undecryptable."""
+        """Decrypts `sealed`, which ends with its tag; `clear` is authenticated with it. Raises
+        Undecryptable."""
         chains = self._chains.get(index, ())
         if not chains:
             raise Undecryptable(f"there is no key of index {index}", index=index)

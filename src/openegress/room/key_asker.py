@@ -18,16 +18,16 @@ from openegress.core.token_bucket import RefillRate, TokenBucket
 from openegress.core.units import S
 
 RETRY_BACKOFF = Backoff(first_s=2.0, ceiling_s=15.0, least=0.75)
-"""Seconds between questions about one participant, while answers do not help."""
+"""Pauses between questions about one participant, while answers do not help."""
 QUESTIONS = RefillRate(0.5, 6)
-"""Questions of one room, a second and at once."""
+"""Limit for the questions of one room: per second, and at once."""
 SOON_S = 2.0
 """A question that will be allowed within this time is worth waiting for: frames until then do not count as
 lost."""
 AFTER_FAILURE_S = 5.0
 """Minimum time before a service that did not answer is asked again."""
 MAX_ASKED = 1000
-"""People whose keys are requested at a time."""
+"""Limit for the people whose questions are remembered."""
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ class KeyAsker:
         self._locked = locked
         self._asked: dict[str, _Asked] = {}
         self._wanted: dict[str, int | None] = {}
-        """By identity: the index of the missing key."""
+        """The index of the missing key, by identity."""
         self._under_way: frozenset[str] = frozenset()
         self._bucket = TokenBucket(QUESTIONS)
         self._refresh_at_s: float | None = None
@@ -85,7 +85,7 @@ class KeyAsker:
         await cancelled(self._task)
 
     def _first_asked(self, identity: str, now_s: float) -> _Asked | None:
-        """The first one to ask about; None: too many were asked about."""
+        """The record for a participant who was not asked about before; None: there are too many."""
         if len(self._asked) >= MAX_ASKED:
             self._asked = {
                 each: asked
@@ -111,7 +111,8 @@ class KeyAsker:
             self._told(problem)
 
     async def _ask(self, due: dict[str, int | None]) -> str:
-        """Why there is no answer; "" for an answer. If nobody is due, the previous question is repeated."""
+        """Asks the key service. Returns why there is no answer, or "". If nobody is due, it repeats the
+        previous question."""
         indices = set(due.values())
         index = indices.pop() if len(indices) == 1 else None
         question = KeyQuestion(tuple(sorted(due or self._asked)), index)
@@ -158,7 +159,7 @@ class KeyAsker:
                     await self._woken.wait()
 
     async def _until_allowed(self) -> None:
-        """More keys may be needed meanwhile."""
+        """Waits until QUESTIONS allows another question. More keys may be needed meanwhile."""
         loop = asyncio.get_running_loop()
         left = self._bucket.left(int(loop.time() * S))
         await asyncio.sleep(max(0.0, 1 - left) / QUESTIONS.per_s)

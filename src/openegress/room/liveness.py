@@ -1,4 +1,4 @@
-"""Whether a connection to a room is alive, judged by what arrives. Pure; times are loop seconds."""
+"""Judges by what arrives whether a connection to a room is alive. Pure; times are loop seconds."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ IDLE_SILENCE_S = 20
 """Without subscriptions, the server answers only our own checks, about every 5 s, and one answer may be lost
 (RFC 7675)."""
 RENEWAL_AFTER_S = 1
-"""How long tracks flow without any RTP or RTCP before a NAT on the way may have forgotten us. While nobody
-speaks, a server's reports come every three seconds, and an unneeded check costs nothing."""
+"""Time without any RTP or RTCP after which a NAT on the way may have forgotten us. While nobody speaks, a
+server's reports come every three seconds, and an unneeded check costs nothing."""
 ADDRESS_AFTER_S = 2
-"""How long without any datagram before our own address may have disappeared."""
+"""Time without any datagram after which our own address may have disappeared."""
 MEDIA_SILENCE_S = 20
-"""How long without any RTP or RTCP, although tracks that are not muted flowed before."""
+"""Limit for the time without any RTP or RTCP, although tracks that are not muted flowed before."""
 DEFAULT_PING_INTERVAL_S = 10
 DEFAULT_PING_TIMEOUT_S = 30
 
@@ -29,10 +29,10 @@ class PathCounts:
 
 
 class Liveness:
-    """To be called once a second while the media path is up."""
+    """Judges one connection. Call look() once a second while the media path is up."""
 
     def __init__(self, ping_interval_s: float, ping_timeout_s: float) -> None:
-        """The times in the server's answer to the join; 0: unknown."""
+        """Takes the times in the server's answer to the join; 0: unknown."""
         self._ping_interval_s = ping_interval_s or DEFAULT_PING_INTERVAL_S
         self._ping_timeout_s = ping_timeout_s or DEFAULT_PING_TIMEOUT_S
         self._heard_at = self._pinged_at = 0.0
@@ -40,11 +40,11 @@ class Liveness:
         self._quiet_s = self._media_quiet_s = 0
 
     def begin(self, now_s: float) -> None:
-        """The media path is up."""
+        """Call it when the media path is up."""
         self._heard_at = self._pinged_at = now_s
 
     def heard(self, now_s: float) -> None:
-        """A signalling message arrived."""
+        """Call it when a signalling message has arrived."""
         self._heard_at = now_s
 
     def takes_ping(self, now_s: float) -> bool:
@@ -75,5 +75,5 @@ class Liveness:
 
     @property
     def needs_renewal(self) -> bool:
-        """As of the last look(): a NAT on the way may have forgotten us."""
+        """Whether a NAT on the way may have forgotten us, as of the last look()."""
         return self._media_quiet_s >= RENEWAL_AFTER_S

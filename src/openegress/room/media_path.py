@@ -18,7 +18,7 @@ OFFER_TIMEOUT_S = 5.0
 
 
 class MediaPath:
-    """It comes up with the first offer; later offers only announce tracks."""
+    """The media path of one join. It comes up with the first offer; later offers only announce tracks."""
 
     def __init__(
         self, transport: Transport, demux: Demux, signalling: Signalling, connect_timeout_s: float
@@ -31,7 +31,7 @@ class MediaPath:
         self._early_candidates: list[str] = []
         """Candidates of the server that came before its first offer."""
         self._ice_username: str | None = None
-        """Candidates in the server's first offer."""
+        """The ICE username in the server's first offer; None before it."""
         self._tasks: list[asyncio.Task[None]] = []
         self._up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -57,16 +57,17 @@ class MediaPath:
         return self._up.done() and not self._up.cancelled() and self._up.exception() is None
 
     def fail(self, error: EgressError) -> None:
-        """The path will not come up."""
+        """Reports that the path will not come up."""
         if not self._up.done():
             self._up.set_exception(error)
 
     def is_restarted_by(self, offer: sdp.Offer) -> bool:
-        """The current path is dead from here on, and ours cannot be restarted (see ice)."""
+        """Whether the offer restarts ICE. The current path is dead then, and ours cannot be restarted (see
+        ice)."""
         return self._up.done() and offer.username != self._ice_username
 
     async def answer(self, offer: sdp.Offer, number: int) -> None:
-        """`number`: the id of the offer's session description."""
+        """Answers an offer. `number`: the id of its session description."""
         transport = self.transport
         text = sdp.answer(
             offer,
@@ -89,7 +90,7 @@ class MediaPath:
             await self._trickle(line)
 
     async def add_candidate(self, trickle: TrickleRequest) -> None:
-        """A candidate of the server."""
+        """Takes a candidate of the server."""
         if trickle.target != SignalTarget.SUBSCRIBER:
             return
         line = candidate_in(trickle.candidateInit)

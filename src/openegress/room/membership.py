@@ -25,19 +25,19 @@ _log = logging.getLogger(__name__)
 
 
 class MembershipListener(ConnectionListener, Protocol):
-    """Learns what happens to the membership."""
+    """Is notified of what happens to the membership."""
 
     def emit(self, event: RoomEvent) -> None:
-        """ConnectionLost, Reconnected and RoomClosed."""
+        """Takes ConnectionLost, Reconnected or RoomClosed."""
 
     def on_end(self) -> None:
-        """No packet will arrive any more."""
+        """Called when no packet will arrive any more."""
 
     async def on_open_again(self) -> None:
-        """There is a new connection, without subscriptions."""
+        """Called when there is a new connection, without subscriptions."""
 
     def on_joined_again(self) -> None:
-        """Its media path is up."""
+        """Called when the media path of the new connection is up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +71,11 @@ class Membership:
 
     @property
     def connection(self) -> RoomConnection | None:
-        """None while the connection is lost."""
+        """The current connection; None while it is lost."""
         return self._connection
 
     async def join(self) -> JoinResponse:
-        """Raises EgressError with phase SIGNALLING, the address tried and the cause."""
+        """Joins the room. Raises EgressError with phase SIGNALLING, the address tried and the cause."""
         if self._supervisor is not None:
             raise RuntimeError("a RoomClient joins once")
         connection, join = await self._open()
@@ -83,16 +83,18 @@ class Membership:
         return join
 
     async def connected(self) -> None:
-        """Raises EgressError with phase ICE or SIGNALLING, what was tried and the cause."""
+        """Waits for the media path. Raises EgressError with phase ICE or SIGNALLING, what was tried and the
+        cause."""
         await asyncio.shield(self._connected)
 
     async def send(self, **message: object) -> None:
-        """Sends nothing while the connection is lost: the listener requests again on the next connection."""
+        """Sends a signal, unless the connection is lost: the listener requests again on the next
+        connection."""
         if self._connection is not None:
             await self._connection.send(**message)
 
     def batch_reads(self) -> None:
-        """Also applies to later connections."""
+        """Reads media in batches, on later connections too."""
         self._batches_reads = True
         if self._connection is not None:
             self._connection.batch_reads()
@@ -102,7 +104,7 @@ class Membership:
             self._connection.drain()
 
     async def stop_watching(self) -> None:
-        """From now on a lost connection is not replaced."""
+        """Stops replacing lost connections."""
         await cancelled(self._supervisor)
         if not self._connected.cancel() and not self._connected.cancelled():
             self._connected.exception()  # nobody waits for it any more
@@ -161,7 +163,7 @@ class Membership:
                 return
 
     async def _rejoin(self, end: SessionEnd) -> bool:
-        """False: it has given up, and reported that."""
+        """Joins again. Returns False if it has given up, and reported that."""
         loop = asyncio.get_running_loop()
         rejoin = Rejoin(loop.time(), self._options.rejoin_for_s)
         _log.warning("connection to the room lost: %s", end.reason)

@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 class Feedback(Protocol):
-    """What a receiver asks of its connection."""
+    """The requests of a receiver to its connection."""
 
     def wake(self, due_ns: int) -> None:
         """Packets are missing, or frames are held: call `due` at that time."""
@@ -40,13 +40,13 @@ class Feedback(Protocol):
     def key_frame(self, ssrc: int) -> None: ...
 
     def codec(self, receiver: "TrackReceiver", codec: AudioCodec | VideoCodec) -> None:
-        """The first packet came, or the codec changed."""
+        """Reports the codec of the first packet, or a change of it."""
 
     def first_key_frame(self, receiver: "TrackReceiver", codec: VideoCodec, unit: AccessUnit) -> None:
-        """The first complete key frame of a codec came."""
+        """Reports the first complete key frame of a codec."""
 
     def over_budget(self, receiver: "TrackReceiver", reason: Reason) -> None:
-        """The track costs more than it may. Called again with each packet, until the track is left out."""
+        """Reports that the track costs more than it may: again with each packet, until it is left out."""
 
 
 @dataclass(slots=True)
@@ -94,13 +94,13 @@ class TrackReceiver:
         self._after_gap = False
         self._arrived_ns = 0
         self._budget: TrackBudget | None = TrackBudget(key.kind)
-        """None while the track is left out."""
+        """The track's budget; None while it is left out."""
         self._sync = TrackSync(track_sid, key, room_sync.of(key.identity), wall_offset_ns, self._hand_out)
 
     # --- life
 
     def attach(self, ssrc: int, rtx_ssrc: int | None, types: Mapping[int, PayloadType]) -> None:
-        """Receives an SSRC from now on. The previous one has ended."""
+        """Receives this SSRC from now on. The previous one has ended."""
         self._stream.map(rtx_ssrc, types)
         if ssrc == self.ssrc:
             return
@@ -116,7 +116,7 @@ class TrackReceiver:
         self._begin_anew()
 
     def take(self) -> None:
-        """The track was left out, and is taken again."""
+        """Takes the track again after it was left out."""
         self._budget = TrackBudget(self.key.kind, on_probation=True)
 
     def _begin_anew(self) -> None:
@@ -129,7 +129,7 @@ class TrackReceiver:
         self._sync.restart()
 
     def rename(self, track_sid: str, cipher: TrackCipher | None = None) -> None:
-        """The track is back under another SID; held frames belong to the old one."""
+        """Continues with the track under another SID; held frames belong to the old one."""
         self.flush()
         self.track_sid = self._sync.track_sid = track_sid
         self._pictures.cipher = self._sound.cipher = cipher
@@ -141,7 +141,7 @@ class TrackReceiver:
         self._sync.flush()
 
     def close(self) -> None:
-        """The track is not followed any more. Delivers what is held."""
+        """Ends the reception of the track. Delivers what is held."""
         self.flush()
         self._sync.close()
 
@@ -196,7 +196,7 @@ class TrackReceiver:
         return self._sync.due_ns if packets_ns is None else packets_ns
 
     def due(self, now_ns: int) -> list[int]:
-        """Sequence numbers to request now."""
+        """Checks what is due. Returns the sequence numbers to request now."""
         requests, ready = self._stream.due(now_ns)
         if ready:
             self._deliver(ready, now_ns)
@@ -213,11 +213,11 @@ class TrackReceiver:
         self._sync.report(report)
 
     def report_block(self, now_ns: int) -> ReportBlock | None:
-        """None: nothing has arrived yet."""
+        """The report about the track to its sender. None: nothing has arrived yet."""
         return self._stream.report_block(now_ns)
 
     def tick(self, now_ns: int) -> None:
-        """About once a second: time-outs that do not depend on packets."""
+        """Call it about once a second: checks time-outs that do not depend on packets."""
         self._pictures.retry(now_ns)
         self._sound.retry(now_ns)
         if self._demand.is_open:
@@ -273,7 +273,7 @@ class TrackReceiver:
             self._feedback.wake(due_ns)
 
     def _switch(self, packet: RtpPacket) -> PayloadType:
-        """The packets delivered from here on have another payload type."""
+        """Changes to the payload type of the packets delivered from here on."""
         kind = self._stream.type_of(packet)
         assert kind is not None
         previous, self._type = self._type, kind
@@ -302,7 +302,7 @@ class TrackReceiver:
                     self._pictures.put(packet, now_ns)
 
     def _amount(self, unit: AccessUnit) -> float:
-        """See TrackBudget.media. A malformed packet costs as much as a valid one."""
+        """The amount for TrackBudget.media. A malformed packet costs as much as a valid one."""
         if not isinstance(self.codec, AudioCodec) or self._type is None:
             return 1.0
         rate = self._type.clock_rate

@@ -1,15 +1,15 @@
-"""When to join a room again after its connection was lost, and when to give up. Pure."""
+"""Decides when to join a room again after its connection was lost, and when to give up. Pure."""
 
 from openegress.core.errors import Code, EgressError
 
 REJOIN_FOR_S = 120.0
-"""A server that is replaced is back within a minute or two; a longer absence is the end of the room."""
+"""Time before giving up: a server that is replaced is back within a minute or two."""
 REJOIN_PAUSES_S = (0.0, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0)
-"""Between attempts; the last one repeats."""
+"""Pauses between attempts; the last one repeats."""
 
 
 class Rejoin:
-    """Covers one loss of the connection, until the next join. Times are those of the event loop."""
+    """Handles one loss of the connection, until the next join. Times are those of the event loop."""
 
     def __init__(self, lost_at_s: float, limit_s: float) -> None:
         """`limit_s`: gives up after this time."""
@@ -18,13 +18,13 @@ class Rejoin:
         self.tries = 0
 
     def next_pause_s(self) -> float:
-        """How long to wait before the next attempt, which this counts."""
+        """How long to wait before the next attempt; counts the attempt."""
         pause_s = REJOIN_PAUSES_S[min(self.tries, len(REJOIN_PAUSES_S) - 1)]
         self.tries += 1
         return pause_s
 
     def gives_up(self, error: EgressError, now_s: float) -> bool:
-        """After a failed attempt: a token that was refused once stays refused."""
+        """Whether to give up after a failed attempt: a token that was refused once stays refused."""
         return error.code is Code.UNAUTHENTICATED or self.after_s(now_s) > self._limit_s
 
     def after_s(self, now_s: float) -> float:

@@ -1,4 +1,4 @@
-"""Turns what the server says about a room into events, and into changes of the roster and of
+"""Turns the server's messages about a room into events, and into changes of the roster and of
 subscriptions."""
 
 import asyncio
@@ -31,11 +31,11 @@ from openegress.room.subscriptions import Subscriptions
 from openegress.room.unix_clock import UnixClock
 
 MAX_HELD = 100
-"""Data packets, each of at most 64 KiB, whose key is about to be known."""
+"""Limit for data packets, each of at most 64 KiB, that wait for their key."""
 HELD_FOR_NS = 15 * S
 RETRY_S = 0.25
 MAX_LOCKED = 1000
-"""The number of people whose locked data is reported."""
+"""Limit for the people whose locked data is reported."""
 
 
 class ServerMessages:
@@ -59,7 +59,7 @@ class ServerMessages:
         self._data_tracks = DataTracks(send, self._tell_locked) if send is not None else None
         self._updates = ParticipantUpdates()
         self._catching_up: asyncio.TimerHandle | None = None
-        """Runs while some news of participants waits."""
+        """Runs while updates of participants wait."""
         self._locked: set[str] = set()
         """Identities whose data was reported as locked."""
         self._held: deque[tuple[bytes, int]] = deque(maxlen=MAX_HELD)
@@ -175,7 +175,7 @@ class ServerMessages:
             self._read(message, arrival_ns)
 
     def _decrypted(self, packet: DataPacket, now_ns: int) -> DataPacket:
-        """Its content, as if it had never been encrypted. Raises Undecryptable, and DecodeError."""
+        """The packet as if it had never been encrypted. Raises Undecryptable and DecodeError."""
         sealed = packet.encrypted_packet
         identity = packet.participant_identity
         plain = self._cipher.open_data(identity, sealed.key_index, sealed.iv, sealed.encrypted_value, now_ns)
@@ -191,7 +191,7 @@ class ServerMessages:
             self.emit(DataLocked(identity, why))
 
     def _watch_absent(self) -> None:
-        """Those who were there before the new join and are not back after a while count as gone."""
+        """Reports those as gone who were there before the new join and are not back after a while."""
         self._expiry = None
         now_s = time.monotonic()
         self._publish(self._roster.expire(now_s))
@@ -234,5 +234,5 @@ class ServerMessages:
             self._subscriptions.request_soon(moved)
 
     def _is_settling(self) -> bool:
-        """Ended tracks may still be published again after a new join."""
+        """Whether ended tracks may still be published again after a new join."""
         return time.monotonic() < self._settled_at

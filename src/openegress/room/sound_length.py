@@ -1,14 +1,14 @@
-"""The length of a packet of sound, from its first bytes. Pure."""
+"""Finds the length of a packet of sound by its first bytes. Pure."""
 
 from openegress.core.codecs import AudioCodec
 from openegress.room.rtp.depacketise import MalformedPayload, opus
 
 MAX_SAMPLES = 5760
-"""120 ms at 48 kHz: the longest packet of Opus (RFC 6716 section 3.2.5)."""
+"""The longest packet of Opus: 120 ms at 48 kHz (RFC 6716 section 3.2.5)."""
 
 
 def duration_of(codec: AudioCodec, data: bytes) -> int:
-    """Samples of a packet at the codec's RTP rate; 0 when it is malformed."""
+    """The number of samples of a packet at the codec's RTP rate; 0 if it is malformed."""
     if codec is not AudioCodec.OPUS:
         return len(data)
     try:

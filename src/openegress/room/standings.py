@@ -14,14 +14,14 @@ class Standings:
     again keeps its standing."""
 
     def __init__(self, on_end: Callable[[TrackKey], None]) -> None:
-        """`on_end`: a track that was left out is taken again."""
+        """`on_end` is called when a track that was left out is taken again."""
         self._on_end = on_end
         self._by_key: dict[TrackKey, Standing] = {}
         self._pauses: dict[TrackKey, asyncio.TimerHandle] = {}
         """The timers of tracks that are left out."""
 
     def of(self, key: TrackKey, subscribed: Collection[TrackKey]) -> Standing:
-        """Forgets tracks that have behaved and are not `subscribed` to."""
+        """The standing of a track. Forgets tracks that have behaved and are not `subscribed` to."""
         now_ns = time.monotonic_ns()
         self._by_key = {
             known: standing
@@ -31,13 +31,13 @@ class Standings:
         return self._by_key.setdefault(key, Standing())
 
     def leave_out(self, key: TrackKey, reason: Reason) -> float:
-        """Returns the number of seconds."""
+        """Leaves the track out. Returns for how many seconds."""
         pause_s = self._by_key[key].leave_out(reason, time.monotonic_ns()) / S
         self._pauses[key] = asyncio.get_running_loop().call_later(pause_s, self._end, key)
         return pause_s
 
     def take_again(self, reasons: Container[Reason]) -> None:
-        """Takes tracks again, now, that were left out for one of these reasons."""
+        """Immediately takes the tracks again that were left out for one of these reasons."""
         for key, timer in list(self._pauses.items()):
             if self._by_key[key].reason in reasons:
                 timer.cancel()
@@ -48,7 +48,7 @@ class Standings:
             timer.cancel()
 
     def _end(self, key: TrackKey) -> None:
-        """Only taking the track again shows whether it behaves."""
+        """Takes the track again: only that shows whether it behaves."""
         del self._pauses[key]
         self._by_key[key].take(time.monotonic_ns())
         self._on_end(key)

@@ -36,7 +36,7 @@ from openegress.room.sync.participant import RoomSync
 from openegress.room.unix_clock import UnixClock
 
 MAX_PAST_LOSSES = 200
-"""Limit for the number of tracks in records."""
+"""Limit for the tracks in records."""
 
 
 class Send(Protocol):
@@ -59,8 +59,8 @@ class _Subscription:
 
 
 class Subscriptions:
-    """Receivers outlive connections and SIDs: a track that comes back under another SID keeps its
-    receiver."""
+    """The subscribed tracks. Receivers outlive connections and SIDs: a track that comes back under another
+    SID keeps its receiver."""
 
     def __init__(
         self,
@@ -161,7 +161,7 @@ class Subscriptions:
     # --- what the server does
 
     def offered(self, offer: sdp.Offer) -> None:
-        """The SSRCs of tracks are known."""
+        """Takes the SSRCs of tracks from an offer."""
         receivers = {sid: each.receiver for sid, each in self._by_sid.items()}
         streams = list(offer.streams())
         self.demux.map(streams, offer.payload_types(), receivers)
@@ -175,7 +175,8 @@ class Subscriptions:
                 self._tell(subscription, track, codec)
 
     def take_over(self, track: Track) -> bool:
-        """A subscribed track is back under a new SID: its receiver continues."""
+        """Continues with the receiver of a subscribed track that is back under a new SID. False: it was not
+        subscribed to."""
         for sid, subscription in self._by_sid.items():
             if subscription.key == track.key and self._roster.track(sid) is None:
                 del self._by_sid[sid]
@@ -186,11 +187,11 @@ class Subscriptions:
         return False
 
     def request_soon(self, sids: list[str]) -> None:
-        """The SIDs of tracks that were taken over."""
+        """Requests tracks that were taken over, by their SIDs."""
         self._requests.begin(self._request(sids, subscribe=True))
 
     def drop(self, sid: str) -> bool:
-        """The track is not followed any more. False: it was not subscribed to."""
+        """Stops following the track. False: it was not subscribed to."""
         subscription = self._by_sid.pop(sid, None)
         if subscription is None:
             return False
@@ -223,7 +224,7 @@ class Subscriptions:
 
     @property
     def expect_media(self) -> bool:
-        """Packets should be arriving."""
+        """Whether packets should be arriving."""
         for sid, subscription in self._by_sid.items():
             track = self._roster.track(sid)
             if subscription.standing.is_left_out or track is None or track.muted:
@@ -313,8 +314,8 @@ class Subscriptions:
         )
 
     async def _request_settings(self, sid: str) -> None:
-        """What the server sends of a track: nothing while it is left out, and otherwise what its quality
-        needs."""
+        """Requests what the server sends of a track: nothing while it is left out, and otherwise the layer
+        that its quality needs."""
         subscription = self._by_sid.get(sid)
         if subscription is None:
             return

@@ -1,4 +1,4 @@
-"""Where media comes from: web pages and rooms.
+"""Defines the sources of media: web pages and rooms.
 
 A source is prepared (browser started and page loaded, or room joined and tracks there), started (media time
 zero), and stopped. It reports events, and never touches an output.
@@ -41,7 +41,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Worth a line in the log: a page's console error, a reconnect, a muted track ..."""
+    """An event worth a line in the log: a page's console error, a reconnect, a muted track ..."""
 
     text: str
     fields: dict[str, str | int | float | bool | None]
@@ -65,7 +65,7 @@ class OrderRequested:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """An event of the room, whatever it means for the recording. Only where they are wanted."""
+    """An event of the room, whatever it means for the recording. Sent only if they are wanted."""
 
     event: RoomEvent
     at_ns: int
@@ -102,28 +102,30 @@ class Source(Protocol):
         """After stop(). Idempotent; leaves no process, file, connection or thread."""
 
     def now_ns(self) -> int:
-        """Up to where media is due, on the recording's timeline; 0 before start(). Any thread may call it."""
+        """The time up to which media is due, on the recording's timeline; 0 before start(). Any thread may
+        call it."""
 
     def stats(self) -> SourceStats: ...
 
 
 class Pausable(Protocol):
-    """A source that can pause. If the pause is cut, its media lies on the timeline as if that time had not
-    passed; if it is held, there is a card, and silence. A room is not received meanwhile; a page keeps
-    running, and is not captured."""
+    """A source that can pause. If the pause is cut, later media lies on the timeline as if that time had not
+    passed; if it is held, the recording shows a card, with silence. A room is not received meanwhile; a page
+    keeps running, but is not captured."""
 
     async def pause(self, mode: PauseMode) -> int:
-        """From now on nothing is received or captured. Returns since when, in unix ns."""
+        """Stops receiving or capturing. Returns since when, in unix ns."""
 
     async def resume(self) -> int:
-        """Returns when media was back, in unix ns. Raises EgressError if it cannot come back."""
+        """Continues after a pause. Returns when media was back, in unix ns. Raises EgressError if it cannot
+        come back."""
 
 
 class Attended(Protocol):
     """A source that watches its room for reasons to end."""
 
     async def change_rules(self, rules: EndRules) -> None:
-        """Sets what ends it automatically."""
+        """Replaces the rules that end the recording automatically."""
 
 
 class PacketSource(Protocol):
@@ -133,7 +135,7 @@ class PacketSource(Protocol):
         """Prepares everything up to the first key frame. Raises EgressError naming its phase."""
 
     def formats(self) -> "Sequence[StreamFormat]":
-        """One for each stream. Known after prepare()."""
+        """The format of each stream. Known after prepare()."""
 
     def name_values(self) -> dict[str, str]:
         """The filename placeholders that only the room can fill: track_id, track_type, track_source,

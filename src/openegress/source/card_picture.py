@@ -1,4 +1,4 @@
-"""The card of a held pause, drawn as rooms show it, for sources that lay out nothing themselves."""
+"""Draws the card of a held pause as rooms show it, for sources that lay out nothing themselves."""
 
 from av.video.frame import VideoFrame
 

@@ -1,4 +1,4 @@
-"""The memory that a process uses, from /proc (proc(5)), and when that is too much."""
+"""Measures the memory that a process uses (/proc, see proc(5)), and decides when that is too much."""
 
 import ctypes
 import resource
@@ -6,16 +6,16 @@ from enum import Enum, auto
 from pathlib import Path
 
 _PRIVATE_FIELDS = ("RssAnon:", "RssShmem:")
-"""Without what is mapped from files, which other processes share."""
+"""The fields to add up. Memory mapped from files does not count, because other processes share it."""
 RELEASE_SHARE = 0.9
-"""As a part of the ceiling: below this nothing more is dropped."""
+"""Share of the limit below which nothing more is dropped."""
 
 _PR_SET_THP_DISABLE = 41
-"""linux/prctl.h."""
+"""From linux/prctl.h."""
 
 
 def process_bytes(pid: int | str) -> int:
-    """Of one process ("self": this one); 0 for one that has ended."""
+    """The memory of one process ("self": this one); 0 if it has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
@@ -24,21 +24,22 @@ def process_bytes(pid: int | str) -> int:
 
 
 def release_free_memory() -> None:
-    """Returns freed memory to the system, where the C library keeps it (malloc_trim(3), glibc only)."""
+    """Returns freed memory that the C library keeps to the system (malloc_trim(3), glibc only)."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
 
 
 def avoid_huge_pages() -> None:
-    """For good, and for what is started later (PR_SET_THP_DISABLE, prctl(2)): x264 asks for pages of 2 MiB,
-    which save an encoder of 720p no time and cost it 4 MiB at the ends of its pictures."""
+    """Disables huge pages permanently, for this process and those that it starts (PR_SET_THP_DISABLE,
+    prctl(2)): x264 asks for pages of 2 MiB, which save an encoder of 720p no time and cost it 4 MiB at the
+    ends of its pictures."""
     ctypes.CDLL(None).prctl(_PR_SET_THP_DISABLE, 1, 0, 0, 0)
 
 
 def limit(most_bytes: int) -> None:
-    """Permanently: this process gets no more than that (RLIMIT_DATA, getrlimit(2)), and MemoryError
-    beyond."""
+    """Limits the memory of this process permanently (RLIMIT_DATA, getrlimit(2)). Beyond that, allocations
+    raise MemoryError."""
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     most = most_bytes if hard == resource.RLIM_INFINITY else min(most_bytes, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
@@ -55,10 +56,10 @@ class Shedding(Enum):
 
 
 class MemoryLimit:
-    """Pure: readings at regular times in, actions out."""
+    """Decides what to drop, by readings at regular times. Pure."""
 
     def __init__(self, most_bytes: int) -> None:
-        """0: none."""
+        """`most_bytes`: the limit; 0: none."""
         self._most_bytes = most_bytes
         self._is_short = False
 

@@ -1,4 +1,4 @@
-"""The time of a source that keeps running while its recording is paused, as a web page does."""
+"""Keeps the time of a source that runs on while its recording is paused, as a web page does."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -12,22 +12,22 @@ if TYPE_CHECKING:
     import av
 
 _SAMPLE_BYTES = 4
-"""s16 stereo."""
+"""Bytes of a sample of s16 stereo."""
 
 
 class PauseTimeline:
-    """Changed on the event loop alone; the threads that capture read it. Times are ns since media time zero,
-    the source's unless they are called the recording's."""
+    """The pauses of one recording. Only the event loop changes it; the threads that capture read it. Times
+    are ns since media time zero: the source's, unless they are called the recording's."""
 
     def __init__(self) -> None:
         self.mode = PauseMode.CUT
-        """Of all pauses of a recording."""
+        """Whether the pauses of the recording are cut or held."""
         self.pauses = Cuts()
-        """Whether they are cut or held. Replaced as a whole with each."""
+        """The pauses, cut or held. Each pause replaces the value as a whole."""
 
     @property
     def begins_ns(self) -> int | None:
-        """Where the current pause begins."""
+        """Where the current pause begins; None: there is none."""
         return self.pauses.open_ns
 
     @property
@@ -36,21 +36,21 @@ class PauseTimeline:
         return 0 if self.mode is PauseMode.HOLD else self.pauses.length_ns(len(self.pauses.over) - 1)
 
     def begin(self, now_ns: int, mode: PauseMode) -> int:
-        """Nothing after that is recorded. Returns the time, a moment later than `now_ns`."""
+        """Begins a pause. Returns the time from which nothing is recorded, a moment later than `now_ns`."""
         self.mode = mode
         self.pauses = self.pauses.begun(now_ns)
         return self.pauses.edge_ns
 
     def ended(self, now_ns: int) -> Cuts:
-        """To take the place of `pauses`."""
+        """The pauses with the current one ended. The caller sets `pauses` to them."""
         return self.pauses.ended(now_ns)
 
     def recorded_ns(self, at_ns: int) -> int:
-        """The recording's time."""
+        """The recording's time at a time of the source."""
         return at_ns if self.mode is PauseMode.HOLD else self.pauses.recorded_ns(at_ns)
 
     def left_out_before_ns(self, sample: int, rate: int) -> int:
-        """How much of the source's time before one of its samples the recording does not have."""
+        """How much of the source's time before one of its samples is missing from the recording."""
         return sum(
             end_ns - begin_ns
             for begin_ns, end_ns in self.pauses.ranges
@@ -58,7 +58,8 @@ class PauseTimeline:
         )
 
     def heard(self, first: int, count: int, rate: int) -> Iterator[tuple[int, int]]:
-        """(begin, end) of what is recorded of the source's samples `first` to `first + count`."""
+        """(begin, end) of the spans that are recorded among the source's samples `first` to `first +
+        count`."""
         at, end = first, first + count
         for begin_ns, end_ns in self.pauses.ranges:
             begin = begin_ns * rate // S
@@ -90,7 +91,7 @@ class PausedSound:
         self._sink.resumed(pts_ns, paused_ns)
 
     def audio(self, samples: bytes, pts_ns: int, sample_rate: int) -> None:
-        """On the source's time."""
+        """Takes sound in the source's time."""
         first, count = self._position, len(samples) // _SAMPLE_BYTES
         self._position += count
         heard = list(self._timeline.heard(first, count, sample_rate))
@@ -106,7 +107,8 @@ class PausedSound:
             for begin, end in heard:
                 left_out_ns = self._timeline.left_out_before_ns(begin, sample_rate)
                 ahead = self._given - (begin - left_out_ns * sample_rate // S)
-                # Where a pause was known of a moment late, what came too much of before is missing behind it.
+                # If a pause became known late, as much sound is missing after it as was passed on too much
+                # before it.
                 begin = min(end, begin + max(0, ahead))
                 part = slice((begin - first) * _SAMPLE_BYTES, (end - first) * _SAMPLE_BYTES)
                 self._give(bytes(max(0, -ahead) * _SAMPLE_BYTES) + samples[part], sample_rate)

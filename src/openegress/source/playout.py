@@ -1,8 +1,8 @@
-"""How late a page shows and plays what reaches it by WebRTC, from what its browser counts. Pure.
+"""Computes how late a page shows and plays WebRTC media, from the counters of its browser. Pure.
 
 The browser counts from a medium's arrival: jitterBufferDelay and totalPlayoutDelay of W3C webrtc-stats,
-receiveTime and presentationTime of requestVideoFrameCallback (https://wicg.github.io/video-rvfc/). What comes
-behind that was measured by flash and beep of a publisher.
+receiveTime and presentationTime of requestVideoFrameCallback (https://wicg.github.io/video-rvfc/). The delays
+after that were measured with a publisher's flash and beep.
 """
 
 from dataclasses import dataclass
@@ -10,31 +10,31 @@ from dataclasses import dataclass
 from openegress.core.units import MS, S
 
 DRAWN_NS = 10 * MS
-"""From a picture's being handed to the browser's compositor to its slot in the recording: 5 to 21 ms, as
+"""Time from handing a picture to the browser's compositor to its slot in the recording: 5 to 21 ms, because
 slots and the page's frames do not begin together."""
 SHOWN_NS = 36 * MS
-"""From a picture's leaving its buffer to its being captured: 20 to 53 ms, as it waits for the browser's next
-frame."""
+"""Time from when a picture leaves its buffer to its capture: 20 to 53 ms, because it waits for the browser's
+next frame."""
 PLAYED_NS = 44 * MS
 """The browser's default for the delay of its sound output, if it does not report one."""
 AHEAD_NS = 12 * MS
-"""Our sound server renders this much before it reports sound as played, and sound is captured then."""
+"""Our sound server renders this long before it reports sound as played, and sound is captured then."""
 LONGEST_NS = 2000 * MS
-"""Bounds a page's values, which may be anything."""
+"""Limit for a page's values, which may be anything."""
 
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """Of all pictures or samples of a page, since it began."""
+    """The waits of all pictures or samples of a page, since it began."""
 
     seconds: float = 0.0
     """The sum of all their waits."""
     count: int = 0
 
     def since(self, earlier: "Waits") -> int | None:
-        """The mean of those since then, in ns; None: there were none."""
+        """The mean wait since `earlier`, in ns; None: there were no pictures or samples."""
         seconds, count = self.seconds, self.count
-        if count >= earlier.count:  # otherwise it counts anew, after a reconnect
+        if count >= earlier.count:  # otherwise counting started again, after a reconnect
             seconds, count = seconds - earlier.seconds, count - earlier.count
         if count <= 0:
             return None
@@ -46,28 +46,29 @@ class PlayoutWaits:
     """A page's report about its WebRTC."""
 
     pictures: Waits = Waits()
-    """In their buffer."""
+    """Waits of pictures in their buffer."""
     shown: Waits = Waits()
-    """From a picture's arrival to its being handed to the compositor, of some."""
+    """Waits of some pictures from arrival until they are handed to the compositor."""
     sound: Waits = Waits()
-    """In its buffer."""
+    """Waits of sound in its buffer."""
     played: Waits = Waits()
-    """Behind that, as the output of sound says."""
+    """Waits of sound after its buffer, as reported by the sound output."""
 
 
 class PlayoutDelays:
-    """Follows one page."""
+    """The delays of one page."""
 
     def __init__(self) -> None:
         self._last = PlayoutWaits()
         self.shown_ns: int | None = None
         """How long after its arrival a picture is captured; None: no picture has arrived."""
         self.heard_ns: int | None = None
-        """The same for sound."""
+        """How long after its arrival sound is heard; None: no sound has arrived."""
 
     @property
     def seen_ns(self) -> int | None:
-        """shown_ns, or that of a picture with the sound where there is none; None: nothing has come."""
+        """shown_ns; without pictures, the delay of one that would be in step with the sound; None: nothing
+        has come."""
         return self.heard_ns if self.shown_ns is None else self.shown_ns
 
     def look(self, now: PlayoutWaits) -> None:

@@ -1,4 +1,4 @@
-"""Orders to a recorder in its room: by the metadata or an attribute of its participant. Pure."""
+"""Reads orders to a recorder in its room: from the metadata or an attribute of its participant. Pure."""
 
 from dataclasses import dataclass
 
@@ -14,13 +14,13 @@ OwnParticipantChange = OwnMetadataChanged | PauseAttributeChanged
 class RoomOrders:
     events: tuple[OrderRequested | Notice, ...]
     changes_picture: bool = False
-    """The layout, or its look, has changed."""
+    """Whether the layout or its look has changed."""
 
 
 def room_orders(told: OwnParticipantChange, *, has_layout: bool = True, of_page: bool = False) -> RoomOrders:
-    """Nobody gets an answer: what cannot be done becomes a Notice. `has_layout`: the metadata decide the look
-    of a picture in one of this server's layouts; for others they are orders. `of_page`: as in
-    orders.in_layout()."""
+    """Reads the orders in a change of the participant. Nobody gets an answer: an order that cannot be carried
+    out becomes a Notice. `has_layout`: the metadata set the look of a picture in one of this server's
+    layouts; for others they are orders. `of_page`: see orders.in_layout()."""
     if isinstance(told, PauseAttributeChanged):
         return RoomOrders((OrderRequested(PauseOrder.PAUSE if told.paused else PauseOrder.RESUME),))
     layout = orders.layout_in(told.metadata)

@@ -1,12 +1,12 @@
-"""Packets of LiveKit's data tracks (livekit-datatrack, packet-v0), and the frames they are of. Pure.
+"""Parses packets of LiveKit's data tracks (livekit-datatrack, packet-v0), and joins them to frames. Pure.
 
     0                   1                   2                   3
     |V(3)  |S|F|X|     reserved (10)  |        track handle        |
     |        sequence number          |        frame number        |
     |                          timestamp                           |
 
-With X, extensions follow, whose first 16 bits count their words of 32 bits, less one. The count is part of
-the first word.
+If X is set, extensions follow. Their first 16 bits are the number of their 32-bit words, less one; the first
+word includes the number itself.
 """
 
 import struct
@@ -32,7 +32,7 @@ class DataTrackPacket:
 
 
 def parse(data: bytes) -> DataTrackPacket | None:
-    """None: it is not such a packet, or has an unknown version."""
+    """Parses a packet. None: it is not such a packet, or has an unknown version."""
     if len(data) < _HEADER.size:
         return None
     flags, _, handle, sequence, frame, _ = _HEADER.unpack_from(data)
@@ -51,20 +51,20 @@ def parse(data: bytes) -> DataTrackPacket | None:
 @dataclass(slots=True)
 class _Gathering:
     packet: DataTrackPacket
-    """Whether it is the last of its frame."""
+    """The last packet so far."""
     parts: list[bytes] = field(default_factory=list)
     size_bytes: int = 0
 
 
 class DataFrames:
-    """Gathers frames from packets. No packet is sent again: a frame that misses one is dropped."""
+    """Gathers frames from packets. A frame that misses a packet is dropped, because none is sent again."""
 
     def __init__(self) -> None:
         self._open: dict[int, _Gathering] = {}
-        """By handle."""
+        """Incomplete frames, by the handle of their track."""
 
     def take(self, packet: DataTrackPacket) -> bytes | None:
-        """Returns a complete frame once its last packet has arrived."""
+        """Takes a packet. Returns a complete frame once its last packet has arrived."""
         if packet.is_start:
             self._begin(packet)
         gathering = self._open.get(packet.handle)

@@ -1,4 +1,4 @@
-"""The pictures of a track, joined from its packets, and which of them a decoder can use. Pure."""
+"""Joins the packets of a track to pictures, and finds which of them a decoder can use. Pure."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from openegress.room.rtp.frame_cipher import TrackCipher
 from openegress.room.rtp.packets import OVERTAKEN, RtpPacket
 
 BLANK_SIDE = 8
-"""LiveKit ends a track with pictures of 2x2 or 8x8."""
+"""Maximum side of a blank picture: LiveKit ends a track with pictures of 2x2 or 8x8."""
 MAX_FRAME_PACKETS = 4000
 MAX_PREFIX_BYTES = 16 * 1024
 """Bytes of parameter sets before a picture: a sender may send each in a separate unit."""
@@ -28,28 +28,28 @@ class PictureTaker(Protocol):
     """Receives the pictures. Times are monotonic ns."""
 
     def on_unit(self, timestamp: int, unit: AccessUnit, arrival_ns: int) -> None:
-        """A picture that can be decoded; `arrival_ns` is that of its first packet."""
+        """Takes a picture that can be decoded; `arrival_ns` is that of its first packet."""
 
     def on_first_key_frame(self, codec: VideoCodec, unit: AccessUnit) -> None:
         """Called before on_unit(), once for each codec."""
 
     def on_blank(self) -> None:
-        """The server has added a picture of its own after the last one of a track that was muted or has
-        ended."""
+        """Called when the server has added a picture of its own after the last one of a track that was muted
+        or has ended."""
 
     def on_unusable(self, now_ns: int) -> None:
-        """A picture was incomplete, malformed, or without the key frame it depends on: none can be decoded
-        before the next key frame."""
+        """Called when a picture was incomplete, malformed, or without the key frame it depends on: none can
+        be decoded before the next key frame."""
 
     def on_malformed(self, error: MalformedPayload) -> None:
-        """Why the packets make no picture. on_unusable() follows."""
+        """Takes the reason why packets make no picture. on_unusable() follows."""
 
     def on_undecryptable(self, cipher: TrackCipher, error: Undecryptable) -> None:
-        """Why the picture cannot be decrypted. on_unusable() follows."""
+        """Takes the reason why a picture cannot be decrypted. on_unusable() follows."""
 
 
 class _State(Enum):
-    """What the next picture must be."""
+    """The requirement for the next picture."""
 
     AWAITS_KEY = auto()
     """A key frame is needed."""
@@ -79,7 +79,7 @@ class _Gathered:
 
 
 class FrameAssembler:
-    """Takes the packets of a track in order."""
+    """Takes the packets of a track in order, and gives its pictures to a PictureTaker."""
 
     def __init__(self, taker: PictureTaker, cipher: TrackCipher | None) -> None:
         self.cipher = cipher
@@ -101,7 +101,7 @@ class FrameAssembler:
         self._held_bytes = 0
 
     def restart(self) -> None:
-        """Packets from now on are unrelated to earlier ones."""
+        """Prepares for packets that are unrelated to earlier ones."""
         self._payloads = []
         self._held.clear()
         self._held_bytes = 0
@@ -110,7 +110,7 @@ class FrameAssembler:
         self._prefix = None
 
     def switch(self, codec: VideoCodec | None) -> None:
-        """The packets from here on have another codec; None: sound."""
+        """Changes to the codec of the packets that follow; None: sound."""
         self._codec = codec
         self._payloads = []
         self._held.clear()
@@ -119,11 +119,11 @@ class FrameAssembler:
         self._await_key()
 
     def gap(self) -> None:
-        """Packets were given up."""
+        """Call it when packets were given up."""
         self._is_broken = True
 
     def forget(self) -> None:
-        """The end of the frame being gathered will not arrive."""
+        """Drops the frame being gathered, whose end will not arrive."""
         self._payloads = []
 
     def put(self, packet: RtpPacket, now_ns: int) -> None:
@@ -162,7 +162,7 @@ class FrameAssembler:
             self.retry(now_ns)
 
     def _open(self, gathered: _Gathered, now_ns: int) -> bool:
-        """False: it waits for its key."""
+        """Hands out or drops a frame. Returns False if it waits for its key."""
         if gathered.is_broken:
             # It is unknown whether the loss hit this frame or the previous one, so both are dropped.
             self._refuse(now_ns)

@@ -1,12 +1,12 @@
-"""Frames of a track that is encrypted end to end, decrypted. Pure.
+"""Decrypts the frames of tracks that are encrypted end to end. Pure.
 
 LiveKit's format (client-sdk-js, src/e2ee/worker/FrameCryptor.ts; frame_crypto_transformer.cc of its WebRTC):
 
     clear bytes | AES-128-GCM ciphertext and tag | IV | length of the IV | index of the key
 
-The clear bytes are authenticated. How many there are depends on the codec. In H264 and H265, all that follows
-them has emulation prevention bytes, because it passes for a NAL unit. Behind all of it a sender may put what
-it tells of a picture (frameMetadata.ts: inverted numbers, their length, "LKTS"), which is cut off.
+The clear bytes are authenticated. Their number depends on the codec. In H264 and H265, everything after them
+has emulation prevention bytes, because it passes for a NAL unit. At the end, a sender may append metadata of
+a picture (frameMetadata.ts: inverted numbers, their length, "LKTS"), which is cut off.
 """
 
 import glob
@@ -33,7 +33,8 @@ MAX_FAILURES = 25
 moment before its sender's frames do."""
 
 DECRYPTED = frozenset({*AudioCodec, VideoCodec.VP8, VideoCodec.VP9, VideoCodec.H264, VideoCodec.H265})
-"""LiveKit's SDKs do not encrypt AV1: a sender must read the OBUs to split them into packets."""
+"""Codecs that can be decrypted. LiveKit's SDKs do not encrypt AV1: a sender must read the OBUs to split them
+into packets."""
 
 _H264_SLICES = frozenset({1, 5})
 _H265_SLICES = frozenset({*range(10), *range(16, 22)})
@@ -47,7 +48,8 @@ class KeyAsking(Protocol):
     """Asks a key service for missing keys."""
 
     def want(self, identity: str, index: int | None = None) -> bool:
-        """A participant's key is missing; `index`: which one. Returns whether an answer is expected."""
+        """Asks for a missing key of a participant; `index`: which one. Returns whether an answer is
+        expected."""
 
 
 class TrackCipher:
@@ -66,7 +68,7 @@ class TrackCipher:
         return bool(mark) and payload.endswith(mark)
 
     def open(self, codec: AudioCodec | VideoCodec, frame: bytes, now_ns: int) -> bytes:
-        """The frame as its encoder made it. `frame` is the frame as sent; H264 has start codes of four bytes.
+        """Decrypts a frame as sent; H264 has start codes of four bytes. Returns it as its encoder made it.
         Raises Undecryptable."""
         try:
             plain = self._open(codec, frame, now_ns)
@@ -77,8 +79,8 @@ class TrackCipher:
         return plain
 
     def join(self, codec: VideoCodec, payloads: Sequence[bytes], now_ns: int) -> AccessUnit:
-        """The payloads of a frame, as depacketise.join_video() joins them, decrypted. Raises MalformedPayload
-        or Undecryptable."""
+        """Joins the payloads of a frame like depacketise.join_video(), and decrypts it. Raises
+        MalformedPayload or Undecryptable."""
         if codec is VideoCodec.VP9:  # its headers are encrypted too, layer by layer
             return join_vp9(payloads, partial(self.open, codec, now_ns=now_ns))
         unit = join_video(codec, payloads)
@@ -114,7 +116,7 @@ class RoomCipher:
     """The keys of a room; without one, no frame of an encrypted track can be decrypted."""
 
     def __init__(self, keys: Sequence[RoomKey], executor: Executor, asking: KeyAsking | None = None) -> None:
-        """See KeyChain. `asking` is None without a key service."""
+        """`executor`: see KeyChain. `asking`: None without a key service."""
         self._executor = executor
         self._asking = asking
         self._configured = [KeyChain(key, executor) for key in keys]
@@ -149,7 +151,7 @@ class RoomCipher:
         return is_news
 
     def lacks_key(self, track: Track) -> bool:
-        """LiveKit's encryption, and there is no key for its participant."""
+        """Whether the track has LiveKit's encryption, and there is no key of its participant."""
         return track.encryption is TrackEncryption.GCM and self.ring(track.participant.identity).is_empty
 
     def lock(self, track: Track) -> Lock | None:
@@ -185,7 +187,7 @@ class RoomCipher:
     def decrypt(
         self, identity: str, index: int, iv: Buffer, sealed: Buffer, clear: Buffer, now_ns: int
     ) -> bytes:
-        """See KeyRing. Requests a missing key."""
+        """Decrypts like KeyRing.decrypt(), and requests a missing key."""
         try:
             return self.ring(identity).decrypt(index, iv, sealed, clear, now_ns)
         except Undecryptable as error:
@@ -211,7 +213,7 @@ class RoomCipher:
 
 
 def _without_metadata(frame: bytes) -> bytes:
-    """No encrypted frame ends like metadata: its last byte but one is the length of the IV."""
+    """Cuts off metadata. No encrypted frame ends like it: its last byte but one is the length of the IV."""
     if not frame.endswith(METADATA_MARK):
         return frame
     size = frame[-len(METADATA_MARK) - 1 : -len(METADATA_MARK)]
@@ -231,7 +233,7 @@ def _clear_bytes(codec: AudioCodec | VideoCodec, frame: bytes) -> int:
 
 
 def _slice_header(codec: AudioCodec | VideoCodec, frame: bytes) -> int:
-    """Up to the second byte of the first slice, whatever its value."""
+    """The length up to the second byte of the first slice, whatever its value."""
     for start in BEGIN.finditer(frame):
         first = start[1][0]
         if codec is VideoCodec.H264:

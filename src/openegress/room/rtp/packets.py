@@ -6,12 +6,12 @@ from typing import NamedTuple
 HEADER = Struct("!BBHII")
 HEADER_BYTES = 12
 OVERTAKEN = -1
-"""The arrival of a packet that came after one sent later, because it was lost and sent again or took another
-way. It does not tell when the packet should have come."""
+"""Stands for the arrival of a packet that came after one sent later, because it was lost and sent again, or
+took another path. Its real arrival does not show when it should have come."""
 
 
 class RtpPacket(NamedTuple):
-    """A named tuple, as one is made for each packet that arrives."""
+    """An RTP packet. It is a named tuple, because one is made for each packet that arrives."""
 
     ssrc: int
     payload_type: int
@@ -19,13 +19,14 @@ class RtpPacket(NamedTuple):
     timestamp: int
     marker: bool
     payload: bytes
-    """Without padding. Empty in packets that only probe the bandwidth."""
+    """The payload without padding. It is empty in packets that only probe the bandwidth."""
     arrival_ns: int = OVERTAKEN
     """Monotonic; or OVERTAKEN."""
 
 
 def parse(data: bytes, arrival_ns: int = OVERTAKEN) -> RtpPacket | None:
-    """None if `data` is not an RTP packet of version 2, or is shorter than its header says."""
+    """Parses a packet. None if `data` is not an RTP packet of version 2, or is shorter than its header
+    says."""
     size = len(data)
     if size < HEADER_BYTES:
         return None

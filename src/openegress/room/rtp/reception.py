@@ -1,4 +1,4 @@
-"""A receiver's reports about an SSRC to its sender (RFC 3550 sections 6.4.1, A.3, A.8). Pure."""
+"""Computes a receiver's reports about an SSRC to its sender (RFC 3550 sections 6.4.1, A.3, A.8). Pure."""
 
 from openegress.core.units import S
 from openegress.room.rtp.rtcp import ReportBlock, SenderReport
@@ -26,12 +26,13 @@ class Reception:
         self._transit = transit
 
     def sender_report(self, report: SenderReport, arrival_ns: int) -> None:
-        """The sender takes the time since then off what it measures: not when the socket is read."""
+        """Takes a sender report. The sender subtracts the time since then from the round trip it measures, so
+        it must be the time of arrival, not that of reading the socket."""
         self._last, self._last_at_ns = report, arrival_ns
 
     def block(self, ssrc: int, expected: int, highest: int, now_ns: int) -> ReportBlock:
-        """The block since the last one. `expected`: packets so far; `highest`: the extended sequence
-        number."""
+        """The report block for the time since the last one. `expected`: packets so far; `highest`: the
+        extended sequence number."""
         interval_expected = expected - self._reported_expected
         interval_lost = interval_expected - (self.counted - self._reported_received)
         self._reported_expected, self._reported_received = expected, self.counted

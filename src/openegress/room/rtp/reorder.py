@@ -1,8 +1,8 @@
-"""Puts the packets of one SSRC in order: waits for lost ones, drops doubles, reports gaps. Pure.
+"""Puts the packets of one SSRC in order: waits for lost ones, drops duplicates, reports gaps. Pure.
 
-The caller gives each packet with its arrival time and gets what is in order by now. Sequence numbers are
-unwrapped, so they never run backwards inside. Lost packets that the one behind them repeats (RFC 2198) are
-not waited for.
+The caller gives each packet with its arrival time, and gets the packets that are in order by now. Sequence
+numbers are unwrapped, so they never run backwards inside. It does not wait for lost packets that the one
+after them repeats (RFC 2198).
 """
 
 from collections.abc import Callable, Iterable
@@ -18,14 +18,14 @@ MAX_AHEAD_PACKETS = 3000
 MAX_BEHIND_PACKETS = 3000
 """A packet further behind is the first of a stream that has started again (RFC 3550 appendix A.1)."""
 MAX_REPEATED_PACKETS = 8
-"""Repetitions in one packet: browsers and LiveKit repeat one or two."""
+"""Limit for repetitions in one packet: browsers and LiveKit repeat one or two."""
 DEFERRED_NS = 20 * MS
-"""When to look again at a request that had no room."""
+"""Pause before another look at a request that had no room."""
 
 Delivered = RtpPacket | None
 """None stands for packets that were given up."""
 Repeats = Callable[[RtpPacket], Iterable[int]]
-"""How far the RTP times of the repeated packets lie before the packet's own."""
+"""Returns the distances of the RTP times of repeated packets from the packet's own, which is later."""
 
 
 @dataclass(slots=True)
@@ -36,7 +36,7 @@ class ReorderStats:
     reordered: int = 0
     """Packets that came late without a request."""
     repeated: int = 0
-    """Packets that needed no request, as a later packet repeats them."""
+    """Packets that needed no request, because a later packet repeats them."""
     duplicates: int = 0
     late: int = 0
     """Packets that came after they had been given up or delivered."""
@@ -82,14 +82,13 @@ class Reorderer:
 
     @property
     def doubtful_since_ns(self) -> int | None:
-        """When the packet was found missing that has waited longest among those with enough requests; None:
-        there is none."""
+        """When the longest missing packet with enough requests was found missing; None: there is none."""
         asked = (each.since_ns for each in self._missing.values() if self._is_asked_enough(each))
         return min(asked, default=None)
 
     @property
     def round_trip_ns(self) -> int | None:
-        """From a request to its answer; None: unknown."""
+        """The time from a request to its answer; None: unknown."""
         return self._window.round_trip_ns
 
     def push(self, packet: RtpPacket, now_ns: int, *, retransmitted: bool = False) -> list[Delivered]:
@@ -120,8 +119,8 @@ class Reorderer:
         return ready
 
     def due(self, now_ns: int) -> tuple[list[int], list[Delivered]]:
-        """The sequence numbers to request now, rising, and the packets that are in order after hopeless ones
-        are given up."""
+        """Gives up hopeless packets. Returns the sequence numbers to request now, in order, and the packets
+        that are in order now."""
         hopeless = [each for each, missing in self._missing.items() if self._is_hopeless(missing, now_ns)]
         for sequence in hopeless:
             del self._missing[sequence]
@@ -155,7 +154,7 @@ class Reorderer:
         return self._due_ns if self._missing else None
 
     def flush(self) -> list[Delivered]:
-        """All packets that have come, gaps included: the stream is over."""
+        """Ends the stream. Returns all packets that have come, gaps included."""
         self.stats.lost += len(self._missing)
         self._missing.clear()
         return self._skip()
@@ -190,7 +189,7 @@ class Reorderer:
 
     def _behind(self, packet: RtpPacket, distance: int, retransmitted: bool) -> list[Delivered]:
         if distance > MAX_BEHIND_PACKETS and not retransmitted:
-            # Two in a row are believed; one is noise.
+            # Two in a row mean a new start; one is noise.
             if packet.sequence == self._restart:
                 return self._reset(packet)
             self._restart = (packet.sequence + 1) & 0xFFFF
@@ -198,7 +197,7 @@ class Reorderer:
         return []
 
     def _reset(self, packet: RtpPacket) -> list[Delivered]:
-        """The stream continues elsewhere: missing packets will not come."""
+        """Continues with a stream that has started again elsewhere: missing packets will not come."""
         delivered = self.flush()
         self.stats.resets += 1
         self._restart = None
@@ -208,14 +207,14 @@ class Reorderer:
         return [*delivered, None, packet]
 
     def _given_up_ns(self, missing: MissingPacket) -> int:
-        """When, if nothing comes until then."""
+        """When a missing packet is given up if nothing comes until then."""
         policy = self._policy
         if not self._is_asked_enough(missing):
             return missing.since_ns + policy.most_patience_ns
         return missing.since_ns + (policy.outage_patience_ns if missing.after_outage else policy.patience_ns)
 
     def _is_asked_enough(self, missing: MissingPacket) -> bool:
-        """If no request at all is answered, requests do not help."""
+        """Whether further requests are pointless: there were enough, or no request at all is answered."""
         return missing.requests >= ENOUGH_REQUESTS or self.round_trip_ns is None
 
     def _is_hopeless(self, missing: MissingPacket, now_ns: int) -> bool:

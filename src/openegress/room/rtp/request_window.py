@@ -1,4 +1,4 @@
-"""How many lost packets may be requested at a time, and how long their answers take. Pure.
+"""Limits the lost packets that are requested at a time, and measures how long their answers take. Pure.
 
 Answers share the path with new media. If its queue is full, they arrive late or not at all, and more or
 earlier requests only lengthen the queue. So the window follows TCP (RFC 5681): it grows by one for each
@@ -29,7 +29,7 @@ MIN_WAIT_NS = 10 * MS
 
 
 class RequestWindow:
-    """Times are monotonic ns."""
+    """The window of one SSRC. Times are monotonic ns."""
 
     def __init__(self) -> None:
         self._size = float(MIN_PACKETS)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 NTP_UNIX_OFFSET_S = 2_208_988_800
-"""From 1900, where NTP time starts, to 1970."""
+"""Seconds from 1900, where NTP time starts, to 1970."""
 
 SENDER_REPORT, RECEIVER_REPORT, BYE = 200, 201, 203
 TRANSPORT_FEEDBACK, PAYLOAD_FEEDBACK = 205, 206
@@ -13,7 +13,7 @@ GENERIC_NACK, PICTURE_LOSS = 1, 1
 
 MAX_REPORT_BLOCKS = 31
 MAX_NACK_ITEMS = 250
-"""Keeps a packet of requests about 1 kB."""
+"""Limit that keeps a packet of requests at about 1 kB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +22,9 @@ class SenderReport:
     ntp_ns: int
     """Unix ns on the sender's clock."""
     rtp_timestamp: int
-    """32 bits: the same instant on the track's RTP clock."""
+    """The same instant on the track's RTP clock, in 32 bits."""
     ntp_middle: int
-    """The middle 32 bits of the NTP time, to be given back as LSR."""
+    """The middle 32 bits of the NTP time, to be returned as LSR."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,8 @@ def picture_loss(sender: int, media: int) -> bytes:
 
 
 def nacks(sender: int, media: int, sequences: Iterable[int]) -> list[bytes]:
-    """Requests for lost packets (RFC 4585 section 6.2.1). `sequences` rise, unwrapped or not."""
+    """Requests for lost packets (RFC 4585 section 6.2.1). `sequences` are in ascending order, unwrapped or
+    not."""
     items: list[tuple[int, int]] = []
     base, mask = -1, 0
     for sequence in sequences:

@@ -1,4 +1,4 @@
-"""The sound of a track: taken from its packets, without redundancy, and decrypted. Pure."""
+"""Takes the sound of a track from its packets, without redundancy, and decrypts it. Pure."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -27,10 +27,10 @@ class SoundTaker(Protocol):
     """Receives the sound."""
 
     def on_unit(self, timestamp: int, unit: AccessUnit, arrival_ns: int) -> None:
-        """Monotonic ns."""
+        """Takes a packet of sound. `arrival_ns` is monotonic."""
 
     def on_lost_sound(self) -> None:
-        """Sound cannot be used; on_malformed() or on_undecryptable() gives the reason."""
+        """Called when sound cannot be used; on_malformed() or on_undecryptable() gives the reason."""
 
     def on_malformed(self, error: MalformedPayload) -> None: ...
 
@@ -38,7 +38,7 @@ class SoundTaker(Protocol):
 
 
 class SoundAssembler:
-    """Takes the packets of a track in order."""
+    """Takes the packets of a track in order, and gives its sound to a SoundTaker."""
 
     def __init__(self, taker: SoundTaker, cipher: TrackCipher | None) -> None:
         self.cipher = cipher
@@ -48,7 +48,7 @@ class SoundAssembler:
         """Sound whose key is awaited, in order."""
 
     def restart(self) -> None:
-        """Packets from now on are unrelated to earlier ones."""
+        """Prepares for packets that are unrelated to earlier ones."""
         self._last_timestamp = None
         self._held.clear()
 
@@ -66,7 +66,7 @@ class SoundAssembler:
             timestamp = packet.timestamp - block.timestamp_offset & 0xFFFFFFFF
             last = self._last_timestamp
             newer = last is not None and 0 < (timestamp - last & 0xFFFFFFFF) < 1 << 31
-            # Repeated blocks only fill what was lost; before the first packet there is no gap to fill. The
+            # Repeated blocks only replace lost ones; before the first packet there is no gap to fill. The
             # packet's own block is always new, even if RTP time started again.
             if block.data and (newer or block is blocks[-1]):
                 self._sound(timestamp, block.data, packet.arrival_ns, codec, now_ns)
@@ -88,7 +88,7 @@ class SoundAssembler:
             self.retry(now_ns)
 
     def _open(self, sealed: _Sealed, now_ns: int) -> bool:
-        """False: it waits for its key."""
+        """Hands out or drops sound. Returns False if it waits for its key."""
         cipher = self.cipher
         if cipher is None:
             return True  # the sender continues unencrypted

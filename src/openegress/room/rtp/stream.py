@@ -1,4 +1,4 @@
-"""The packets of a track in order, with lost ones recovered, over one SSRC after the other. Pure."""
+"""Puts the packets of a track in order and recovers lost ones, over one SSRC after the other. Pure."""
 
 from collections.abc import Iterable, Mapping
 
@@ -13,7 +13,7 @@ from openegress.room.signalling.sdp import Encoding, PayloadType
 
 
 class RtpStream:
-    """Not bound to an event loop: callers give times, as monotonic ns."""
+    """The packets of one track. Not bound to an event loop: callers give times, as monotonic ns."""
 
     def __init__(self, policy: NackPolicy | None) -> None:
         """`policy` defaults to that of the track's kind."""
@@ -24,12 +24,12 @@ class RtpStream:
         self._policy = policy
         self._types: Mapping[int, PayloadType] = {}
         self._repaired: dict[int, int] = {}
-        """Payload type of retransmissions -> that of the packets that they repeat."""
+        """The payload types of repeated packets, by the payload type of their retransmissions."""
         self._reorderer = Reorderer(policy)
-        """Made again when the first packet shows what is received."""
+        """Replaced when the first packet shows what is received."""
         self._reception = Reception()
         self._lost_before = 0
-        """Packets of ended SSRCs."""
+        """Lost packets of ended SSRCs."""
 
     def map(self, rtx_ssrc: int | None, types: Mapping[int, PayloadType]) -> None:
         """Takes an SSRC from an offer."""
@@ -38,17 +38,17 @@ class RtpStream:
         self.rtx_ssrc = rtx_ssrc
 
     def restart(self) -> None:
-        """Packets from now on are unrelated to earlier ones."""
+        """Prepares for packets that are unrelated to earlier ones."""
         self._lost_before += self._reorderer.stats.lost
         self._reorderer = Reorderer(self._policy)
         self._reception = Reception()
 
     def type_of(self, packet: RtpPacket) -> PayloadType | None:
-        """The type of an SSRC; None: it does not belong to this track."""
+        """The payload type of a packet; None: it does not belong to this track."""
         return self._types.get(packet.payload_type)
 
     def put(self, packet: RtpPacket, kind: PayloadType, now_ns: int) -> list[Delivered]:
-        """Returns the packets that are in order now. `kind`: its type_of()."""
+        """Takes a packet. Returns the packets that are in order now. `kind`: its type_of()."""
         if self._reorderer.highest < 0:
             if not packet.payload:
                 return []  # a probe before the first packet: nothing counts yet
@@ -62,7 +62,7 @@ class RtpStream:
         return ready
 
     def put_retransmission(self, packet: RtpPacket, now_ns: int) -> list[Delivered]:
-        """Returns the packets that are in order now."""
+        """Takes a retransmission. Returns the packets that are in order now."""
         number = self._repaired.get(packet.payload_type)
         original = unwrap_rtx(packet)
         if original is None or number is None:
@@ -76,7 +76,8 @@ class RtpStream:
         return self._reorderer.next_due_ns()
 
     def due(self, now_ns: int) -> tuple[list[int], list[Delivered]]:
-        """The sequence numbers to request now, and the packets that are not waited for any more."""
+        """The sequence numbers to request now, and the packets that are in order after hopeless ones are
+        given up."""
         return self._reorderer.due(now_ns)
 
     @property
@@ -106,14 +107,14 @@ class RtpStream:
         self._reception.sender_report(report, arrival_ns)
 
     def report_block(self, now_ns: int) -> ReportBlock | None:
-        """None: nothing has arrived yet."""
+        """The report about the SSRC to its sender. None: nothing has arrived yet."""
         if self._reorderer.highest < 0 or not self.ssrc:
             return None
         expected, highest = self._reorderer.expected, self._reorderer.highest - 0x10000
         return self._reception.block(self.ssrc, expected, highest, now_ns)
 
     def _begin(self, kind: PayloadType) -> None:
-        """The first packet of an SSRC has come."""
+        """Prepares for an SSRC, by the type of its first packet."""
         if isinstance(kind.encoding.codec, VideoCodec):
             self._reorderer = Reorderer(self._policy or VIDEO)
         else:

@@ -1,4 +1,4 @@
-"""Names of a server's enum numbers. Pure."""
+"""Names the enum numbers that a server sends. Pure."""
 
 from typing import Protocol
 
@@ -11,7 +11,8 @@ class NumberedNames(Protocol):
 
 
 def name_of(enum: NumberedNames, number: int) -> str:
-    """In lower case. An unknown number becomes a name too, as a server may be newer than we are."""
+    """The name in lower case. An unknown number becomes a name too, because a server may be newer than we
+    are."""
     try:
         return enum.Name(number).lower().replace("_", " ")
     except ValueError:

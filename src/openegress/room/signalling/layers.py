@@ -9,8 +9,8 @@ from openegress.room import VideoQuality
 
 
 def choose(layers: Iterable[VideoLayer], wanted: VideoQuality) -> LayerQuality:
-    """The smallest layer that is at least as large as wanted, or else the largest. It compares the longer
-    sides, and the shorter ones: phones rotate."""
+    """The smallest layer that is at least as large as wanted, or else the largest. The longer sides are
+    compared with each other, and the shorter ones: phones rotate."""
     usable = [each for each in layers if each.quality != LayerQuality.OFF and each.width and each.height]
     if not usable or not (wanted.width and wanted.height):
         return LayerQuality.HIGH

@@ -1,25 +1,25 @@
-"""What a server reports about the recorder itself, as one of the participants. Pure."""
+"""Reads the server's reports about the recorder's own participant. Pure."""
 
 from livekit.protocol.models import ParticipantInfo
 
 from openegress.room.events import OwnMetadataChanged, PauseAttributeChanged
 
 PAUSED = "egress.paused"
-"""An attribute of the recorder."""
+"""The recorder's attribute that pauses the recording."""
 _NO = frozenset({"", "0", "false", "no", "off"})
 
 
 class OwnParticipant:
-    """The last report."""
+    """The recorder's participant, as of the last report."""
 
     def __init__(self, identity: str) -> None:
         self.identity = identity
         self._metadata = ""
         self._paused = ""
-        """As its attribute says."""
+        """The value of the attribute PAUSED."""
 
     def join(self) -> None:
-        """A new join starts without attributes; earlier requests stay in force."""
+        """Prepares for a new join, which starts without attributes; earlier requests stay in force."""
         self._metadata, self._paused = "", ""
 
     def told(self, info: ParticipantInfo) -> list[OwnMetadataChanged | PauseAttributeChanged]:
@@ -37,6 +37,6 @@ class OwnParticipant:
 
 
 def says_yes(info: ParticipantInfo, attribute: str) -> bool:
-    """Any other value means yes: somebody who writes the attribute wrongly does not want to be recorded
-    either."""
+    """Whether an attribute says yes: any value but a known no does. Somebody who misspells the value does not
+    want to be recorded either."""
     return info.attributes.get(attribute, "").strip().lower() not in _NO

@@ -1,4 +1,4 @@
-"""The server's updates about participants, on their way to the roster. Pure.
+"""Limits the server's updates about participants on their way to the roster. Pure.
 
 Each update lists all tracks of a participant. Somebody with hundreds of tracks who keeps changing their name
 must not keep the recorder busy: beyond a budget only the newest update counts.
@@ -11,18 +11,18 @@ from livekit.protocol.models import ParticipantInfo
 from openegress.core.token_bucket import RefillRate, TokenBucket
 
 COMPARED = RefillRate(10_000, 10_000)
-"""Tracks. Comparing one takes up to ten microseconds."""
+"""Limit for compared tracks. Comparing one takes up to ten microseconds."""
 FEW = 50
-"""Tracks of one person that are compared at once, whatever others do."""
+"""Number of tracks of one person that are compared at once, whatever others do."""
 CATCH_UP_PAUSE_S = 0.1
-"""How often waiting updates are checked."""
+"""Pause between checks of waiting updates."""
 
 
 class ParticipantUpdates:
     def __init__(self) -> None:
         self._budget = TokenBucket(COMPARED)
         self._waiting: dict[str, ParticipantInfo] = {}
-        """By identity: the newest update."""
+        """The newest update of each participant who waits, by identity."""
 
     @property
     def are_waiting(self) -> bool:
@@ -57,7 +57,7 @@ class ParticipantUpdates:
         return due
 
     def clear(self) -> None:
-        """The whole room is listed again."""
+        """Drops all waiting updates: the whole room is listed again."""
         self._waiting.clear()
 
     def _has_time_for(self, info: ParticipantInfo, now_ns: int) -> bool:

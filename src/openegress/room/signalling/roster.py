@@ -38,10 +38,10 @@ from openegress.room.events import (
 from openegress.room.signalling.own_participant import OwnParticipant, says_yes
 
 RETURN_GRACE_S = 20.0
-"""LiveKit's SDKs try again for some ten seconds, with pauses between."""
+"""Time for participants to come back: LiveKit's SDKs try for some ten seconds, with pauses."""
 
 MAX_NAME_CHARS = 256
-"""LiveKit's own default limit, which an operator may raise."""
+"""Limit for names: LiveKit's own default, which an operator may raise."""
 
 OPT_OUT = "egress.exclude"
 """An attribute of a participant who must not be recorded."""
@@ -50,7 +50,7 @@ ENCRYPTIONS: dict[int, TrackEncryption] = {
     Encryption.Type.NONE: TrackEncryption.NONE,
     Encryption.Type.GCM: TrackEncryption.GCM,
 }
-"""Attributes that are not listed here are not LiveKit's own."""
+"""Encryptions of LiveKit's own; any other is CUSTOM."""
 
 QUALITIES: dict[int, Quality] = {
     ConnectionQuality.POOR: Quality.POOR,
@@ -80,16 +80,16 @@ class Roster:
         self._participants: dict[str, Participant] = {}
         self._tracks: dict[str, Track] = {}
         self._sids: dict[str, dict[str, bytes]] = {}
-        """By identity: the SIDs of their tracks, each with the last update as received. Most updates about
-        somebody with many tracks repeat earlier ones."""
+        """The last update of each track as received, by identity and SID. Most updates about somebody with
+        many tracks repeat earlier ones."""
         self._levels: dict[str, float] = {}
         """The levels of current speakers, by SID."""
         self._qualities: dict[str, Quality] = {}
         """Connection quality of present participants, by SID."""
         self._versions: dict[str, int] = {}
-        """The last update of each participant, by SID."""
+        """The version of each participant's last update, by SID."""
         self._away_tracks: dict[str, float] = {}
-        """By SID: when it counts as gone."""
+        """The times at which tracks count as gone, by SID."""
         self._away_participants: dict[str, float] = {}
 
     def participants(self) -> list[Participant]:
@@ -111,7 +111,7 @@ class Roster:
         return bool(self._away_tracks or self._away_participants)
 
     def joined(self, infos: Iterable[ParticipantInfo], now_s: float) -> list[RosterEvent]:
-        """The whole room, after a join."""
+        """Takes the list of the whole room after a join."""
         self._levels.clear()
         self._versions.clear()
         self._self.join()
@@ -129,7 +129,7 @@ class Roster:
         return self.updated(arrived)
 
     def updated(self, infos: Iterable[ParticipantInfo]) -> list[RosterEvent]:
-        """Some participants, each with all their tracks. Outdated updates are ignored."""
+        """Takes updates of some participants, each with all their tracks. Outdated updates are ignored."""
         events: list[RosterEvent] = []
         for info in infos:
             if info.identity == self._self.identity:
@@ -146,7 +146,7 @@ class Roster:
         return events
 
     def speaking(self, infos: Iterable[SpeakerInfo]) -> list[RosterEvent]:
-        """Participants whose speaking has changed."""
+        """Takes the participants whose speaking has changed."""
         for info in infos:
             if info.active:
                 self._levels[info.sid] = info.level
@@ -157,7 +157,8 @@ class Roster:
         return [SpeakersChanged(tuple(identities[sid] for sid in loudest if sid in identities))]
 
     def qualities(self, infos: Iterable[ConnectionQualityInfo]) -> list[RosterEvent]:
-        """The server repeats itself every few seconds; only a change is an event."""
+        """Takes connection qualities. The server repeats them every few seconds; only a change is an
+        event."""
         events: list[RosterEvent] = []
         identities = {each.sid: each.identity for each in self._participants.values()}
         for info in infos:
@@ -234,7 +235,8 @@ class Roster:
         return known if known.participant is participant else replace(known, participant=participant)
 
     def _take_place(self, track: Track, events: list[RosterEvent]) -> None:
-        """Takes the place of the same participant who was away: it is back under a new SID."""
+        """Removes the track whose place this one takes: the same track of a participant who was away, which
+        is back under a new SID."""
         if not self._away_tracks:
             return
         for sid in self._sids_of(track.participant.identity):

@@ -49,7 +49,7 @@ UNWANTED_FEEDBACK = ("goog-remb", "transport-cc", "ccm fir")
 
 
 class SdpError(ValueError):
-    """An offer that cannot be answered; the text says what it lacks."""
+    """Raised for an offer that cannot be answered; the text says what it lacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Offer:
     fingerprint: Fingerprint
     ice_lite: bool
     candidates: tuple[str, ...]
-    """`candidate:...` lines."""
+    """The `candidate:...` lines."""
     sections: tuple[MediaSection, ...]
 
     def streams(self) -> Iterator[MediaStream]:
@@ -100,7 +100,7 @@ class Offer:
 
     @property
     def sctp_port(self) -> int | None:
-        """None: there are no data channels."""
+        """The port for data channels; None: there are none."""
         return next((each.sctp_port for each in self.sections if each.sctp_port is not None), None)
 
     def payload_types(self) -> dict[int, PayloadType]:
@@ -108,7 +108,7 @@ class Offer:
 
 
 def parse(text: str) -> Offer:
-    """Raises SdpError if the offer lacks what a connection needs."""
+    """Parses an offer. Raises SdpError if it lacks what a connection needs."""
     blocks: list[list[str]] = [[]]
     for line in text.replace("\r\n", "\n").split("\n"):
         if line.startswith("m="):
@@ -251,7 +251,7 @@ def _repeated(lines: list[str], numbers: set[int]) -> tuple[str, ...]:
 
 
 def _streams(lines: list[str]) -> tuple[MediaStream, ...]:
-    """Track SIDs are the second word of msid, per SSRC or for the whole section."""
+    """The streams of a section. Track SIDs are the second word of msid, per SSRC or for the whole section."""
     section_track = (_first(lines, "msid") or "").split(" ")[-1]
     retransmissions: dict[int, int] = {}
     for line in lines:

@@ -1,6 +1,7 @@
-"""LiveKit's signalling: protobuf messages over a websocket at /rtc.
+"""Speaks LiveKit's signalling: protobuf messages over a websocket at /rtc.
 
-The `websockets` library: a third of the import time and memory of an HTTP framework's client.
+It uses the `websockets` library, which takes a third of the import time and memory of an HTTP framework's
+client.
 """
 
 import asyncio
@@ -28,15 +29,15 @@ PROTOCOL_VERSION = 16
 SDK_VERSION = "1.2.1"
 """Version of the Python SDK, for which the server knows our protocol."""
 OPEN_TIMEOUT_S = 8.0
-"""For TCP, TLS and the upgrade; a host that drops packets never answers."""
+"""Time-out for TCP, TLS and the upgrade; a host that drops packets never answers."""
 JOIN_TIMEOUT_S = 8.0
 CLOSE_TIMEOUT_S = 2.0
 EXCERPT_CHARACTERS = 200
 
 
 def signal_url(url: str) -> str:
-    """The websocket address of a LiveKit server given as ws(s):// or http(s)://, with or without path. Raises
-    EgressError for an invalid address."""
+    """The websocket address of a LiveKit server whose URL begins with ws(s):// or http(s)://, with or without
+    path. Raises EgressError for an invalid address."""
     parts = urlsplit(url)
     scheme = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}.get(parts.scheme)
     if scheme is None or not parts.hostname:
@@ -59,7 +60,7 @@ def signal_url(url: str) -> str:
 
 
 def _tls(url: str, *, insecure: bool) -> ssl.SSLContext | bool | None:
-    """In the form that `connect` takes."""
+    """The TLS settings in the form that `connect` takes."""
     if not url.startswith("wss:"):
         return None
     if not insecure:
@@ -125,7 +126,7 @@ class Signalling:
         raise self._unreachable(f"the connection was closed before the join response ({self.ended})")
 
     async def messages(self) -> AsyncIterator[SignalResponse]:
-        """Until the connection is closed by either side; `ended` then says why."""
+        """The messages until either side closes the connection; `ended` then says why."""
         assert self._socket is not None
         try:
             while True:
@@ -140,8 +141,8 @@ class Signalling:
             self.ended = f"the server sent something other than a signalling message: {error}"
 
     async def send(self, **message: Any) -> None:
-        """Sends one SignalRequest by its field. On a closed connection it is lost silently: `messages`
-        reports that."""
+        """Sends one SignalRequest with one field. On a closed connection it is dropped silently: `messages`
+        reports the end."""
         assert self._socket is not None
         try:
             await self._socket.send(SignalRequest(**message).SerializeToString())

@@ -1,4 +1,4 @@
-"""The times at which a listener in the room got each frame: RTP times on our clock. Arrival decides.
+"""Finds when a listener in the room got each frame: turns RTP times into times of our clock. Arrival decides.
 
 `arrival` keeps the line of a track's quickest packets, and starts a new one when a sender's RTP time stood
 still or jumped. `reports` reads from sender reports how a track's RTP time relates to its sender's clock.

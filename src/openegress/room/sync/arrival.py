@@ -1,4 +1,4 @@
-"""The line of a track's quickest arrivals: what RTP time lies where on our clock. Pure.
+"""Finds the line of a track's quickest arrivals, which maps RTP time to our clock. Pure.
 
 A frame's transit is its arrival less its RTP time. It varies with the network, but the quickest frames of a
 second or two lie on one line, which follows the drift between the sender's clock and ours. Two things move
@@ -17,19 +17,20 @@ from openegress.room.rtp.packets import OVERTAKEN
 IDLE_NS = 200 * MS
 """A pause ages the window by at most this much: after a pause of minutes the line is still the best guess."""
 SPREAD_DECAY = 0.99
-"""Applied at each frame: after 100 frames a spell of jitter counts for a third."""
+"""Factor for the spread at each frame: after 100 frames a period of jitter counts for a third."""
 SPREAD_FACTOR = 1.2
-"""Above the recent jitter times this, a frame is late rather than jittered."""
+"""A frame that is later than the recent jitter times this is late, not jittered."""
 STEP_NS = 2 * MS
-"""A line that moves by more from one frame to the next does not drift."""
+"""A line that moves by more than this from one frame to the next does not drift."""
 SHORTER_NS = 3 * MS
 """If frames become less late by this, one after the other, they are behind a queue that is getting
 shorter."""
 DRAINED_NS = 60 * MS
-"""Such frames are held this much longer each."""
+"""Each such frame extends the hold to this long after its arrival."""
 LONGEST_DOUBT_NS = 500 * MS
 TOGETHER_NS = 100 * MS
-"""If frames of this length are late while a sibling's line moves, the path of both has become slower."""
+"""If frames that came within this time are late while a sibling's line moves, the path of both has become
+slower."""
 LATE_TOGETHER_NS = 60 * MS
 MAX_QUICKER_NS = 1 * S
 """If frames come earlier by more than this, RTP time jumped."""
@@ -37,10 +38,11 @@ MAX_QUICKER_NS = 1 * S
 
 @dataclass(frozen=True, slots=True)
 class ArrivalPolicy:
-    """Times in ns. The tolerance follows the jitter between `tolerance_ns` and `most_tolerance_ns`."""
+    """Limits of an ArrivalLine, in ns. The tolerance follows the jitter between `tolerance_ns` and
+    `most_tolerance_ns`."""
 
     window_ns: int
-    """How long the quickest frame counts."""
+    """Time for which the quickest frame counts."""
     begin_ns: int
     """The first frames are held this long, to find a quick one among them."""
     doubt_ns: int
@@ -51,7 +53,8 @@ class ArrivalPolicy:
 
 AUDIO = ArrivalPolicy(2 * S, 120 * MS, 200 * MS, 60 * MS, 100 * MS)
 VIDEO = ArrivalPolicy(3 * S, 120 * MS, 300 * MS, 120 * MS, 250 * MS)
-"""A large key frame takes a while on a slow link, and the frames after it wait for it."""
+"""The limits are larger: a large key frame takes a while on a slow link, and the frames after it wait for
+it."""
 
 
 class _State(Enum):
@@ -62,18 +65,18 @@ class _State(Enum):
 
 
 class Placement(Enum):
-    """Which places are known once a frame has been observed."""
+    """The places that are known once a frame has been observed."""
 
     KNOWN = auto()
-    """Its own, and those of all held before it."""
+    """Its own place is known, and those of all frames held before it."""
     HELD = auto()
-    """None: it must be held, until another frame is observed or `due_ns` comes."""
+    """No place is known: the frame must be held until another frame is observed, or `due_ns` comes."""
     HELD_BEHIND = auto()
-    """Those of all held before it, at once; the frame itself must be held."""
+    """The places of all frames held before it are known; the frame itself must be held."""
 
 
 class ArrivalLine:
-    """For one track. RTP times are unwrapped and in ns; arrivals are monotonic ns."""
+    """The line of one track. RTP times are unwrapped and in ns; arrivals are monotonic ns."""
 
     def __init__(self, policy: ArrivalPolicy) -> None:
         self._policy = policy
@@ -85,7 +88,7 @@ class ArrivalLine:
         """Arrival of the last frame."""
         self._spread_ns = 0.0
         self._least_ns = self._most_ns = 0
-        """Transit of the quickest and the slowest held frame."""
+        """Transit of the quickest and of the slowest held frame."""
         self._began_ns = 0
         """When the first held frame came."""
         self.due_ns: int | None = None
@@ -96,7 +99,7 @@ class ArrivalLine:
         """The sum of the line's moves other than drift: where RTP time stood still or jumped."""
 
     def observe(self, rtp_ns: int, arrival_ns: int) -> Placement:
-        """A frame has come. If its arrival is OVERTAKEN, it waits for the frame that overtook it."""
+        """Takes a frame. If its arrival is OVERTAKEN, it waits for the frame that overtook it."""
         if arrival_ns == OVERTAKEN:
             return Placement.HELD
         self._active_ns += max(0, min(arrival_ns - self.heard_ns, IDLE_NS))
@@ -128,23 +131,23 @@ class ArrivalLine:
         return Placement.KNOWN if self._state is _State.STEADY else Placement.HELD
 
     def decide(self, now_ns: int) -> bool:
-        """Time has passed. True: the place of held frames is known."""
+        """Call it when time has passed. Returns whether the place of held frames is known."""
         if self.due_ns is not None and now_ns >= self.due_ns:
             self.settle()
         return self._state is _State.STEADY
 
     def settle(self) -> None:
-        """Decides by the frames that have come so far."""
+        """Decides the place of held frames by the frames that have come so far."""
         if self._state in (_State.BEGINNING, _State.DOUBTFUL):
             self._begin(self._least_ns)
 
     def follow(self, now_ns: int) -> None:
-        """The line of the sound that is sent with these frames has moved, because the sound came late. If
-        these frames come late too, their line moves with it: the path of both has become slower."""
+        """Call it when the line of the sound that is sent with these frames has moved because the sound came
+        late. If these frames come late too, their line moves with it: the path of both has become slower."""
         if self.base_ns is None or now_ns - self.heard_ns > TOGETHER_NS:
             return
         if self._state is _State.DOUBTFUL:
-            # Late by more than that. Whoever waits for due_ns gets them, should they be the last.
+            # They are later than that. Even if they are the last frames, they are handed out at due_ns.
             self.due_ns = now_ns
         elif self._state is _State.STEADY:
             since_ns = self._active_ns - TOGETHER_NS
@@ -153,12 +156,12 @@ class ArrivalLine:
                 self._begin(lately_ns)
 
     def restart(self) -> None:
-        """RTP time starts elsewhere: another SSRC."""
+        """Prepares for another SSRC, whose RTP time starts elsewhere."""
         self._state, self.due_ns = _State.EMPTY, None
         self.base_ns = None
 
     def _doubt_longer(self, arrival_ns: int) -> None:
-        """The cause of the delay is ending."""
+        """Holds late frames longer, because the cause of the delay is ending."""
         assert self.due_ns is not None
         longest_ns = self._began_ns + LONGEST_DOUBT_NS
         self.due_ns = max(self.due_ns, min(arrival_ns + DRAINED_NS, longest_ns))

@@ -1,8 +1,8 @@
-"""The offset between the tracks of one participant. Pure.
+"""Finds the offset between the tracks of one participant. Pure.
 
 Each track lies on the line of its own arrivals, and a picture that takes longer to encode than its sound
-arrives later. The reports of both show by how much. They are believed as far as a path can explain it; beyond
-that one of the two clocks is wrong, nobody can tell which, and arrival is the better guess.
+arrives later. The reports of both show by how much. They are trusted as far as a path can explain the offset.
+Beyond that one of the two clocks is wrong, nobody can tell which, and arrival is the better guess.
 """
 
 from openegress.core.codecs import MediaKind
@@ -16,10 +16,10 @@ MAX_BEHIND_NS = 600 * MS
 MAX_AHEAD_NS = 100 * MS
 """The longest delay of a Bluetooth microphone."""
 MAX_UNSURE_NS = 100 * MS
-"""The limit for a single report: what every browser's encoder explains."""
+"""Limit for a single report: a delay that every browser's encoder explains."""
 
 LIVE_NS = 5 * S
-"""A sound that has been silent for longer says nothing new: its sender's clock has drifted since."""
+"""Sound that has been silent for longer is no reference: its sender's clock has drifted since."""
 
 _REFERENCES = (TrackSource.MICROPHONE, TrackSource.SCREEN_SHARE_AUDIO, TrackSource.UNKNOWN)
 
@@ -32,17 +32,18 @@ class Member:
         self.line = line
         self.reports = ReportLine()
         self.behind_ns = 0
-        """The last value found."""
+        """The last known offset."""
 
     def lateness_ns(self, reading_ns: int | None) -> int | None:
-        """Arrival less the sender's clock, an arbitrary number by itself; None: unknown."""
+        """Arrival less the sender's clock; None: unknown. By itself the number means nothing."""
         if reading_ns is None or self.line.base_ns is None:
             return None
         return self.line.base_ns - self.line.jumped_ns - reading_ns
 
 
 class ParticipantSync:
-    """Sound is the reference, since nobody sees a shift of a picture, but may hear one of sound."""
+    """The tracks of one participant. Sound is the reference, because a shift of sound may be heard, but
+    nobody sees one of a picture."""
 
     def __init__(self) -> None:
         self._members: list[Member] = []
@@ -57,17 +58,17 @@ class ParticipantSync:
             self._members.remove(member)
 
     def sound_moved(self, member: Member) -> None:
-        """The line of the sound `member` has moved, because the sound came late."""
+        """Call it when the line of the sound `member` has moved because the sound came late."""
         for each in self._members:
             if each.key.kind is MediaKind.VIDEO:
                 each.line.follow(member.line.heard_ns)
 
     def reported(self, member: Member, reading_ns: int) -> None:
-        """A report of the member: see ReportLine."""
+        """Takes a report of the member: see ReportLine."""
         member.reports.add(reading_ns, member.line.jumped_ns)
         rival_ns = member.reports.rival_ns
         # After RTP time stood still, reports may continue as if it had not. So new ones replace old ones only
-        # if they put things nearer to how they arrived, or if nothing has been settled yet.
+        # if they fit the arrivals better, or if nothing has been decided yet.
         if rival_ns is not None and (
             not member.reports.is_sure
             or self._apart_ns(member, rival_ns) <= self._apart_ns(member, member.reports.reading_ns)
@@ -94,7 +95,7 @@ class ParticipantSync:
             if (apart_ns := _difference_ns(member, own_ns, reference, its_ns)) is not None
         ]
         # If the newest reports contradict earlier ones, arrival decides. But a single report that contradicts
-        # others which are wrong too may put a picture anywhere.
+        # others that are also wrong may put a picture anywhere.
         behind_ns = min(apart, key=abs)
         is_sure = member.reports.is_sure and reference.reports.is_sure and _is_explained(kept_ns)
         if not is_sure and abs(behind_ns) > MAX_UNSURE_NS:

@@ -1,4 +1,4 @@
-"""Moves pictures to their moved line, faster or slower by a tenth, which nobody sees. Pure."""
+"""Moves pictures to their line when it has moved, faster or slower by a tenth, which nobody sees. Pure."""
 
 from openegress.core.units import MS, S
 
@@ -6,16 +6,16 @@ SLEW = 0.1
 """The share of a picture's time by which it is moved if less than JUMP_NS is missing: nobody sees it."""
 FAST_SLEW = 0.5
 JUMP_NS = 100 * MS
-"""Above this a picture is out of step with its sound: it is moved fast if it is late, and at once if it is
-early."""
+"""A picture that is off by more than this is out of step with its sound: it is moved fast if it is late, and
+at once if it is early."""
 MIN_STEP_NS = 1 * MS
-"""The gap between two pictures if RTP time started again."""
+"""Minimum gap between two pictures if RTP time started again."""
 BROKEN_NS = 1 * S
 """No path changes by this much from one frame to the next: RTP time jumped."""
 
 
 class PictureLine:
-    """Moves a picture's line to its target. RTP times in ns."""
+    """Moves a picture's line to its target. RTP times are in ns."""
 
     def __init__(self) -> None:
         self._line_ns: int | None = None

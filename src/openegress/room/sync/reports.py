@@ -1,8 +1,8 @@
-"""How a track's RTP time relates to its sender's clock, by its sender reports. Pure.
+"""Relates a track's RTP time to its sender's clock, by its sender reports. Pure.
 
-A report (RFC 3550 section 6.4.1) names an RTP time and the sender's wall clock at it. One report may be
-wrong, and an SFU goes on from an old report while RTP time stands still. So a report counts when it agrees
-with those before it, and others replace them only if they agree among themselves."""
+A report (RFC 3550 section 6.4.1) has an RTP time and the sender's wall clock at that time. One report may be
+wrong, and an SFU continues from an old report while RTP time stands still. So a report counts if it agrees
+with those before it, and others replace them only if they agree with each other."""
 
 from collections import deque
 from statistics import median_low
@@ -13,12 +13,13 @@ AGREE_NS = 60 * MS
 """Reports of one clock agree within this: they are off by some milliseconds each."""
 KEPT_REPORTS = 5
 SURE_REPORTS = 3
-"""One report can be wrong, and an SFU repeats it once before the next comes."""
+"""Number of reports that must agree: one can be wrong, and an SFU repeats it once before the next comes."""
 
 
 class ReportLine:
-    """For one track. A reading is a report's NTP time less its RTP time, in ns, less the jumps of the line of
-    arrivals until then: where RTP time stood still, it stood still against the sender's clock too."""
+    """The reports of one track. A reading is a report's NTP time less its RTP time, in ns, less the jumps of
+    the line of arrivals until then: where RTP time stood still, it stood still against the sender's clock
+    too."""
 
     def __init__(self) -> None:
         self._kept: deque[int] = deque(maxlen=KEPT_REPORTS)
@@ -28,7 +29,7 @@ class ReportLine:
 
     @property
     def reading_ns(self) -> int | None:
-        """None before the first report."""
+        """The reading that counts; None before the first report."""
         return median_low(self._kept) if self._kept else None
 
     @property
@@ -44,18 +45,19 @@ class ReportLine:
 
     @property
     def rival_ns(self) -> int | None:
-        """The newest reports, if enough of them agree with each other against the kept ones."""
+        """The reading of the newest reports, if enough of them agree with each other against the kept
+        ones."""
         return median_low(self._rivals) if len(self._rivals) >= SURE_REPORTS else None
 
     def add(self, reading_ns: int, jumped_ns: int) -> None:
-        """`jumped_ns`: the jumps of the line of arrivals until then."""
+        """Takes a reading. `jumped_ns`: the jumps of the line of arrivals until then."""
         before_ns = self.reading_ns
         if before_ns is None or abs(reading_ns - before_ns) <= AGREE_NS:
             self._kept.append(reading_ns)
             self._rivals.clear()
             return
-        # After a jump an SFU may be off by as much as it jumped, and pauses may be alike: only a report that
-        # is repeated without another jump is not a coincidence.
+        # After a jump an SFU may be off by the length of the jump, and pauses may be equally long: only a
+        # report that is repeated without another jump is not a coincidence.
         has_jumped = abs(jumped_ns - self._jumped_ns) > AGREE_NS
         if self._rivals and (has_jumped or abs(reading_ns - self._rivals[-1]) > AGREE_NS):
             self._rivals.clear()
@@ -63,11 +65,11 @@ class ReportLine:
         self._jumped_ns = jumped_ns
 
     def believe_rivals(self) -> None:
-        """They were right, and the kept ones were wrong."""
+        """Replaces the kept readings, which were wrong, by the rivals."""
         self._kept = deque(self._rivals, KEPT_REPORTS)
         self._rivals.clear()
 
     def forget(self) -> None:
-        """Call it for another SSRC, or another clock rate."""
+        """Drops all readings; call it for another SSRC, or another clock rate."""
         self._kept.clear()
         self._rivals.clear()

@@ -1,8 +1,8 @@
-"""A track's frames on our clock: held for a moment until their place is known, then handed out. Pure.
+"""Places a track's frames on our clock: holds them until their place is known, then hands them out. Pure.
 
 Sound is handed out at the time of its line, whatever was handed out before: the writer keeps all of it, and
-makes up for moves of the line in pauses. Pictures are moved to their moved line, faster or slower by a tenth,
-which nobody sees.
+makes up for moves of the line in pauses. When the line of pictures has moved, they are moved to it faster or
+slower by a tenth, which nobody sees.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,8 @@ from openegress.room.sync.participant import ParticipantSync
 from openegress.room.sync.picture_line import PictureLine
 
 MAX_HELD_FRAMES = 600
-"""Hundreds of frames within the fraction of a second for which they are held are an attack or a burst."""
+"""Limit for held frames: hundreds of them within the fraction of a second for which they are held are an
+attack or a burst."""
 
 
 class _Held(NamedTuple):
@@ -33,7 +34,7 @@ class _Held(NamedTuple):
 
 
 class TrackSync:
-    """For one track, over SSRCs and codecs.
+    """The frames of one track, over SSRCs and codecs.
 
     `start` comes before the first frame. `wall_offset_ns` turns monotonic time into unix time.
     """
@@ -58,7 +59,7 @@ class TrackSync:
         self._held: list[_Held] = []
         self._early_report: SenderReport | None = None
         self._told_ns = 0
-        """The line's jumps that its siblings know."""
+        """The jumps of the line when its siblings were last notified."""
 
     @property
     def due_ns(self) -> int | None:
@@ -66,13 +67,13 @@ class TrackSync:
         return self._line.due_ns
 
     def start(self, clock_rate: int) -> None:
-        """The rate of the frames to come. A different rate means a different RTP clock."""
+        """Sets the rate of the frames to come. A different rate means a different RTP clock."""
         if clock_rate != self._rate:
             self.restart()
             self._rate = clock_rate
 
     def restart(self) -> None:
-        """A new SSRC, whose RTP time starts elsewhere."""
+        """Prepares for another SSRC, whose RTP time starts elsewhere."""
         self.flush()
         self._line.restart()
         self._member.reports.forget()
@@ -80,7 +81,7 @@ class TrackSync:
         self._early_report = None
 
     def close(self) -> None:
-        """Nothing more will come from this track."""
+        """Ends the track; hands out what is held."""
         self.flush()
         self._participant.remove(self._member)
 
@@ -92,7 +93,8 @@ class TrackSync:
         after_gap: bool,
         arrival_ns: int,
     ) -> None:
-        """`timestamp` as received, 32 bits; `arrival_ns` monotonic, of its first packet, or OVERTAKEN."""
+        """Takes a frame. `timestamp`: as received, 32 bits; `arrival_ns`: of its first packet, monotonic, or
+        OVERTAKEN."""
         rtp = self._unwrapped = self._unwrap(timestamp)
         if len(self._held) >= MAX_HELD_FRAMES:
             self.flush()
@@ -116,12 +118,12 @@ class TrackSync:
         self._participant.reported(self._member, report.ntp_ns - rtp_ns - self._line.jumped_ns)
 
     def due(self, now_ns: int) -> None:
-        """Time has passed."""
+        """Call it when time has passed; hands out frames whose place is known now."""
         if self._line.due_ns is not None and self._line.decide(now_ns):
             self._release()
 
     def flush(self) -> None:
-        """Hands out what is held, wherever it seems to belong."""
+        """Hands out what is held, at the places that seem best so far."""
         self._line.settle()
         self._release()
 

@@ -1,4 +1,5 @@
-"""Data channels (RFC 8831): what the server sends beside media, over SCTP in the existing DTLS association.
+"""Receives data channels (RFC 8831): data that the server sends besides media, over SCTP in the existing DTLS
+association.
 
 SCTP is aiortc's, which is imported only if data is wanted. It needs a DTLS transport of its own kind; this
 module has everything that it uses of one.
@@ -17,14 +18,15 @@ from openegress.room.transport.sctp_packet import is_sound
 _log = logging.getLogger(__name__)
 
 TRACK_CHANNEL_LABEL = "_data_track"
-"""The channel that LiveKit's data tracks have, by its label."""
+"""The label of the channel that carries LiveKit's data tracks."""
 MAX_MESSAGE_BYTES = 256 * 1024
-"""aiortc's limit. LiveKit's SDKs send less: they cut longer messages into chunks of 15,000 bytes."""
+"""Limit for a message, as in aiortc. LiveKit's SDKs send less: they split longer messages into chunks of
+15,000 bytes."""
 DATAGRAMS = RefillRate(500, 2000)
-"""Datagrams a second, and at once: more are dropped, as a bad network would. Each takes up to a tenth of a
-millisecond, and strangers send them. SCTP slows down when they are dropped."""
+"""Limit for datagrams, per second and at once. More are dropped, as in a bad network, and SCTP slows down
+then. Each takes up to a tenth of a millisecond, and strangers send them."""
 MAX_WAITING = 4096
-"""Datagrams that wait while others are parsed."""
+"""Limit for datagrams that wait while others are parsed."""
 
 
 class DataChannels:
@@ -49,7 +51,7 @@ class DataChannels:
         """Datagrams that were dropped, cannot be parsed, or have messages that are too large."""
 
     def start(self, port: int) -> None:
-        """DTLS is up. `port`: the server's SCTP port, from its offer."""
+        """Call it when DTLS is up. `port`: the server's SCTP port, from its offer."""
         self._task = asyncio.create_task(self._run(port), name="data channels")
 
     def received(self, packet: bytes, arrival_ns: int) -> None:
@@ -80,8 +82,8 @@ class DataChannels:
         waiting = self._waiting
 
         class Sctp(RTCSctpTransport):
-            """Acknowledges datagrams that came together at once: encrypting and sending an answer to each
-            takes three times as long as parsing it."""
+            """Sends one acknowledgement for datagrams that came together: encrypting and sending an answer to
+            each takes three times as long as parsing it."""
 
             async def _send_sack(self) -> None:
                 if waiting.empty():
@@ -140,4 +142,4 @@ class _Wire:
         self.receiver = receiver
 
     def _unregister_data_receiver(self, receiver: Any) -> None:
-        """It ends with the connection."""
+        """Does nothing: the receiver ends with the connection."""

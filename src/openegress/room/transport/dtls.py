@@ -1,7 +1,7 @@
-"""DTLS-SRTP (RFC 5764) as a client, without a socket: datagrams in, datagrams out, SRTP keys at the end.
+"""A DTLS-SRTP client (RFC 5764) without a socket: datagrams in, datagrams out, SRTP keys at the end.
 
-pyOpenSSL does the handshake in memory, pylibsrtp the packets. Everything is synchronous, so that media needs
-no task or queue between the socket and its receiver.
+pyOpenSSL does the handshake in memory, and pylibsrtp handles the packets. Everything is synchronous, so that
+media needs no task or queue between the socket and its receiver.
 """
 
 import secrets
@@ -21,15 +21,15 @@ from openegress.room.transport.fingerprint import Fingerprint
 
 DTLS1_2 = 0xFEFD
 MTU_BYTES = 1200
-"""Payload of a handshake datagram; fits any path WebRTC uses (RFC 8831 section 5)."""
+"""Maximum payload of a handshake datagram; it fits any path that WebRTC uses (RFC 8831 section 5)."""
 REPLAY_WINDOW_PACKETS = 4096
-"""How far behind the newest packet a retransmission may come: over a second of a key-frame burst."""
+"""Number of packets that a retransmission may be behind the newest: over a second of a key-frame burst."""
 RECORD_HEADER_BYTES = 13
 HANDSHAKE_HEADER_BYTES = 12
 MAX_HANDSHAKE_MESSAGE_BYTES = 32_768
-"""Bytes of a certificate chain: a WebRTC server's is one self-signed certificate of a few hundred bytes."""
+"""Limit for a certificate chain: a WebRTC server's is one self-signed certificate of a few hundred bytes."""
 MAX_HANDSHAKE_MESSAGES = 32
-"""Messages of one handshake; a server sends eight."""
+"""Limit for the messages of one handshake; a server sends eight."""
 HASHES: dict[str, hashes.HashAlgorithm] = {
     "sha-256": hashes.SHA256(),
     "sha-384": hashes.SHA384(),
@@ -87,9 +87,9 @@ class DtlsSrtp:
     `send` takes each outgoing datagram. `received` takes incoming DTLS datagrams; it raises DtlsError
     when the handshake cannot succeed. Once connected, `rx` and `tx` are the SRTP sessions.
 
-    Until there are keys nothing proves who sent a record, so what cannot be a server's part in the handshake
-    is dropped (RFC 6347 section 4.1.2.7): OpenSSL would give up the association over it. Alerts are among
-    that; `alert` is the last one, for an error's text.
+    Until there are keys, nothing proves who sent a record. So records that cannot be a server's part of the
+    handshake are dropped (RFC 6347 section 4.1.2.7): OpenSSL would give up the association over them. Alerts
+    are dropped too; `alert` is the last one, for an error's text.
     """
 
     def __init__(self, send: Callable[[bytes], None]) -> None:
@@ -104,7 +104,7 @@ class DtlsSrtp:
         self.profile = ""
         self.alert = ""
         self._clear_records = 0
-        """Bytes from the server so far."""
+        """The number of clear-text records from the server so far."""
         self._has_finished = False
         """We have sent our encrypted part, so the server may change to its cipher too."""
 
@@ -147,8 +147,8 @@ class DtlsSrtp:
             self._flush()
 
     def _may_be_the_servers(self, record: bytes) -> bool:
-        """OpenSSL itself drops an encrypted record that is not authentic. A well-forged hello still costs the
-        connection, which is then tried again."""
+        """Whether a record may be the server's. OpenSSL itself drops an encrypted record that is not
+        authentic. A well-forged hello still costs the connection, which is then tried again."""
         kind, body = record[0], record[RECORD_HEADER_BYTES:]
         if not _is_clear(record):
             return kind in (_Content.ALERT, _Content.HANDSHAKE)
@@ -163,15 +163,15 @@ class DtlsSrtp:
                 return kind == _Content.HANDSHAKE and is_of_a_server(body)
 
     def _numbered(self, record: bytes) -> bytes:
-        """Clear text gets numbers of our own: after a forged high number, all others would count as
-        replays."""
+        """Gives a clear-text record a number of our own: after a forged high number, all others would count
+        as replays."""
         if not _is_clear(record):
             return record
         self._clear_records += 1
         return record[:5] + self._clear_records.to_bytes(6) + record[11:]
 
     def _read(self) -> list[bytes]:
-        """Anything other than data is a goodbye, or a retransmitted flight."""
+        """Returns the data that has been decrypted. Anything else is a goodbye, or a retransmitted flight."""
         assert self._ssl is not None
         packets: list[bytes] = []
         try:
@@ -191,7 +191,7 @@ class DtlsSrtp:
         return self._ssl.DTLSv1_get_timeout()
 
     def retransmit(self) -> None:
-        """To be called after timeout_s."""
+        """Retransmits the last flight; call it after timeout_s."""
         if self._ssl is not None and self.state is DtlsState.CONNECTING:
             self._ssl.DTLSv1_handle_timeout()
             self._flush()
@@ -308,7 +308,7 @@ def records(datagram: bytes) -> list[bytes]:
 
 
 def _is_clear(record: bytes) -> bool:
-    """By its epoch."""
+    """Whether a record is in clear text, by its epoch."""
     return record[3:5] == b"\0\0"
 
 

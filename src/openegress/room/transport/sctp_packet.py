@@ -1,14 +1,14 @@
 """Checks whether a datagram of SCTP can be parsed at all (RFC 9260, 3.2). Pure.
 
 aiortc checks the lengths of chunks, but not those of their parameters: it would read a parameter without
-length for ever, and block the recorder.
+length in an endless loop, and block the recorder.
 """
 
 HEAD_BYTES = 12
 _CHUNK_HEAD_BYTES = 4
 _PARAMETER_HEAD_BYTES = 4
 _PARAMETERS_AT = {1: 16, 2: 16, 4: 0, 5: 0, 6: 0, 9: 0, 130: 0}
-"""Where parameters begin in the chunks that have them: INIT, INIT ACK, HEARTBEAT, HEARTBEAT ACK, ABORT,
+"""Offsets of the parameters in the chunks that have them: INIT, INIT ACK, HEARTBEAT, HEARTBEAT ACK, ABORT,
 ERROR, RE-CONFIG (RFC 6525)."""
 
 

@@ -58,7 +58,7 @@ class Attendance(DelegatingPolicy):
         return Verdict.GO_ON if self._is_of_room and self._empty.limit_s else verdict
 
     def change_rules(self, rules: EndRules) -> None:
-        """Time already passed counts towards the new limits."""
+        """Replaces the rules. Time already passed counts towards the new limits."""
         self._empty.limit_s = rules.stop_when_empty_s
         self._idle.limit_s = rules.stop_when_idle_s
 

@@ -1,4 +1,4 @@
-"""What a recording waits for before it starts, how long, and the error if it does not come. Pure."""
+"""Defines how long a recording waits for what it needs, and the errors if that does not come. Pure."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -10,24 +10,26 @@ from openegress.source.room.selection import Missing
 
 @dataclass(frozen=True, slots=True)
 class WaitLimits:
-    """How long a recording waits for others, in seconds."""
+    """Limits for the time that a recording waits for others, in seconds."""
 
     track_s: float = 10.0
-    """For a track that the request names, which is already or soon published."""
+    """Limit for a track that the request names, which is published already or soon."""
     participant_s: float = 30.0
-    """For a participant that the request names to join; upstream waits equally long."""
+    """Limit for a participant that the request names to join; upstream waits as long."""
     absence_s: float = 5.0
-    """For a participant who left to come back, which takes this long after reloading a browser."""
+    """Limit for a participant who left to come back, which takes this long after reloading a browser."""
     rejoin_s: float = 20.0
-    """For publishers to come back after a restart of the server; their SDKs retry for longer than this."""
+    """Limit for publishers to come back after a restart of the server; their SDKs retry for longer than
+    this."""
 
     def limit_s(self, what: Missing) -> float | None:
-        """None: there is no limit. A participant may join long before turning the camera on."""
+        """The limit for one kind of thing; None: there is none, because a participant may join long before
+        turning the camera on."""
         return {Missing.TRACK: self.track_s, Missing.PARTICIPANT: self.participant_s}.get(what)
 
 
 def not_found(what: Missing, name: str) -> EgressError:
-    """The error after waiting in vain for a track or a participant."""
+    """The error if a track or a participant did not come in time."""
     return EgressError(
         Code.NOT_FOUND,
         f"{'track' if what is Missing.TRACK else 'participant'} {name} not found",

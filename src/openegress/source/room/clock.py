@@ -1,6 +1,6 @@
-"""When a recording's pictures and sample blocks are due. Pure: times come in.
+"""Computes when a recording's pictures and sample blocks are due. Pure: callers give times.
 
-The timeline is our clock minus its reading at media time zero: the room client states when a listener had
+The timeline is our clock minus its reading at media time zero. The room client states when a listener had
 each frame.
 """
 
@@ -8,17 +8,17 @@ from openegress.core.units import S
 from openegress.media.overload import MAX_WAITING_NS
 
 CATCH_UP = 2
-"""Multiple of real time, at most: after a wait the encoder must not get more than it can handle."""
+"""Limit as a multiple of real time: after a wait the encoder must not get more than it can handle."""
 MIN_STEP_NS = S
-"""Most time made up for at once, if ticks are shorter. A thread with little CPU must not fall behind
-unnoticed: what it cannot give out in time is dropped (is_left_out)."""
+"""Limit for the time made up for at once, if ticks are shorter. A thread with little CPU must not fall behind
+unnoticed: media that it cannot give out in time is dropped (is_left_out)."""
 
 
 MAX_SLOTS = 3
-"""Most slots at once: the encoder's queue has room for them."""
+"""Limit for the slots at once: the encoder's queue has room for them."""
 LONGEST_WAIT_S = 0.1
-"""Between two outputs, at any frame rate. A hiccup of half a second on top of it is still made up for without
-loss (is_left_out)."""
+"""Longest time between two outputs, at any frame rate. A hiccup of half a second on top of it is still made
+up for without loss (is_left_out)."""
 
 
 class Slots:
@@ -29,7 +29,8 @@ class Slots:
         self.next = 0
 
     def at_ns(self, number: int) -> int:
-        """Computed from the number, never from a sum, so that rounding does not add up."""
+        """The time of a slot. It is computed from the number, never from a sum, so that rounding errors do
+        not add up."""
         return number * S // self._rate
 
     @property
@@ -38,7 +39,7 @@ class Slots:
 
 
 class DueLine:
-    """Up to where a recording is due: the present or, while a wait for the room is caught up with, less."""
+    """The time up to which a recording is due: now, or less while it catches up after a wait for the room."""
 
     def __init__(self) -> None:
         self._from_ns = (0, 0)
@@ -49,7 +50,7 @@ class DueLine:
         self._from_ns = (now_ns, recorded_ns)
 
     def at(self, now_ns: int, recorded_ns: int) -> int:
-        """`recorded_ns`: the recording's time now, had there been no wait."""
+        """The time up to which it is due. `recorded_ns`: the recording's time now, had there been no wait."""
         began_ns, from_ns = self._from_ns
         return min(recorded_ns, from_ns + CATCH_UP * (now_ns - began_ns))
 
@@ -64,7 +65,8 @@ class Horizon:
         self._moved_at_ns: int | None = None
 
     def advance(self, due_ns: int, complete_ns: int) -> int:
-        """`due_ns`: up to where the timeline is due; `complete_ns`: nothing earlier is still expected."""
+        """Moves the end, and returns it. `due_ns`: up to where the timeline is due; `complete_ns`: nothing
+        earlier is still expected."""
         wanted = min(due_ns, complete_ns)
         # The wait until the first call is caught up like any other.
         since = 0 if self._moved_at_ns is None else due_ns - self._moved_at_ns
@@ -76,7 +78,7 @@ class Horizon:
 
 
 SHEDDING = ((0.8, 4), (0.6, 2))
-"""(share of the time that is used up, one picture in this many is given out then)."""
+"""Pairs (share of the time that is used up, n): one picture in n is given out then."""
 
 
 def is_left_out(number: int, age_ns: int, awaited_ns: int) -> bool:
@@ -96,7 +98,7 @@ def slots_at_once(rate: int) -> int:
 
 
 class SlotPhase:
-    """Where a camera's pictures fall between a recording's slots of the same rate.
+    """The phase of a camera's pictures between a recording's slots of the same rate.
 
     Two clocks of one rate keep their distance. If that is close to zero, jitter moves a picture before or
     after its slot, so that pictures double and vanish. So the slots are read `bias_ns` later, by at most one
@@ -104,9 +106,9 @@ class SlotPhase:
     """
 
     EDGE = 0.15
-    """Share of a slot: closer to the next one, a picture may miss its own by jitter."""
+    """Share of a slot: a picture that is closer than this to another slot may miss its own by jitter."""
     WANDERED = 15
-    """Consecutive pictures near an edge: half a second of them is not jitter."""
+    """Limit for consecutive pictures near an edge: half a second of them is not jitter."""
 
     def __init__(self, rate: int) -> None:
         self._period_ns = S // rate
@@ -114,7 +116,7 @@ class SlotPhase:
         self.bias_ns: int | None = None
 
     def observe(self, at_ns: int) -> None:
-        """A picture captured at `at_ns` has come."""
+        """Takes the time of a picture, captured at `at_ns`."""
         if self.bias_ns is None:
             self._centre(at_ns)
             return

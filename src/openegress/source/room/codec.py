@@ -1,4 +1,4 @@
-"""The codecs of a room's tracks, and whether a recording may store them unchanged. Pure."""
+"""Finds the codecs of a room's tracks, and decides whether a recording may store them unchanged. Pure."""
 
 from collections.abc import Sequence
 
@@ -29,7 +29,7 @@ def codec_of(track: Track) -> Codec | None:
 
 
 def takes(container: Container | None, codecs: Sequence[Codec]) -> bool:
-    """None: the codecs alone decide."""
+    """Whether the container supports the codecs. None: whether any container does."""
     if container is None:
         return container_for(codecs) is not None
     return all(codec in CONTAINER_AUDIO[container] or codec in CONTAINER_VIDEO[container] for codec in codecs)
@@ -46,7 +46,7 @@ def container_for(codecs: Sequence[Codec]) -> Container | None:
 
 
 IN_BAND = frozenset({VideoCodec.VP8, VideoCodec.VP9})
-"""Containers need only the picture's size to begin a track of these."""
+"""Codecs whose tracks need only the picture's size to begin in a container."""
 
 
 def passthrough_possible(plan: Plan, tracks: Sequence[Track]) -> bool:
@@ -93,8 +93,8 @@ def wants_packets(plan: Plan, tracks: Sequence[Track]) -> bool:
 
 
 def _sound_would_wait(plan: Plan, tracks: Sequence[Track]) -> bool:
-    """A muted picture whose format only its first key frame shows could keep the file from starting for ever.
-    If there is sound meanwhile, the recording is encoded instead."""
+    """Whether sound would wait for a muted picture whose format only its first key frame shows. The file
+    might never start then, so the recording is encoded instead."""
     video = next((track for track in tracks if track.kind is MediaKind.VIDEO and track.muted), None)
     is_heard = any(track.kind is MediaKind.AUDIO for track in tracks)
     if video is None or not is_heard or plan.video is None:

@@ -1,5 +1,5 @@
 """Composes a meeting after it has ended: the tracks of a file go through the compositor and mixer of live
-recordings, as fast as possible, and no picture is dropped."""
+recordings, as fast as possible and without dropping pictures."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -49,7 +49,7 @@ class View:
 
 
 class Composition:
-    """Run it once, in one thread."""
+    """Composes one meeting. Run it once, in one thread."""
 
     def __init__(
         self,
@@ -59,12 +59,12 @@ class Composition:
         view: View,
         video: VideoEncoding,
     ) -> None:
-        """`file`: None if no participant sent anything. `lines`: of its tracks."""
+        """`file`: None if no participant sent anything. `lines`: the lines of its tracks."""
         self._moments = iter(moments)
         self._moment = next(self._moments, None)
         """The next moment."""
         self._lines = {track.index: line for line in lines for track in line.tracks}
-        """Of each file track."""
+        """The lines, by the index of a file track."""
         self._tracks = {track.index: track for line in lines for track in line.tracks}
         self._policy = LayoutPolicy(
             layouts.parse(view.layout, view.specs),
@@ -121,7 +121,7 @@ class Composition:
             self._give_sound(sink, blocks, zero_ns)
 
     def stop(self) -> None:
-        """Any thread may call it: give() returns soon, or at once if it has not begun."""
+        """Ends give() soon, or at once if it has not begun. Any thread may call it."""
         self._stopped.set()
 
     def _seek(self, to_ns: int) -> int:

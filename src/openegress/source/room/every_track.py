@@ -13,7 +13,7 @@ from openegress.source.room.whole_room import TrackBounds, WholeRoom
 
 
 class EveryTrack(WholeRoom):
-    """Implements source.room.track_policy.TrackPolicy."""
+    """Implements source.room.track_policy.TrackPolicy: all tracks of the room."""
 
     def __init__(self, source: TracksSource) -> None:
         super().__init__()

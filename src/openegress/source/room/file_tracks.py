@@ -31,16 +31,16 @@ class FileTracks:
     def __init__(self) -> None:
         self._count = 0
         self._made: Counter[str] = Counter()
-        """By identity."""
+        """The number of tracks, by identity."""
         self._private_bytes: Counter[str] = Counter()
-        """By identity."""
+        """The size of codec parameters, by identity."""
         self._over: set[str] = set()
         """Participants who exceed the limit."""
         self._topics: dict[str, dict[str, DataTopic]] = {}
-        """By identity and topic."""
+        """The data topics, by identity and topic."""
 
     def make(self, track: Track, form: StreamFormat) -> FileTrack | None:
-        """None: the format cannot be described, or its publisher has too many tracks."""
+        """Makes a file track. None: its format cannot be described, or its publisher has too many tracks."""
         identity = track.participant.identity
         if self._made[identity] >= MAX_PER_PARTICIPANT:
             if identity not in self._over:

@@ -9,11 +9,11 @@ from enum import Enum, auto
 from typing import Generic, TypeVar
 
 WAIT_NS = 600_000_000
-"""Wait for the announced layer, which an SFU has within one round trip to its sender. It is shorter than the
-second within which media is on disk."""
+"""Limit for the wait for the announced layer, which an SFU has within one round trip to its sender. It is
+shorter than the second within which media is on disk."""
 
 _ALIKE = 0.9
-"""Share of the announced area: senders round sizes to what their encoder supports."""
+"""Minimum share of the announced area: senders round sizes to what their encoder supports."""
 
 T = TypeVar("T")
 
@@ -48,7 +48,8 @@ class FirstLayer(Generic[T]):
         return bool(self._held)
 
     def take(self, at_ns: int, width: int, height: int, item: T) -> list[T]:
-        """Returns what to record now. Width and height are a key frame's, otherwise 0."""
+        """Takes a picture. Returns the pictures to record now. Width and height are a key frame's, otherwise
+        0."""
         if self._state is _State.BEGUN:
             return [item]
         self._held.append(_Held(at_ns, width * height, item))

@@ -34,9 +34,10 @@ from openegress.source.room.track_follower import TrackFollower
 from openegress.source.room.tracks_beside import TracksBeside
 
 AUDIO_TICK_S = 0.04
-"""Tick without pictures: two blocks at a time."""
+"""Tick of a recording without pictures: two blocks at a time."""
 RELAXED_AUDIO_TICK_S = 0.2
-"""Tick if nobody waits for the sound either: a thread that wakes up rarely costs half as much."""
+"""Tick of a recording without pictures whose sound nobody waits for: a thread that wakes up rarely costs half
+as much."""
 
 
 class RoomFrameSource:
@@ -102,7 +103,7 @@ class RoomFrameSource:
         self._begin(sink, self._follower.now_ns() - since_ns)
 
     def delay(self, by_ns: int) -> None:
-        """Media that arrives from now on lies this much later on the timeline. Call it in the event loop."""
+        """Moves media that arrives from now on later on the timeline by this. Call it in the event loop."""
         self._timeline.delay(by_ns)
 
     def _begin(self, sink: FrameSink, zero_ns: int) -> None:
@@ -128,13 +129,13 @@ class RoomFrameSource:
         try:
             await self._follower.pause()
         except BaseException:
-            # A failed pause must not leave media out for ever.
+            # A failed pause must not leave out all later media.
             self._go_on(self._follower.now_ns())
             raise
         return paused_ns
 
     async def resume(self) -> int:
-        """The recording continues as soon as media arrives. Returns when it continued, in unix ns. Raises
+        """Continues the recording as soon as media arrives. Returns when it continued, in unix ns. Raises
         EgressError if the room closed meanwhile."""
         if self._timeline.held_ns is not None:
             # Their tiles are there at once, and wait for their pictures.
@@ -144,7 +145,7 @@ class RoomFrameSource:
         return self._go_on(await self._follower.resume(FIRST_MEDIA_S))
 
     def _go_on(self, at_ns: int) -> int:
-        """Returns when it continued, in unix ns."""
+        """Continues the timeline. Returns when it continued, in unix ns."""
         was_held = self._timeline.held_ns is not None
         resumed_ns = self._timeline.resume(at_ns, self._follower.now_ns())
         if was_held:
@@ -156,7 +157,7 @@ class RoomFrameSource:
 
     @property
     def overlays(self) -> Overlays | None:
-        """None: it has no picture."""
+        """The overlays; None: the recording has no picture."""
         return self._compositor.overlays
 
     async def change_layout(self, metadata: str) -> None:

@@ -1,4 +1,4 @@
-"""How long a recording continues after its participant has left."""
+"""Limits how long a recording continues after its participant has left."""
 
 import asyncio
 from collections.abc import Callable

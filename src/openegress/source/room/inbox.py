@@ -9,7 +9,7 @@ from openegress.source.memory import Shedding
 from openegress.source.room.selection import Selection
 
 HELD_FRAMES, HELD_NS = 1024, S
-"""How much sound is kept before the start, once there are more frames than this: the newest."""
+"""Before the start, once there are more frames than this, only the newest sound of this length is kept."""
 
 Item = tuple[Track, EncodedFrame] | tuple[int, Selection] | Shedding
 """Selections carry the unix ns of their making."""
@@ -25,7 +25,7 @@ class Inbox:
         self._items.append(item)
 
     def take_all(self) -> Iterator[Item]:
-        """Includes items that come in meanwhile."""
+        """Takes out all items, including those that come in meanwhile."""
         while self._items:
             yield self._items.popleft()
 

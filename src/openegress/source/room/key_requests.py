@@ -1,4 +1,4 @@
-"""When to request key frames for undecodable pictures: repeatedly, but less and less often. Pure."""
+"""Decides when to request key frames for undecodable pictures: repeatedly, but less and less often. Pure."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from openegress.core.units import S
 
 KEY_PAUSE_NS = S // 2
-"""After the first request for a key frame; it doubles with each one that did not help."""
+"""The pause after the first request for a key frame. It doubles with each request that did not help."""
 LONGEST_KEY_PAUSE_NS = 30 * S
-"""A key frame costs everybody in the room, so undecodable pictures do not request them endlessly."""
+"""The longest pause: a key frame costs everybody in the room, so undecodable pictures must request few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +18,11 @@ class _Asked:
 
 
 class KeyRequests:
-    """Covers all tracks of a room. Times are media time."""
+    """The requests for all tracks of a room. Times are media time."""
 
     def __init__(self) -> None:
         self._asked: dict[str, _Asked] = {}
-        """By SID, while a key frame is wanted."""
+        """The last request for each track that wants a key frame, by SID."""
 
     def due(self, wanted: Collection[str], now_ns: int) -> list[str]:
         """The SIDs to request a key frame from now, among those that need one."""

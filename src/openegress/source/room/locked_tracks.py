@@ -1,4 +1,4 @@
-"""Encrypted tracks that a recording wants but cannot decrypt: each is reported once, and counted as left
+"""Reports encrypted tracks that a recording wants but cannot decrypt, each once, and counts them as left
 out."""
 
 import time
@@ -10,7 +10,7 @@ from openegress.core.units import MS
 from openegress.room import Lock, Track
 
 MAX_TOLD = 1000
-"""Limit; further tracks are neither reported nor counted."""
+"""Limit for locked tracks; further ones are neither reported nor counted."""
 
 
 @dataclass(slots=True)
@@ -19,7 +19,7 @@ class _Locked:
     lock: Lock
     out_ns: int = 0
     since_ns: int | None = None
-    """Monotonic; None: it sends nothing, or can now be decrypted."""
+    """Since when the track has been locked, monotonic; None: it sends nothing, or can now be decrypted."""
 
 
 class LockedTracks:
@@ -39,7 +39,7 @@ class LockedTracks:
         """Why the key service did not answer the last time."""
 
     def answered(self, problem: str) -> None:
-        """Reports whether the key service answered."""
+        """Reports why the key service did not answer; "": it did."""
         if problem and problem != self._problem:
             self._notice("no answer from the key service", reason=problem)
         self._problem = problem
@@ -50,7 +50,8 @@ class LockedTracks:
         return f"is end-to-end encrypted, and {self._text(lock)}" if lock and lock is not Lock.AWAITED else ""
 
     def look(self, tracks: Iterable[Track], is_wanted: Callable[[Track], bool]) -> None:
-        """Call it after any change in the room. `is_wanted`: a track is recorded, or would be."""
+        """Checks the tracks; call it after any change in the room. `is_wanted`: whether a track is recorded,
+        or would be."""
         now_ns = self._now_ns()
         locked = {
             track.sid: (track, lock)
@@ -79,7 +80,7 @@ class LockedTracks:
             known.since_ns = now_ns
 
     def losses(self) -> list[TrackLosses]:
-        """The locked tracks, with how long they were locked."""
+        """The locked tracks, each with the time that it was locked."""
         now_ns = self._now_ns()
         told = []
         for sid, known in self._known.items():

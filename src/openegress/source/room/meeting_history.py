@@ -1,4 +1,4 @@
-"""The state of a room at each moment of a recorded meeting: participants, their tracks, and speakers. Pure.
+"""Finds the state of a room at each moment of a recorded meeting: participants, tracks, and speakers. Pure.
 
 It comes from the events beside the recording, if any, and otherwise from packet times and loudness.
 """
@@ -20,14 +20,14 @@ from openegress.source.room.meeting_lines import MeetingLine, Published, SourceK
 from openegress.source.room.track_policy import RoomState
 
 LATEST_S = 1e9
-"""The longest recording: 31 years."""
+"""Limit for times in a sidecar: 31 years."""
 LINGER_NS = S // 2
 """A last picture stays this long, so that packets slightly out of order are not lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class RoomMoment:
-    """Valid from `at_ns` on, ns since media time zero."""
+    """The state of the room from `at_ns` on, in ns since media time zero."""
 
     at_ns: int
     state: RoomState
@@ -44,7 +44,8 @@ class RoomChange:
 
 
 def of_events(lines: Iterable[Mapping[str, Any]]) -> list[RoomChange]:
-    """`lines` of a sidecar; what they leave out stays out. Raises EgressError for an invalid time."""
+    """The changes in `lines` of a sidecar; what they leave out stays out. Raises EgressError for an invalid
+    time."""
     changes = []
     for line in lines:
         media_s, event = line.get("media_s"), line.get("event")
@@ -58,8 +59,8 @@ def of_events(lines: Iterable[Mapping[str, Any]]) -> list[RoomChange]:
 
 
 def of_packets(lines: Sequence[MeetingLine]) -> list[RoomChange]:
-    """Participants are present from their first packet to their last. An unchanging screen sends nothing, so
-    a gap does not mean that it was muted."""
+    """The changes that follow from packets. Participants are present from their first packet to their last.
+    An unchanging screen sends nothing, so a gap does not mean that it was muted."""
     changes: list[RoomChange] = []
     for identity in dict.fromkeys(line.key.identity for line in lines):
         own = [line for line in lines if line.key.identity == identity]
@@ -90,9 +91,9 @@ class MeetingHistory:
         self._lines = lines
         self._people: dict[str, Participant] = {}
         self._published: dict[str, Published] = {}
-        """By SID."""
+        """The published tracks, by SID."""
         self._matched: dict[str, MeetingLine] | None = None
-        """The line of each; None: unknown since the last change."""
+        """The line of each published track, by SID; None: unknown since the last change."""
         self._speakers: tuple[str, ...] = ()
         self._metadata = ""
         """Metadata of the recorder's participant."""
@@ -157,7 +158,7 @@ class MeetingHistory:
 
 
 def _track(sid: str, what: Published, line: MeetingLine | None, who: Participant, at_ns: int) -> Track:
-    """A track that never sent anything has no line."""
+    """A published track as a track of a room. A track that never sent anything has no line."""
     try:
         source = TrackSource(what.key.source)
     except ValueError:

@@ -1,8 +1,8 @@
-"""Which tracks of a recorded meeting belong together. Pure.
+"""Finds the tracks of a recorded meeting that belong together. Pure.
 
-What somebody publishes is one track of a room, but may be several of a file: another codec, or other
-parameters of H.264, H.265 and AV1, begin another file track. A sender may go back to an earlier one: a phone
-is turned twice, a layer is lost for a while. Whoever publishes a source again continues its file track.
+One published track of a room may become several tracks of a file: another codec, or other parameters of
+H.264, H.265 and AV1, begin another file track. A sender may go back to an earlier one: a phone is turned
+twice, or a layer is lost for a while. A participant who publishes a source again continues its file track.
 """
 
 from collections import defaultdict
@@ -15,7 +15,7 @@ from openegress.media.meeting_track import PREROLL_NS, MeetingTrack
 
 
 class SourceKey(NamedTuple):
-    """What the file tells of a track that a participant publishes, whatever its SID and its codec."""
+    """Identifies a track that a participant publishes in a file, whatever its SID and its codec."""
 
     identity: str
     kind: str
@@ -25,14 +25,14 @@ class SourceKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A track that is published, as the room's events tell."""
+    """A published track, as described by the room's events."""
 
     key: SourceKey
     at_ns: int
-    """Since when."""
+    """When it was published."""
     muted: bool
     encrypted: bool
-    """If there was no key, nobody has recorded it."""
+    """Whether it was encrypted: without a key, it was not recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class MeetingLine:
 
     @property
     def sid(self) -> str:
-        """Its SID in a composition."""
+        """The SID of the line in a composition."""
         return str(self.tracks[0].index)
 
     @property
@@ -64,7 +64,7 @@ class MeetingLine:
         return frozenset(track.track_id for track in self.tracks if track.track_id)
 
     def spans_ns(self, gap_ns: int) -> list[tuple[int, int]]:
-        """When any of them sends, without gaps of `gap_ns`."""
+        """The spans in which any of the tracks sends; gaps shorter than `gap_ns` are ignored."""
         spans: list[tuple[int, int]] = []
         for begin_ns, end_ns in sorted(span for track in self.tracks for span in track.spans_ns):
             if spans and begin_ns - spans[-1][1] < gap_ns:
@@ -74,7 +74,7 @@ class MeetingLine:
         return spans
 
     def changes_ns(self) -> Iterator[int]:
-        """When another of them begins to send."""
+        """The times at which another of the tracks begins to send."""
         before = None
         for at_ns, index in sorted((at_ns, track.index) for track in self.tracks for at_ns in _keys(track)):
             if index != before:
@@ -82,7 +82,7 @@ class MeetingLine:
             before = index
 
     def track_at(self, at_ns: int) -> MeetingTrack:
-        """The one that sends at that time: each begins with a key frame."""
+        """The track that sends at that time: each begins with a key frame."""
         return max(self.tracks, key=lambda track: max((k for k in _keys(track) if k <= at_ns), default=-1))
 
     def begin_for(self, at_ns: int) -> int:
@@ -94,7 +94,7 @@ class MeetingLine:
 
 
 def lines_of(tracks: Sequence[MeetingTrack]) -> list[MeetingLine]:
-    """In the order in which they begin."""
+    """The lines of these tracks, in the order in which they begin."""
     found: defaultdict[SourceKey, list[list[MeetingTrack]]] = defaultdict(list)
     for track in sorted(tracks, key=lambda each: each.spans_ns[0][0]):
         lines = found[MeetingLine((track,)).key]
@@ -110,8 +110,8 @@ def lines_of(tracks: Sequence[MeetingTrack]) -> list[MeetingLine]:
 
 
 def matched(published: dict[str, Published], lines: Sequence[MeetingLine]) -> dict[str, MeetingLine]:
-    """The line of each track that is published, by its SID. A file has the SID of a first publication:
-    whoever publishes the source again continues a line that none else has."""
+    """The line of each published track, by SID. A file has the SID of the first publication of a source; a
+    later publication continues a line that no other track has."""
     named = {track_id: line for line in lines for track_id in line.track_ids}
     found: dict[str, MeetingLine] = {}
     taken: set[str] = set()

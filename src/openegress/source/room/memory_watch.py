@@ -7,7 +7,7 @@ from typing import Protocol
 from openegress.source.memory import MemoryLimit, Shedding, process_bytes, release_free_memory
 
 MEMORY_EVERY_S = 1.0
-"""Between two checks of the memory: it takes a moment to be freed."""
+"""Time between two checks of the memory: freeing it takes a moment."""
 
 
 class NoticeCallback(Protocol):
@@ -15,7 +15,8 @@ class NoticeCallback(Protocol):
 
 
 async def watch_memory(most_bytes: int, shed: Callable[[Shedding], None], notice: NoticeCallback) -> None:
-    """Runs until it is cancelled. `most_bytes`: limit of this process; 0: all there is."""
+    """Drops media when memory is short, until it is cancelled. `most_bytes`: limit of this process; 0: all
+    there is."""
     ceiling = MemoryLimit(most_bytes)
     while True:
         await asyncio.sleep(MEMORY_EVERY_S)

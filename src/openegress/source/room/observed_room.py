@@ -1,4 +1,4 @@
-"""What sidecars may report about a room: everything, except about people who are left out. Pure."""
+"""Filters the events of a room for sidecars: they report nothing about people who are left out. Pure."""
 
 from dataclasses import replace
 
@@ -23,9 +23,9 @@ from openegress.room.events import (
 from openegress.source.room.recorded_people import is_seen, why_track
 
 TRANSCRIBED_TRACK = "lk.transcribed_track_id"
-"""An attribute of agents' text streams."""
+"""The attribute of agents' text streams that names the transcribed track."""
 MAX_STREAMS = 256
-"""Limit for open streams: the oldest makes room."""
+"""Limit for open streams: beyond it, the oldest is forgotten."""
 
 
 class ObservedRoom:
@@ -38,14 +38,14 @@ class ObservedRoom:
         self._tracks: dict[str, Track] = {}
         """All their tracks, by SID."""
         self._published: dict[str, dict[str, Track]] = {}
-        """The same by identity."""
+        """All their tracks, by identity and SID."""
         self._told: set[str] = set()
         """Identities of participants reported as present."""
         self._told_tracks: dict[str, Track] = {}
         """Reported tracks, by SID."""
         self._speakers: tuple[str, ...] = ()
         self._streams: dict[tuple[str, str], frozenset[str]] = {}
-        """The people each open stream concerns, by sender and id, if its beginning was reported."""
+        """The people whom each open stream concerns, by sender and id, if its beginning was reported."""
 
     def seen(self, event: RoomEvent) -> list[RoomEvent]:
         """The part of `event` that may be reported."""
@@ -80,9 +80,9 @@ class ObservedRoom:
                 return []
 
     def _is_told_of(self, data: DataArrived) -> bool:
-        """Whether it may be reported: that depends on the sender, and on the person who is transcribed. Data
-        from the server has no sender. Pieces of a stream belong to its beginning, because a text grows while
-        it is spoken, and the person may opt out meanwhile."""
+        """Whether the data may be reported: that depends on the sender, and on the person who is transcribed.
+        Data from the server has no sender. Pieces of a stream follow the decision about its beginning,
+        because a text grows while it is spoken, and the person may opt out meanwhile."""
         packet = data.packet
         # An agent sends a stream's beginning under the transcribed identity, and its pieces under its own.
         sender = packet.participant_sid or data.identity
@@ -113,7 +113,8 @@ class ObservedRoom:
         return True
 
     def _goes_on(self, stream: tuple[str, str]) -> bool:
-        """A stream about a person who has left may finish; one about a person who is left out may not."""
+        """Whether a stream may continue: one about a person who has left may, one about a person who is left
+        out may not."""
         whom = self._streams.get(stream)
         return whom is not None and not (whom - self._told) & self._people.keys()
 

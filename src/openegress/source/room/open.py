@@ -1,4 +1,4 @@
-"""Opens the source for a plan that records a room: joins it, and decides whether to store its tracks
+"""Opens the source for a plan that records a room: joins the room, and decides whether to store its tracks
 unchanged."""
 
 from openegress.core.codecs import MediaKind
@@ -108,7 +108,8 @@ def _keeps_tracks(plan: Plan) -> bool:
 
 
 def _overlays(plan: Plan) -> Overlays | None:
-    """None without a picture. Otherwise made even if nothing lies over it yet, because that may change."""
+    """The overlays; None without a picture. They are made even if nothing lies over it yet, because that may
+    change."""
     if plan.video is None:
         return None
     return Overlays(plan.video.width, plan.video.height, plan.looks, plan.pictures)

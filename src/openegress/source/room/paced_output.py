@@ -35,13 +35,13 @@ class TimeSpent:
 
 @dataclass(frozen=True, slots=True)
 class Until:
-    """Up to where media is given out, in the recording's time."""
+    """The times up to which media is given out, in the recording's time."""
 
     pictures_ns: int
     sound_ns: int
     """No later: while the event loop is held up, only sound waits for what it has not read."""
     due_ns: int
-    """Up to where it would be, had nothing been awaited."""
+    """The end if nothing had been awaited."""
 
     @classmethod
     def all(cls, due_ns: int) -> "Until":
@@ -49,7 +49,7 @@ class Until:
 
 
 class PacedOutput:
-    """Only the drawing thread uses it."""
+    """The output of one recording. Only the drawing thread uses it."""
 
     def __init__(
         self, compositor: Compositor, framerate: int | None, *, with_audio: bool, tick_ns: int
@@ -77,8 +77,8 @@ class PacedOutput:
         return self._pictures.next if self._pictures is not None else 0
 
     def until(self, due_ns: int, now_ns: int, known_ns: int, cuts: Cuts) -> Until:
-        """`due_ns`: up to where the recording is due, in its own time. `now_ns`: the source's time.
-        `known_ns`: everything that arrived before this is known."""
+        """The times up to which to give out media. `due_ns`: up to where the recording is due, in its own
+        time. `now_ns`: the source's time. `known_ns`: everything that arrived before this is known."""
         sound_ns = cuts.recorded_ns(self._compositor.complete_ns(known_ns))
         if self._pictures is None:
             reached_ns = self._horizon.advance(due_ns, sound_ns)
@@ -113,7 +113,7 @@ class PacedOutput:
                 source_ns = cuts.source_ns(self._blocks.next_ns)
                 samples = self._compositor.sound(source_ns // BLOCK_NS)
                 if holds.covers(source_ns):
-                    # The rest of earlier sound, which is heard late.
+                    # This is the rest of earlier sound, which is heard late.
                     samples = bytes(len(samples))
                 sink.audio(samples, self._blocks.next_ns, SAMPLE_RATE)
                 self._blocks.next += 1

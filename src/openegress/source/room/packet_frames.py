@@ -8,7 +8,7 @@ from openegress.room import EncodedFrame
 from openegress.room.sound_length import duration_of
 
 AHEAD_NS = 2 * S
-"""How far ahead packets are read: they lie in order of arrival."""
+"""How far ahead packets are read, because they lie in order of arrival."""
 _CLOCK: dict[AudioCodec | VideoCodec, int] = {
     AudioCodec.OPUS: 48_000,
     AudioCodec.PCMU: 8_000,
@@ -16,18 +16,18 @@ _CLOCK: dict[AudioCodec | VideoCodec, int] = {
     **dict.fromkeys(VideoCodec, 90_000),
 }
 _JITTER_S = 0.005
-"""Matroska stores milliseconds: sound that follows within less has no gap."""
+"""Sound that follows within less than this has no gap: Matroska stores milliseconds."""
 
 
 class PacketFrames:
-    """For the tracks of one file."""
+    """Makes frames of the packets of one file."""
 
     def __init__(self) -> None:
         self._sound_ends: dict[int, int] = {}
         """Where the sound of each track ended so far."""
 
     def of(self, track: MeetingTrack, packet: MeetingPacket) -> EncodedFrame:
-        """Call it for each packet of a sound track, in order."""
+        """The frame of a packet. Call it for each packet of a sound track, in order."""
         return EncodedFrame(
             track_sid=str(track.index),
             codec=track.codec,

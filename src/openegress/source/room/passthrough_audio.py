@@ -11,12 +11,12 @@ from openegress.room import EncodedFrame
 from openegress.source.room.pts import AudioPts, TimedAudio
 
 MUTED_AFTER_NS = 1 * S
-"""Silence for a track that is muted, or has sent nothing yet, is written this long after it is due, so that
-players and readers of a growing file always have both tracks. It exceeds the room client's wait for lost
-packets (0.7 s) and for frames it holds (0.2 s)."""
+"""Delay with which silence is written for a track that is muted, or has sent nothing yet, so that players and
+readers of a growing file always have both tracks. It exceeds the room client's wait for lost packets (0.7 s)
+and for frames it holds (0.2 s)."""
 STALLED_AFTER_NS = 8 * S
-"""The same for a track that stopped sending without notice. It is longer, because after a network cut of five
-seconds all of its sound is sent again, and would be late if silence had replaced it."""
+"""Like MUTED_AFTER_NS, for a track that stopped sending without notice. It is longer, because after a network
+outage of five seconds all of its sound is sent again, and would be late if silence had replaced it."""
 SILENCE_EVERY_S = 0.5
 
 
@@ -39,19 +39,20 @@ class PassthroughAudio:
         self._zero_ns = 0
         self._pts = AudioPts(stream.codec, PauseProbe(stream.codec).is_pause)
         self._lag_ns = 0
-        """How late the last packet came. Media still on its way at the end is not silence."""
+        """How late the last packet came: at the end, media of that length is still on its way, and is not
+        silence."""
         self._silencer: asyncio.TimerHandle | None = None
         self.frames = 0
         self.dropped = 0
 
     @property
     def late_ns(self) -> int:
-        """By how much sound had to be written late."""
+        """The time by which sound had to be written late."""
         return self._pts.late_ns
 
     def begin(self, zero_ns: int) -> None:
-        """`zero_ns`: media time zero in unix ns, plus the length of pauses. Call it before take(), and again
-        at the end of a pause."""
+        """Sets the beginning; call it before take(), and again at the end of a pause. `zero_ns`: media time
+        zero in unix ns, plus the length of pauses."""
         self._zero_ns = zero_ns
 
     def take(self, frame: EncodedFrame) -> None:

@@ -18,7 +18,7 @@ class _Phase(Enum):
 
 
 class PassthroughCut:
-    """Times are unix ns on the frames' clock."""
+    """The pauses of one recording. Times are unix ns on the frames' clock."""
 
     def __init__(self) -> None:
         self._phase = _Phase.RECORDING
@@ -35,7 +35,7 @@ class PassthroughCut:
 
     @property
     def open_since_ns(self) -> int | None:
-        """None: the recording is not paused."""
+        """The start of the current pause; None: the recording is not paused."""
         return None if self._phase is _Phase.RECORDING else self._since_ns
 
     def begin(self, at_ns: int, mode: PauseMode = PauseMode.CUT) -> None:
@@ -46,16 +46,16 @@ class PassthroughCut:
         self._phase = _Phase.RECORDING
 
     def await_media(self) -> None:
-        """The tracks have been requested again."""
+        """Call it when the tracks have been requested again."""
         self._phase = _Phase.RESUMING
 
     def wait_on(self) -> None:
-        """The tracks did not come."""
+        """Call it when the tracks did not come: the pause continues."""
         self._phase = _Phase.PAUSED
         self._held.clear()
 
     def takes(self, track: Track, frame: EncodedFrame) -> bool:
-        """Whether to record it now. Media sent before the cut is recorded, however late it comes."""
+        """Whether to record a frame now. Media sent before the cut is recorded, however late it comes."""
         match self._phase:
             case _Phase.RECORDING:
                 return frame.at_ns >= self._from_ns
@@ -67,8 +67,8 @@ class PassthroughCut:
                 return self._from_ns <= frame.at_ns < self._since_ns
 
     async def first_ns(self, *, with_video: bool, timeout_s: float) -> int | None:
-        """When the first frame arrived that the recording can continue with: a key frame of any track, if
-        pictures are expected. None: none came in time."""
+        """Waits for a frame that the recording can continue with: if pictures are expected, a key frame of
+        any track. Returns its time; None: none came in time."""
         try:
             async with asyncio.timeout(timeout_s):
                 while (at_ns := self._first(with_video)) is None:
@@ -79,7 +79,7 @@ class PassthroughCut:
             return self._first(False)
 
     def end(self, at_ns: int) -> list[tuple[Track, EncodedFrame]]:
-        """The recording continues with media from that time on. Returns the frames held since then."""
+        """Continues the recording with media from that time on. Returns the frames held since then."""
         if self.mode is PauseMode.CUT:
             self.total_ns += at_ns - self._since_ns
         self._phase, self._from_ns = _Phase.RECORDING, at_ns

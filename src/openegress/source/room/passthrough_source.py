@@ -27,11 +27,12 @@ from openegress.source.room.selection import Selection
 from openegress.source.room.track_follower import TrackFollower
 
 FIRST_MEDIA_S = 2.0
-"""For the first packet of a subscribed track, which takes a tenth of that."""
+"""Time-out for the first packet of a subscribed track, which usually takes a tenth of that."""
 FIRST_KEY_FRAME_S = 20.0
-"""For parameters that only a key frame has. One comes with the subscription, or is requested at once."""
+"""Time-out for parameters that only a key frame has. One comes with the subscription, or is requested at
+once."""
 FIRST_SOUND_S = 0.3
-"""From the first packet to the first sound frame, which is held for 0.12 s (room.sync.arrival)."""
+"""Time-out from the first packet to the first sound frame, which is held for 0.12 s (room.sync.arrival)."""
 
 
 class RoomPacketSource:
@@ -112,7 +113,7 @@ class RoomPacketSource:
         return now_ns
 
     async def resume(self) -> int:
-        """The recording continues with the first key frame, or with sound if there is no picture. Returns
+        """Continues the recording with the first key frame, or with sound if there is no picture. Returns
         when it continued, in unix ns. Raises EgressError if the room closed meanwhile."""
         self._cut.await_media()
         try:
@@ -182,7 +183,7 @@ class RoomPacketSource:
             self._video.await_key()
 
     def shed(self, what: Shedding) -> None:
-        """Nothing waits here. The outputs use the memory, and get fewer pictures."""
+        """Leaves the video out if memory is very short. Nothing waits here: the outputs use the memory."""
         video = self._tracks.get(MediaKind.VIDEO)
         if what is Shedding.TRACK and video is not None:
             self._follower.leave_out(video.sid, Reason.MEMORY)
@@ -260,7 +261,8 @@ class RoomPacketSource:
         return self._tracks[MediaKind.AUDIO].muted
 
     def _begin_at(self, zero_ns: int) -> None:
-        """`zero_ns`: unix ns at which the recording would have begun without its pauses."""
+        """Sets the beginning. `zero_ns`: unix ns at which the recording would have begun without its
+        pauses."""
         self._zero_ns = zero_ns
         for part in (self._video, self._audio):
             if part is not None:
@@ -277,7 +279,7 @@ class RoomPacketSource:
 
 
 async def wait_for_sound(awaits_sound: Callable[[], bool], came: asyncio.Event) -> None:
-    """`came`: set by each frame, perhaps an awaited one."""
+    """Waits for the first sound frame. `came`: set by each frame, perhaps an awaited one."""
     try:
         async with asyncio.timeout(FIRST_SOUND_S):
             while awaits_sound():

@@ -42,17 +42,17 @@ class PassthroughVideo:
         self.dropped = 0
 
     def begin(self, zero_ns: int) -> None:
-        """`zero_ns`: media time zero in unix ns, plus the length of pauses. Call it before take(), and again
-        at the end of a pause."""
+        """Sets the beginning; call it before take(), and again at the end of a pause. `zero_ns`: media time
+        zero in unix ns, plus the length of pauses."""
         self._zero_ns = zero_ns
 
     def await_key(self) -> None:
-        """Frames of another track follow."""
+        """Waits for a key frame, because frames of another track follow."""
         self._awaits_key = True
 
     def take(self, frame: EncodedFrame) -> None:
-        """Writes what is to be recorded now: no picture before the first key frame, and none of an unwanted
-        layer."""
+        """Takes a frame, and writes what is to be recorded now: no picture before the first key frame, and
+        none of an unwanted layer."""
         if self._awaits_key and not frame.is_key:
             self.dropped += 1
             self._request_key_frame(frame.track_sid)
@@ -61,7 +61,7 @@ class PassthroughVideo:
         for each in self._layer.take(frame.at_ns, frame.width, frame.height, frame):
             self._write(each)
         if self._layer.is_waiting and self._layer_timer is None:
-            # A clock ends the wait too: an unchanging picture has no successor that could.
+            # A timer ends the wait too: an unchanging picture has no successor that could.
             self._layer_timer = asyncio.get_running_loop().call_later(WAIT_NS / S, self._end_layer_wait)
 
     def cancel_wait(self) -> None:

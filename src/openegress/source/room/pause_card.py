@@ -1,4 +1,4 @@
-"""What a held pause shows: a card, with silence. Pure."""
+"""Defines the card that a held pause shows, with silence. Pure."""
 
 from openegress.source.room.composite.layout_policy import DARK
 from openegress.source.room.scene import Scene, Tile

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 MAX_REORDERED = 4
-"""Encoders for calls and broadcasts use one or two; H.264 allows 16, too many to hold back live."""
+"""Limit for reordered pictures: encoders for calls and broadcasts use one or two; H.264 allows 16, too many
+to hold back live."""
 _MAX_BACK = 90_000
 """If a picture lies more than a second before the one sent ahead of it, the sender's clock has restarted."""
 
@@ -26,17 +27,17 @@ class TimedPicture(Generic[T]):
 
 
 class PresentationTimes:
-    """For RTP pictures whose wall-clock times only rise. A picture shown before one sent ahead of it is
+    """Places RTP pictures whose wall-clock times only rise. A picture shown before one sent ahead of it is
     placed by the distance of their RTP times. Times are 90 kHz ticks, like RTP's for video (RFC 3551)."""
 
     def __init__(self) -> None:
         self._newest: tuple[int, int] | None = None
         """(RTP time, pts) of the picture shown last."""
         self._before: tuple[int, int] | None = None
-        """The same for the picture shown last before that."""
+        """(RTP time, pts) of the picture shown before that."""
 
     def place(self, wall: int, rtp_timestamp: int, *, is_key: bool) -> int:
-        """`wall`: capture time, strictly rising."""
+        """The presentation time of a picture. `wall`: capture time, strictly rising."""
         if self._newest is not None and not is_key:
             newest_rtp, newest_pts = self._newest
             back = newest_rtp - rtp_timestamp
@@ -63,7 +64,7 @@ class PresentationTimes:
 
 
 class DecodeTimes(Generic[T]):
-    """For one stream. Holds back as many pictures as the stream reorders."""
+    """The decode times of one stream. Holds back as many pictures as the stream reorders."""
 
     def __init__(self, depth: int) -> None:
         """`depth`: by how many pictures the stream reorders, according to its parameters."""
@@ -71,10 +72,10 @@ class DecodeTimes(Generic[T]):
         self._held: deque[tuple[int, T]] = deque()
         self._last_dts: int | None = None
         self._newest_pts: list[int] = []
-        """PTS of pictures given out, newest last, as many as can be overtaken."""
+        """The PTS of the last pictures given out, newest last: those that can be overtaken."""
 
     def put(self, pts: int, item: T) -> list[TimedPicture[T]]:
-        """Returns the pictures that are due."""
+        """Takes a picture. Returns the pictures that are due."""
         self._learn(pts)
         self._held.append((pts, item))
         return self._release(self._depth)
@@ -100,7 +101,8 @@ class DecodeTimes(Generic[T]):
         return released
 
     def _next_dts(self) -> int:
-        """Spaced evenly up to the earliest known picture, so that none is decoded after it is shown."""
+        """The next decode time. They are spaced evenly up to the earliest known picture, so that none is
+        decoded after it is shown."""
         earliest, count = min((pts, n) for n, (pts, _) in enumerate(self._held, 1))
         if self._last_dts is None:
             return earliest - (count - 1)

@@ -13,18 +13,20 @@ from openegress.core.units import S
 from openegress.room.sound_length import duration_of
 
 SLACK_MS = 1
-"""How far the count may deviate from the timeline before it is corrected."""
+"""Deviation of the count from the timeline up to which it is not corrected."""
 SLEW = 1000
 """The count is corrected by one sample in this many: an Ogg page states its position once a second, and must
 not seem to have a gap."""
 MAX_DRIFT_MS = 60
-"""How far the timeline may run ahead of the sample count before silence is inserted."""
+"""Lead of the timeline over the sample count above which silence is inserted."""
 CONCEALED_MS = 60
-"""A gap this short is a loss, which a decoder conceals better than silence does."""
+"""Limit for a gap that counts as a loss: a decoder conceals it better than silence does."""
 _OPUS_SILENCE = b"\xff\xfe"
-"""Follows a CELT-only table of contents: a frame without sound (as encoders send for digital silence)."""
+"""The rest of a CELT-only packet after its table of contents: a frame without sound, as encoders send for
+digital silence."""
 _OPUS_SILENT_CONFIGS = ((31, 960), (30, 480), (29, 240), (28, 120))
-"""CELT, full band (RFC 6716 table 2), with samples at 48 kHz: fills a gap to within 2.5 ms."""
+"""(configuration, samples at 48 kHz) of CELT, full band (RFC 6716 table 2): they fill a gap to within 2.5
+ms."""
 _G711_SILENCE = {AudioCodec.PCMU: b"\xff", AudioCodec.PCMA: b"\xd5"}
 
 
@@ -38,11 +40,11 @@ class TimedAudio:
 
 
 class AudioPts:
-    """For one packet stream of one codec. `is_pause` tells whether a packet lacks speech; it is asked only
-    while packets come early or late.
+    """The times of one packet stream of one codec. `is_pause` returns whether a packet lacks speech; it is
+    called only while packets come early or late.
 
     `sparse`: for containers whose players use time stamps. Gaps stay gaps, and every packet is written: one
-    without speech begins before the last has ended, where a dense stream would drop it.
+    without speech begins before the last has ended, whereas a dense stream would drop it.
     """
 
     def __init__(self, codec: AudioCodec, is_pause: Callable[[bytes], bool], *, sparse: bool = False) -> None:
@@ -55,12 +57,12 @@ class AudioPts:
         """RTP time of the last packet's end."""
         self._late = 0
         self._slewed = 0
-        """Slewed samples that have not yet moved the count by one."""
+        """Samples since the slew last moved the count by one."""
         self._stereo = False
 
     @property
     def end_ns(self) -> int | None:
-        """Up to where packets are placed; None before the first."""
+        """The end of the last packet; None before the first."""
         return None if self._next is None else self._next * S // self._rate
 
     @property
@@ -69,8 +71,8 @@ class AudioPts:
         return self._late * S // self._rate
 
     def place(self, at_ns: int, rtp_timestamp: int, data: bytes) -> list[TimedAudio]:
-        """The packet heard at `at_ns`, after the filler for a gap before it. Empty if the packet is
-        malformed, or is a pause dropped to make up for late sound."""
+        """Returns the packet heard at `at_ns`, after the filler for a gap before it. Nothing if the packet is
+        malformed, or is a pause that is dropped to make up for late sound."""
         duration = duration_of(self._codec, data)
         if not duration:
             return []
@@ -109,7 +111,7 @@ class AudioPts:
         return filled
 
     def _step(self, duration: int, early: int) -> int:
-        """By how much a packet corrects the count towards the timeline."""
+        """The samples by which a packet corrects the count towards the timeline."""
         if abs(early) <= self._rate * SLACK_MS // 1000:
             self._slewed = 0
             return 0
@@ -135,7 +137,8 @@ class AudioPts:
             self._next += duration
 
     def _concealment(self, like: bytes) -> bytes:
-        """RFC 7845 section 4.1: a table of contents alone asks an Opus decoder to conceal one frame."""
+        """A packet that a decoder conceals. A table of contents alone asks an Opus decoder to conceal one
+        frame (RFC 7845 section 4.1)."""
         if self._codec is not AudioCodec.OPUS:
             return self._silence(duration_of(self._codec, like))
         return bytes([like[0] & 0xFC])
@@ -151,7 +154,7 @@ class AudioPts:
 
 
 class VideoPts:
-    """Times in media.passthrough.VIDEO_TIME_BASE, strictly rising from 0."""
+    """The times of one video stream in media.passthrough.VIDEO_TIME_BASE, strictly rising from 0."""
 
     def __init__(self) -> None:
         self._last = -1

@@ -1,4 +1,4 @@
-"""Converts data channel packets for a file of tracks: whole packets, unchanged."""
+"""Converts data channel packets for a file of tracks: they are stored whole and unchanged."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -13,10 +13,10 @@ from openegress.room.events import DataArrived
 from openegress.source.room.file_tracks import FileTracks
 
 MAX_STREAMS = 256
-"""Limit for open streams: the oldest makes room."""
+"""Limit for open streams: beyond it, the oldest is forgotten."""
 _TIME_BASE = Fraction(1, S)
 _WITHOUT_TOPIC = {"chat_message": "lk.chat", "transcription": "lk.transcription"}
-"""Packets of older SDKs, with the topics that replaced them."""
+"""The kinds of packets of older SDKs, with the topics that replaced them."""
 
 
 class RecordedData:
@@ -32,13 +32,13 @@ class RecordedData:
         self._zero_ns: int | None = None
 
     def begin(self, zero_ns: int) -> list[Packet]:
-        """`zero_ns`: unix ns of media time zero. Returns earlier data."""
+        """Begins. Returns earlier data. `zero_ns`: unix ns of media time zero."""
         self._zero_ns = zero_ns
         held, self._held = self._held, []
         return [packet for each in held for packet in self.take(each)]
 
     def take(self, arrived: DataArrived) -> list[Packet]:
-        """One packet, or none if it is not recorded."""
+        """Takes data. Returns one packet, or none if it is not recorded."""
         if self._zero_ns is None:
             self._held.append(arrived)
             return []
@@ -51,8 +51,8 @@ class RecordedData:
         return [Packet(MediaKind.DATA, data, at_ns, at_ns, 0, _TIME_BASE, True, topic=of)]
 
     def _topic_of(self, packet: DataPacket, identity: str) -> str | None:
-        """None: it has no topic, such as a call (RPC), or belongs to a stream whose beginning is not
-        known."""
+        """The topic of a packet. None: it has no topic, such as a call (RPC), or belongs to a stream whose
+        beginning is not known."""
         # An agent sends a stream's beginning under the transcribed identity, and its pieces under its own.
         sender = packet.participant_sid or identity
         match packet.WhichOneof("value"):

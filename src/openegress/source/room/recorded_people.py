@@ -1,4 +1,4 @@
-"""Leaves people and tracks out of a room's recording: they are not even subscribed to. Pure."""
+"""Leaves people and tracks out of a room's recording: their tracks are not even subscribed to. Pure."""
 
 import logging
 from collections.abc import Container

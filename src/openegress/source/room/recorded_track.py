@@ -21,7 +21,8 @@ from openegress.source.room.picture_times import PresentationTimes
 from openegress.source.room.pts import AudioPts, VideoPts
 
 MAX_FORMATS = 12
-"""Per track: a sender that changes more often continues in the last one, and its media states the format."""
+"""Limit for the formats of a track: a sender that changes more often continues in the last one, and its media
+states the format."""
 
 
 class SoundTrack:
@@ -37,7 +38,7 @@ class SoundTrack:
         """How late its last packet is."""
 
     def renew(self, track: Track) -> list[Packet]:
-        """It was published again. Returns held packets: none, for sound."""
+        """Continues with the track after it was published again. Returns held packets: none, for sound."""
         self._track = track
         return []
 
@@ -78,14 +79,14 @@ class PictureTrack:
         self._tracks = tracks
         self._zero_ns = zero_ns
         self._formats: dict[tuple[VideoCodec, bytes], FileTrack | None] = {}
-        """By codec and the parameters beside its media."""
+        """The file tracks, by codec and the parameters stored outside the media."""
         self._file_track: FileTrack | None = None
         self._layer: FirstLayer[_Held] = FirstLayer(track.width, track.height)
         self._lips = PictureLine()
         self._video = VideoPts()
         self._shown = PresentationTimes()
         self._codec: VideoCodec | None = None
-        """None: it waits for a key frame."""
+        """The codec of the current sequence; None: it waits for a key frame."""
         self.written_bytes = 0
 
     @property
@@ -94,7 +95,7 @@ class PictureTrack:
         return self._layer.is_waiting
 
     def renew(self, track: Track) -> list[Packet]:
-        """It was published again. Returns the packets still held."""
+        """Continues with the track after it was published again. Returns the packets still held."""
         self._track = track
         return self.end_sequence()
 
@@ -103,7 +104,7 @@ class PictureTrack:
         self._zero_ns = zero_ns
 
     def end_sequence(self) -> list[Packet]:
-        """The next picture is a key frame. Returns the packets still held."""
+        """Ends the sequence: the next picture is a key frame. Returns the packets still held."""
         held = self.begin()
         self._layer = FirstLayer(self._track.width, self._track.height)
         self._shown = PresentationTimes()
@@ -115,7 +116,8 @@ class PictureTrack:
         return not frame.is_key and frame.codec is not self._codec
 
     def take(self, frame: EncodedFrame, sound_late_ns: int) -> list[Packet]:
-        """`sound_late_ns`: by how much its publisher's sound is written late. Pictures follow that."""
+        """Takes a frame. `sound_late_ns`: by how much its publisher's sound is written late; pictures are
+        delayed by as much."""
         assert isinstance(frame.codec, VideoCodec)
         self._codec = frame.codec
         held = _Held(frame, sound_late_ns)
@@ -155,5 +157,5 @@ class PictureTrack:
         try:
             form = video_format(codec, key_frame.data, key_frame.width, key_frame.height)
         except EgressError:
-            return None  # FFmpeg finds no parameters in it; nor would a player
+            return None  # FFmpeg finds no parameters in it, and neither would a player
         return self._tracks.make(self._track, form)

@@ -7,14 +7,14 @@ from openegress.source.room.track_follower import TrackFollower
 
 LOOK_S = 0.1
 RELAXED_LOOK_S = 0.5
-"""Between two looks of the event loop at the network, whether anything comes or not."""
+"""Time between two looks of the event loop at the network, whether anything comes or not."""
 HELD_UP_NS = S // 4
-"""If a look is overdue by this, the event loop is held up. What came in since the last look is then unknown,
-so nothing is given up. Together with RELAXED_LOOK_S this is less than the wait for sound."""
+"""If a look is overdue by this, the event loop is held up. Media that came in since the last look is unknown
+then, so nothing is given up. Together with RELAXED_LOOK_S this is less than the wait for sound."""
 
 
 class RegularDrain:
-    """Runs on the event loop; another thread may ask known_ns()."""
+    """Drains the network of one follower. Runs on the event loop; another thread may call known_ns()."""
 
     def __init__(self, follower: TrackFollower, every_s: float) -> None:
         self._follower = follower
@@ -35,6 +35,7 @@ class RegularDrain:
             self._timer.cancel()
 
     def known_ns(self, now_ns: int) -> int:
-        """Everything that came in before this is known: now, unless the event loop is held up. Unix ns."""
+        """The time up to which everything that came in is known: now, unless the event loop is held up. Unix
+        ns."""
         is_held_up = now_ns - self._looked_ns > round(self._every_s * S) + HELD_UP_NS
         return self._looked_ns if is_held_up else now_ns

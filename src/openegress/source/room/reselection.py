@@ -26,8 +26,8 @@ class Reselection:
         self._selecting: asyncio.Task[None] | None = None
 
     async def change(self) -> None:
-        """Something has changed in the room. Selects now, or soon together with other changes. Raises
-        whatever `select` raises."""
+        """Call it when something has changed in the room. Selects now, or soon together with other changes.
+        Raises the exceptions of `select`."""
         now_ns = time.monotonic_ns()
         if self._deferred is not None:
             return

@@ -1,4 +1,4 @@
-"""Errors that end the recording of a room, as callers see them. Pure."""
+"""Makes the errors that end the recording of a room, as callers see them. Pure."""
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.room.budget import Reason

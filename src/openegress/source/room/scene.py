@@ -1,4 +1,4 @@
-"""What is visible of a room, and where: the tiles of a picture as values. Pure."""
+"""Describes what is visible of a room, and where: the tiles of a picture as values. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ Rgb = tuple[int, int, int]
 @dataclass(frozen=True, slots=True)
 class Tile:
     key: str
-    """Stays the same while the tile stands for the same thing, whatever its track."""
+    """The tile's key. It stays the same while the tile stands for the same thing, whatever its track."""
     track: Track | None
-    """None: no track is published that could be shown."""
+    """The track that the tile shows; None: no suitable track is published."""
     rect: Rect | None = None
-    """None: the whole picture."""
+    """The tile's rectangle; None: the whole picture."""
     fit: Fit = Fit.CONTAIN
     name: str = ""
     """The name on the cover while there is no picture; "": no cover, and the last picture stays for a
@@ -30,7 +30,7 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Colours."""
+    """The colours of a scene."""
 
     background: Rgb
     tile: Rgb
@@ -38,7 +38,7 @@ class Look:
     initial: Rgb = (0, 0, 0)
     name: Rgb = (0, 0, 0)
     background_picture: str = ""
-    """Path of a picture that replaces the background's colour."""
+    """Path of a picture that replaces the colour of the background."""
 
 
 PLAIN = Look((0, 0, 0), (0, 0, 0))
@@ -47,12 +47,12 @@ PLAIN = Look((0, 0, 0), (0, 0, 0))
 @dataclass(frozen=True, slots=True)
 class Scene:
     tiles: tuple[Tile, ...] = ()
-    """From bottom to top, where they overlap."""
+    """The tiles, from bottom to top where they overlap."""
     hidden: tuple[Track, ...] = ()
     """Tracks that keep running, so that they can be shown at once."""
     look: Look = PLAIN
     looks: Looks | None = None
-    """What lies over the picture; None: as in the plan."""
+    """The looks of the picture; None: those in the plan."""
 
     @property
     def tracks(self) -> Iterator[Track]:

@@ -1,6 +1,6 @@
 """Draws the picture of a scene: background, tiles, and everything over them.
 
-Confined to the drawing thread. Times are ns on the recording's timeline.
+Only the drawing thread uses it. Times are ns on the recording's timeline.
 """
 
 import logging
@@ -27,7 +27,7 @@ class ScenePicture:
         self._above: dict[str, list[str]] = {}
         """Keys of the tiles that lie over a tile, by its key."""
         self._background: tuple[str, VideoFrame | None] = ("", None)
-        """The last path and its picture; None: it cannot be read."""
+        """The path and the picture of the last background; None: it cannot be read."""
 
     @property
     def tiles(self) -> Iterator[Tile]:

@@ -1,4 +1,4 @@
-"""Whether selectors match a participant or a track of a room. Pure."""
+"""Matches selectors with the participants and tracks of a room. Pure."""
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
@@ -8,7 +8,7 @@ from openegress.room import Participant, Track
 
 
 def fits_any(selectors: Iterable[Selector], of: Participant, track: Track | None) -> bool:
-    """Without a track, it matches the participant as such."""
+    """Whether any selector matches the track; without a track, whether one matches the participant."""
     return any(_fits(each, of, track) for each in selectors)
 
 

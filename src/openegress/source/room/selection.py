@@ -143,7 +143,7 @@ def route(
     by_id: Mapping[str, Track],
     sides: dict[TrackKey, Channel],
 ) -> tuple[Routed, ...]:
-    """The side on which each of `tracks` (audio) is heard; adds new ones of an alternating route to
+    """Finds the side on which each of `tracks` (audio) is heard. Adds new tracks of an alternating route to
     `sides`."""
     routed = []
     wanted = [route for route in routes if not route.exclude]
@@ -205,12 +205,12 @@ def _channel(route: AudioRoute, track: Track, sides: dict[TrackKey, Channel]) ->
 
 
 class Rule(Enum):
-    """What a recording depends on: it ends when that is gone."""
+    """The thing that a recording depends on: it ends when that is gone."""
 
     TRACKS = auto()
     """The tracks that it names: it ends with the last of them."""
     PARTICIPANT = auto()
-    """A participant: it ends when they have left for good."""
+    """A participant: it ends when they have left and do not come back."""
     ROOM = auto()
     """The room: it ends when the room closes."""
 
@@ -226,7 +226,7 @@ def rule_of(source: MediaSource) -> Rule:
 
 
 class Missing(Enum):
-    """What a recording still waits for before it can start."""
+    """The thing that a recording still waits for before it can start."""
 
     NOTHING = auto()
     TRACK = auto()
@@ -240,7 +240,7 @@ class Missing(Enum):
 def missing(
     source: MediaSource, selection: Selection, tracks: Sequence[Track], participants: Sequence[Participant]
 ) -> tuple[Missing, str]:
-    """(what, its id or identity)."""
+    """Finds what the recording still waits for: (what, its id or identity)."""
     published = {track.sid for track in tracks}
     for track_id in track_ids(source):
         if track_id not in published and track_id not in selection.named:
@@ -256,20 +256,20 @@ def missing(
 class Verdict(Enum):
     GO_ON = auto()
     END = auto()
-    """Now."""
+    """It ends now."""
     END_UNLESS_BACK = auto()
-    """After a grace period, in which it may return."""
+    """It ends after a grace period, unless what it depends on returns meanwhile."""
     END_EMPTY = auto()
-    """The room has been empty for long enough."""
+    """It ends, because the room has been empty for long enough."""
     END_IDLE = auto()
-    """Nobody has published for long enough."""
+    """It ends, because nobody has published for long enough."""
 
 
 def verdict(
     source: MediaSource, selection: Selection, participants: Sequence[Participant], *, rejoined: bool
 ) -> Verdict:
-    """Whether a recording that has begun continues. `rejoined`: the recorder has only just joined again, and
-    others are still on their way back."""
+    """Decides whether a recording that has begun continues. `rejoined`: the recorder has only just joined
+    again, and others may still be on their way back."""
     match rule_of(source):
         case Rule.TRACKS if not selection.tracks:
             return Verdict.END_UNLESS_BACK if rejoined else Verdict.END

@@ -1,4 +1,4 @@
-"""Combines a page's picture with the room's own sound, because a page's mixed sound cannot be separated into
+"""Combines a page's picture with the room's own sound: a page's mixed sound cannot be separated into
 channels."""
 
 import asyncio
@@ -28,7 +28,7 @@ class PictureSource(Source, Pausable, Protocol):
     """Pauses in its media."""
 
     async def waits(self) -> PlayoutWaits:
-        """How long media has waited in it before it played."""
+        """How long media has waited in the page before it was played."""
 
 
 class SoundBesidePage:
@@ -136,7 +136,7 @@ class _PicturesTo:
         self.resumed = sink.resumed
 
     def audio(self, samples: bytes, pts_ns: int, sample_rate: int) -> None:
-        """Dropped: the room's sound replaces it."""
+        """Drops the sound: the room's sound replaces it."""
 
 
 async def _both(first: Coroutine[Any, Any, None], second: Coroutine[Any, Any, None]) -> None:

@@ -12,13 +12,13 @@ from openegress.media.meeting_file import MeetingFile
 from openegress.source.room.meeting_history import RoomChange
 
 WINDOW_NS = 2 * S // 5
-"""LiveKit's own interval."""
+"""Length of a window: LiveKit's own interval."""
 LOUD = 32_768 * 10 ** (-35 / 20)
-"""35 dB below full scale, LiveKit's own threshold of a speaker."""
+"""Threshold of a speaker: 35 dB below full scale, as in LiveKit."""
 
 
 def speaking(file: MeetingFile) -> Iterator[RoomChange]:
-    """A change for each window whose speakers differ from those of the window before. Decodes all sound."""
+    """Yields a change for each window whose speakers differ from those before. Decodes all sound."""
     decoders = {
         track.index: (track.identity, AudioDecoder(track.codec))
         for track in file.tracks

@@ -1,4 +1,4 @@
-"""What a room reports to its source: notices, and once how the recording ended."""
+"""Queues the events of a room's source: notices, and at most one end of the recording."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -13,8 +13,8 @@ from openegress.source.room.selection import Verdict
 from openegress.source.room_orders import OwnParticipantChange, room_orders
 
 MAX_WAITING_BYTES = 8 * 1024 * 1024
-"""Limit for data received before anyone reads events: a recorder may wait for hours until somebody
-publishes. All senders share the room."""
+"""Limit for data that waits before anyone reads events: a recorder may wait for hours until somebody
+publishes. All senders of the room share it."""
 
 
 ENDS = {
@@ -22,14 +22,14 @@ ENDS = {
     Verdict.END_EMPTY: Closed(EndReason.EMPTY),
     Verdict.END_IDLE: Closed(EndReason.IDLE),
 }
-"""What has ended for good, and why."""
+"""The end event for each verdict that ends the recording at once."""
 
 
 class SourceEvents:
     """Emits at most one Closed or Failed. wake() and the end wake all waiting tasks."""
 
     def __init__(self, room_name: str, *, has_layout: bool = True) -> None:
-        """`has_layout`: as in room_orders()."""
+        """`has_layout`: see room_orders()."""
         self._room_name = room_name
         self._has_layout = has_layout
         self._queue: asyncio.Queue[SourceEvent | None] = asyncio.Queue()
@@ -45,7 +45,7 @@ class SourceEvents:
         return self._over is not None
 
     async def stream(self) -> AsyncIterator[SourceEvent]:
-        """Runs until close()."""
+        """The events, until close()."""
         while (event := await self._queue.get()) is not None:
             if isinstance(event, Observed) and isinstance(event.event, DataArrived):
                 self._waiting.release_free_memory(event.event.identity, _size_of(event.event))
@@ -81,7 +81,7 @@ class SourceEvents:
         return asked.changes_picture
 
     def end(self, event: SourceEvent) -> None:
-        """Only the first one counts."""
+        """Reports the end. Only the first one counts."""
         if self._over is None:
             self._over = event
             self._queue.put_nowait(event)
@@ -91,11 +91,12 @@ class SourceEvents:
         self._queue.put_nowait(None)
 
     def wake(self) -> None:
-        """An awaited thing may be there now."""
+        """Wakes waiting tasks: what they wait for may be there now."""
         self._changed.set()
 
     async def wait_until(self, is_there: Callable[[], bool]) -> None:
-        """Checks again at each wake(). Raises EgressError if the room closed meanwhile."""
+        """Waits until `is_there()`, which is called again at each wake(). Raises EgressError if the room
+        closed meanwhile."""
         while not is_there():
             await self.next_change()
 
@@ -118,5 +119,5 @@ class SourceEvents:
 
 
 def _size_of(event: DataArrived) -> int:
-    """Its approximate size."""
+    """The approximate size of a data event."""
     return 1000 + event.packet.ByteSize()

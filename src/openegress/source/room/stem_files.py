@@ -1,4 +1,4 @@
-"""Makes a file for each voice from a recording of tracks: as long as the recording, and in step with it."""
+"""Makes a file for each voice of a recording of tracks: as long as the recording, and in step with it."""
 
 import math
 from collections.abc import Mapping
@@ -20,8 +20,8 @@ def write_stems(
     length_ns: int,
     gains_db: Mapping[str, float],
 ) -> None:
-    """`paths`: a file for each voice, by identity, which is overwritten. Voices missing from `gains_db` keep
-    their loudness. Blocking. Raises EgressError."""
+    """Writes a file for each voice. `paths`: the files by identity, which are overwritten. Voices missing
+    from `gains_db` keep their loudness. Blocking. Raises EgressError."""
     try:
         written = {
             identity: StemFile(path, form, gains_db.get(identity, 0.0)) for identity, path in paths.items()

@@ -1,4 +1,4 @@
-"""Separates each participant's sound in a recording of all tracks: as it was heard, with silence in
+"""Extracts each participant's sound from a recording of all tracks, as it was heard, with silence in
 between."""
 
 from collections.abc import Iterator

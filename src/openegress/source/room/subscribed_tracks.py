@@ -1,4 +1,4 @@
-"""The tracks that a recording receives: subscribes to what is selected, and to nothing else."""
+"""Subscribes to the selected tracks of a recording, and to nothing else."""
 
 import asyncio
 from collections.abc import Iterable
@@ -17,17 +17,17 @@ class Listener(Protocol):
     """A source that takes frames, on the event loop."""
 
     def on_frame(self, track: Track, frame: EncodedFrame) -> None:
-        """`track` as it was when subscribed; `frame.track_sid` may be newer."""
+        """Takes a frame. `track` is as it was when subscribed; `frame.track_sid` may be newer."""
 
     def on_selection(self, selection: Selection) -> None:
-        """Tracks were added, removed, muted or unmuted."""
+        """Takes the selection after tracks were added, removed, muted or unmuted."""
 
     def shed(self, what: Shedding) -> None:
         """Drops media, because memory is short."""
 
 
 class Intake(Enum):
-    """Which tracks to subscribe to."""
+    """The tracks to subscribe to."""
 
     SELECTED = auto()
     NOTHING = auto()
@@ -35,7 +35,7 @@ class Intake(Enum):
 
 
 class SubscribedTracks:
-    """Subscribes to nothing before listen()."""
+    """The subscribed tracks of one recording. Subscribes to nothing before listen()."""
 
     def __init__(self, room: Room) -> None:
         self._room = room
@@ -61,7 +61,7 @@ class SubscribedTracks:
         self._listener = listener
 
     def listen_too(self, listener: Listener) -> None:
-        """`listener` gets everything the other one gets, after it."""
+        """Adds a second listener, which gets everything that the first one gets, after it."""
         self._beside = listener
 
     def stop_listening(self) -> None:
@@ -82,13 +82,13 @@ class SubscribedTracks:
         return max((at for sid, at in self.arrived.items() if sid in selected), default=None)
 
     def take_in(self, intake: Intake) -> None:
-        """Applies from the next apply() on."""
+        """Changes the tracks to subscribe to, from the next apply() on."""
         self._intake = intake
         if intake is Intake.SELECTED:
             self.arrived.clear()
 
     async def release(self) -> None:
-        """Unsubscribes; media that the room client still holds reaches the listener first."""
+        """Unsubscribes from all tracks; media that the room client still holds reaches the listener first."""
         sids = {*self._subscribed, *self._room.subscribed()}
         self._subscribed = {}
         if sids:
@@ -118,8 +118,8 @@ class SubscribedTracks:
                 await self._ask(selection)
 
     def _forget(self, gone: Iterable[str]) -> None:
-        """Forgets tracks that are unsubscribed or no longer published: news of a track may come after its
-        end, and people may publish without end."""
+        """Forgets tracks that are unsubscribed or no longer published: reports about a track may come after
+        its end, and people may publish any number of tracks."""
         published = {track.sid for track in self._room.tracks()}
         for known in (self._asked, self.arrived, self.key_frames):
             for sid in {*gone, *(known.keys() - published)}:

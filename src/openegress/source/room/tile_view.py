@@ -1,6 +1,6 @@
 """Shows one tile: the last picture of its track, or its cover, drawn when either changes.
 
-Confined to the decoding thread. Times are ns on the recording's timeline.
+Only the decoding thread uses it. Times are ns on the recording's timeline.
 """
 
 import logging
@@ -17,18 +17,18 @@ from openegress.room import Track, TrackSource
 from openegress.source.room.scene import Look, Tile
 
 GONE_HOLD_NS = 1 * S
-"""How long the last picture of a muted or removed track stays if nothing covers the tile: the next may be on
-its way."""
+"""Time for which the last picture of a muted or removed track stays if nothing covers the tile: the next may
+be on its way."""
 STALLED_HOLD_NS = 10 * S
-"""How long the last picture of a camera stays that stopped sending without notice."""
+"""Time for which the last picture of a camera stays that stopped sending without notice."""
 NEVER_NS = 1 << 62
-"""An unchanging shared screen sends nothing, and neither does a canvas, which does not identify itself: the
-last picture is still right."""
+"""Stands for no limit. An unchanging shared screen sends nothing, and neither does a canvas, which does not
+identify itself: the last picture is still right."""
 STILL = frozenset({TrackSource.SCREEN_SHARE, TrackSource.UNKNOWN})
 PENDING_NS = 1 * S
-"""Before a cover is drawn: a picture about to come makes it unnecessary."""
+"""Wait before a cover is drawn: a picture about to come makes it unnecessary."""
 COVER_PAUSE_NS = 1 * S
-"""Between two covers of a tile whose name changes."""
+"""Minimum time between two covers of a tile whose name changes."""
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class _Content(Enum):
 
 
 def hold_ns(tile: Tile) -> int:
-    """How long the last picture stays when no other comes."""
+    """How long the last picture stays if no other comes."""
     if tile.track is None or tile.track.muted:
         return 0 if tile.name else GONE_HOLD_NS
     return NEVER_NS if tile.track.source in STILL else STALLED_HOLD_NS
@@ -75,7 +75,7 @@ class TileView:
         """Time of the slot that the cover was drawn for."""
 
     def place(self, tile: Tile, rect: Rect, look: Look, at_ns: int, *, cleared: bool) -> None:
-        """`cleared`: the canvas is empty, and everything is drawn again."""
+        """Places the tile. `cleared`: the canvas is empty, and everything is drawn again."""
         before = self._tile
         if before is None or _is_live(tile.track) != _is_live(before.track):
             self._awaited_from_ns = at_ns
@@ -88,11 +88,12 @@ class TileView:
             self._content, self._drawn = None, None
 
     def spoil(self) -> None:
-        """Something was drawn over it, so that it must be drawn again."""
+        """Call it when something was drawn over the tile, so that it must be drawn again."""
         self._content, self._drawn = None, None
 
     def draw(self, canvas: Canvas, slot_ns: int, newest: Picture | None) -> bool:
-        """`newest`: of the tile's track. Returns True if the tile shows a new picture."""
+        """Draws the tile. `newest`: the newest picture of its track. Returns True if the tile shows a new
+        picture."""
         assert self._tile is not None
         self.wrote = False
         if newest is not None and (self._picture is None or newest.frame is not self._picture.frame):
@@ -123,7 +124,7 @@ class TileView:
 
     @property
     def has_picture(self) -> bool:
-        """As of the last draw()."""
+        """Whether the tile shows a picture, as of the last draw()."""
         return self._content is _Content.PICTURE
 
     def forget(self) -> None:
@@ -157,7 +158,7 @@ class TileView:
         return self._cover_name != self._tile.name and slot_ns - self._cover_ns >= COVER_PAUSE_NS
 
     def _covered(self, slot_ns: int) -> VideoFrame | None:
-        """None: the name cannot be drawn."""
+        """The cover; None: the name cannot be drawn."""
         if self._cover is None or self._is_stale(slot_ns):
             # Imported here: most recordings of single tracks never need it.
             from openegress.media import cover

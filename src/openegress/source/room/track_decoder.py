@@ -1,6 +1,6 @@
 """Decodes a room's tracks: encoded frames in, the picture or sound of a moment out.
 
-Confined to the decoding thread. Times are ns on the recording's timeline.
+Only the decoding thread uses it. Times are ns on the recording's timeline.
 """
 
 import time
@@ -23,17 +23,18 @@ from openegress.source.room.picture_times import MAX_REORDERED, PresentationTime
 
 
 class VideoTrackDecoder:
-    """Decodes as late as possible, so that frames wait for their slots encoded. With B frames, as WHIP
-    senders use them, a picture may leave the decoder only after others that were sent later."""
+    """Decodes one video track, as late as possible, so that frames wait for their slots encoded. With B
+    frames, as WHIP senders use them, a picture may leave the decoder only after others that were sent
+    later."""
 
     def __init__(self, framerate: int, begun_ns: int, budget: DecodeBudget) -> None:
-        """`framerate`: of the slots; `begun_ns`: since when frames may come."""
+        """`framerate`: the rate of the slots; `begun_ns`: since when frames may come."""
         self._phase = SlotPhase(framerate)
         self._times = PresentationTimes()
         self._newest_ns = [begun_ns]
-        """Times of the latest pictures, as many as can be reordered, rising."""
+        """Times of the latest pictures, as many as can be reordered, in ascending order."""
         self._pending: deque[tuple[int, EncodedFrame]] = deque()
-        """In decoding order, with their presentation times."""
+        """Frames that wait to be decoded, in decoding order, with their presentation times."""
         self._pending_bytes = 0
         self._inside: list[int] = []
         """Times of pictures that the decoder has not given out yet."""
@@ -47,7 +48,7 @@ class VideoTrackDecoder:
 
     @property
     def newest_ns(self) -> int:
-        """Up to which slot the track has been heard: pictures after it may still come out of order."""
+        """The time up to which all pictures have come: pictures after it may still come out of order."""
         newest = self._newest_ns[max(0, len(self._newest_ns) - 1 - self._depth)]
         return newest - (self._phase.bias_ns or 0)
 
@@ -62,7 +63,7 @@ class VideoTrackDecoder:
         return self._pending_bytes
 
     def left(self, slot_ns: int) -> float:
-        """The rest of its budget."""
+        """The rest of its DecodeBudget, in seconds."""
         return self._budget.left(slot_ns)
 
     @property
@@ -71,7 +72,7 @@ class VideoTrackDecoder:
         return self._budget.is_greedy()
 
     def put(self, at_ns: int, frame: EncodedFrame) -> Reason | None:
-        """Returns a reason to leave the track out, or None."""
+        """Takes a frame. Returns a reason to leave the track out, or None."""
         if frame.width * frame.height > MAX_PIXELS:
             return Reason.PIXELS
         wall = at_ns * VIDEO_TIME_BASE.denominator // S
@@ -89,8 +90,9 @@ class VideoTrackDecoder:
         return Reason.DECODING if self._pending_bytes > MAX_WAITING_BYTES else None
 
     def picture(self, slot_ns: int, late_ns: int, tracks: int) -> VideoFrame | None:
-        """The newest picture up to `slot_ns` (by its phase) that there was time to decode. `tracks`: how many
-        are decoded; `late_ns`: how late pictures are shown. None: the same picture as in the last slot."""
+        """The newest picture up to `slot_ns` (by its phase) that there was time to decode. None: the same
+        picture as in the last slot. `tracks`: how many are decoded; `late_ns`: how late pictures are
+        shown."""
         until_ns = slot_ns - late_ns + (self._phase.bias_ns or 0)
         while self._pending and self._is_due(until_ns):
             if not self._budget.allows(slot_ns, tracks):
@@ -109,19 +111,19 @@ class VideoTrackDecoder:
         return None
 
     def _forget_before_newest(self, until_ns: int) -> None:
-        """Keeps only the newest picture that is due: one may take 25 MB."""
+        """Keeps only the newest picture that is due, because one may take 25 MB."""
         while len(self._ready) > 1 and self._ready[1][0] <= until_ns:
             self._ready.popleft()
 
     def late_ns(self, slot_ns: int) -> int:
-        """How late pictures are because there was no time for them."""
+        """How late pictures are because there was no time to decode them."""
         if self._waits_since_ns is None or not self._pending:
             return 0
         return slot_ns - max(self._waits_since_ns, self._pending[0][0])
 
     @contextmanager
     def measured(self, slot_ns: int) -> Iterator[None]:
-        """Charges the time spent meanwhile to this track."""
+        """Charges the time spent in the context to this track."""
         began_ns = time.monotonic_ns()
         try:
             yield
@@ -143,7 +145,7 @@ class VideoTrackDecoder:
         return min(self._decoder.depth, MAX_REORDERED) if self._decoder is not None else 0
 
     def _is_due(self, until_ns: int) -> bool:
-        """Whether the decoder, or its queue, has a picture up to then."""
+        """Whether the decoder or its queue has a picture up to this time."""
         waiting = (at_ns for at_ns, _ in self._pending)
         return any(at_ns <= until_ns for at_ns in (*self._inside, *waiting))
 
@@ -161,12 +163,12 @@ class VideoTrackDecoder:
             shown_ns = at_ns if picture.pts is None else picture.pts
             self._ready.append((shown_ns, picture))
             self._inside = [each for each in self._inside if each > shown_ns]
-        # A unit may show nothing, or be dropped: awaits no more pictures than the stream reorders.
+        # A unit may show nothing, or be dropped: do not wait for more pictures than the stream reorders.
         self._inside = sorted(self._inside)[-self._depth :] if self._depth else []
 
 
 class AudioTrackDecoder:
-    """Decodes at once, because sound is small."""
+    """Decodes one audio track, immediately, because sound is small."""
 
     def __init__(self, channel: Channel, begun_ns: int) -> None:
         """`begun_ns`: since when frames may come."""
@@ -174,10 +176,11 @@ class AudioTrackDecoder:
         self._begun_ns = begun_ns
         self._decoder: AudioDecoder | None = None
         self._rtp_end: int | None = None
-        """RTP time at which the last packet heard ended; None if the next one's cannot be compared."""
+        """RTP time at which the last packet heard ended; None if the next packet's time cannot be
+        compared."""
 
     def late_ns(self, at_ns: int) -> int:
-        """How late the sound around `at_ns` is, which is given out next."""
+        """How late the sound is that is given out next, around `at_ns`."""
         return self.mixed.late_at(at_ns * SAMPLE_RATE // S + BLOCK_SAMPLES) * S // SAMPLE_RATE
 
     @property
@@ -202,8 +205,8 @@ class AudioTrackDecoder:
         self._decoder = None
 
     def _skipped(self, frame: EncodedFrame) -> int | None:
-        """See MixerInput.write. A sender that restarts its RTP clock seems to have skipped much, or a
-        negative amount, which has the same effect."""
+        """The skipped samples for MixerInput.write. A sender that restarts its RTP clock seems to have
+        skipped many, or a negative number, which has the same effect."""
         if self._rtp_end is None:
             return None
         return (frame.rtp_timestamp - self._rtp_end) * SAMPLE_RATE // frame.clock_rate

@@ -56,7 +56,7 @@ from openegress.source.room.track_policy import RoomState, TrackPolicy
 
 
 class TrackFollower:
-    """Joins, waits for what the request names, follows it, and ends."""
+    """Joins a room, waits for what the request names, follows it, and ends."""
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class TrackFollower:
         self._began = True
 
     def observe(self, observer: ObservedRoom) -> None:
-        """Call it before join(): what it sees of the room becomes part of our events."""
+        """Adds the events that `observer` sees of the room to ours. Call it before join()."""
         self._events.observer = observer
 
     def take_best(self) -> None:
@@ -153,7 +153,7 @@ class TrackFollower:
             self.notice("no media from some tracks yet", after_s=timeout_s)
 
     async def first_key_frame(self, sid: str) -> KeyFrameArrived:
-        """Raises EgressError if the room closed meanwhile."""
+        """Waits for the first key frame of a track. Raises EgressError if the room closed meanwhile."""
         await self._events.wait_until(lambda: sid in self.key_frames)
         return self.key_frames[sid]
 
@@ -176,7 +176,7 @@ class TrackFollower:
         return self.now_ns() if arrived_ns is None else arrived_ns
 
     async def change_rules(self, rules: EndRules) -> None:
-        """Replaces the rules that end the recording by itself."""
+        """Replaces the rules that end the recording automatically."""
         self._policy.change_rules(rules)
         await self._reselection.change()
 
@@ -209,14 +209,14 @@ class TrackFollower:
         return (*self._room.losses(), *self._locked.losses())
 
     def fail(self, error: EgressError) -> None:
-        """The source cannot continue."""
+        """Ends the recording with an error."""
         self._events.end(Failed(error))
 
     def notice(self, text: str, **fields: str | int | float | bool | None) -> None:
         self._events.notice(text, **fields)
 
     def events(self) -> AsyncIterator[SourceEvent]:
-        """Runs until close(). Has at most one Closed or Failed."""
+        """The events until close(), with at most one Closed or Failed."""
         return self._events.stream()
 
     async def close(self) -> None:
@@ -328,7 +328,7 @@ class TrackFollower:
                 self.notice("data left out: it is end-to-end encrypted", identity=identity, reason=reason)
 
     def _refuse_named(self, sid: str, identity: str) -> None:
-        """Fails the recording if it is for this track, none of which could be decrypted so far."""
+        """Fails the recording if it is for this track, of which nothing could be decrypted so far."""
         track = next((each for each in self.selection.tracks if each.sid == sid), None)
         if track is not None and self._policy.names(track, self.selection):
             self.fail(room_failures.undecipherable(sid, identity))

@@ -17,9 +17,9 @@ class LastRejoin(Enum):
 
     NEVER = auto()
     EARLIER = auto()
-    """A track that the request names may have another id since then."""
+    """It has joined again: a track that the request names may have another id since then."""
     RECENT = auto()
-    """Recently: other participants may not be back yet either."""
+    """It has joined again recently: other participants may not be back yet either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class RoomState:
     """The state of a room at one moment."""
 
     tracks: Sequence[Track]
-    """In order of publishing."""
+    """The published tracks, in order of publishing."""
     participants: Sequence[Participant]
     speakers: Sequence[str] = ()
     """Identities of current speakers, the loudest first."""
@@ -35,17 +35,17 @@ class RoomState:
     """The recorder's own metadata, which sets its layout."""
     last_rejoin: LastRejoin = LastRejoin.NEVER
     now_s: float = 0.0
-    """Monotonic."""
+    """Monotonic time."""
     name_only: frozenset[str] = frozenset()
     """Identities of participants who appear only by name."""
 
 
 class TrackPolicy(Protocol):
-    """What a follower asks about its request. Each follower has its own policy, which may keep state."""
+    """Decides what a follower records. Each follower has its own policy, which may keep state."""
 
     @property
     def single_track_id(self) -> str:
-        """The only track, whose muting is reported; "": none."""
+        """The id of the only track, whose muting is reported; "": there is none."""
 
     @property
     def recheck_at_s(self) -> float | None:
@@ -76,7 +76,7 @@ class TrackPolicy(Protocol):
         """Whether the track would be recorded if it were not encrypted."""
 
     def change_rules(self, rules: EndRules) -> None:
-        """Replaces the rules that end the recording by itself, for policies that apply them."""
+        """Replaces the rules that end the recording automatically, for policies that apply them."""
 
 
 class DelegatingPolicy:
@@ -122,7 +122,7 @@ class DelegatingPolicy:
 
 
 class RequestedTracks:
-    """Tracks that a request names individually, or by participant. Implements TrackPolicy."""
+    """Takes tracks that a request names individually, or by participant. Implements TrackPolicy."""
 
     def __init__(self, source: MediaSource, quality: VideoQuality | None) -> None:
         """`quality`: needed for a picture; None takes the best available."""
@@ -167,4 +167,4 @@ class RequestedTracks:
         return track in alone.tracks
 
     def change_rules(self, rules: EndRules) -> None:
-        """It has no such rules."""
+        """Does nothing: this policy has no such rules."""

@@ -22,8 +22,8 @@ class TracksBeside:
     """Implements source.room.subscribed_tracks.Listener. Call start(), then connect(), then stop()."""
 
     def __init__(self, follower: TrackFollower, kinds: Collection[MediaKind] = frozenset(MediaKind)) -> None:
-        """The caller owns `follower`: it joins, subscribes, pauses and closes it. `kinds`: of tracks to
-        keep."""
+        """The caller owns `follower`: it joins, subscribes, pauses and closes it. `kinds`: the kinds of
+        tracks to keep."""
         self._kinds = kinds
         self._shared = _SharedRoom(follower)
         self._tracks = RoomTracksSource(cast(TrackFollower, self._shared))
@@ -31,20 +31,21 @@ class TracksBeside:
         self._held: deque[tuple[Track, EncodedFrame]] | None = deque()
         """Frames from before the start, or since a pause; None: frames are taken at once."""
         self._from_ns = 0
-        """Frames sent earlier are dropped."""
+        """Frames sent before this are dropped."""
         self._until_ns: int | None = None
-        """Frames sent later are dropped, too. None: none are."""
+        """Frames sent after this are dropped, too. None: there is no limit."""
         self._cut_ns = 0
         """Total time left out so far."""
 
     async def start(self, zero_ns: int) -> None:
-        """`zero_ns`: unix ns of media time zero."""
+        """Starts the packets. `zero_ns`: unix ns of media time zero."""
         self._shared.arrived[""] = self._from_ns = zero_ns
         await self._tracks.start(self._packets)
         self._take_held()
 
     def connect(self, sinks: Sequence[PacketSink]) -> None:
-        """Empty `sinks`: no output that takes the tracks has opened."""
+        """Gives packets to `sinks` from now on; if they are empty, no output that takes the tracks has
+        opened."""
         self._packets.open(sinks)
 
     def pause(self, mode: PauseMode, paused_ns: int) -> None:
@@ -85,7 +86,7 @@ class TracksBeside:
         self._tracks.on_selection(selection)
 
     def shed(self, what: Shedding) -> None:
-        """The composing source does that."""
+        """Drops nothing: the composing source does that."""
 
     # --- inside
 
@@ -115,7 +116,7 @@ class _SharedRoom:
         self._follower.request_key_frame(sid)
 
     def batch_reads(self) -> None:
-        """The composing source knows whether it may wait."""
+        """Does nothing: the composing source knows whether it may wait."""
 
     async def release(self) -> None:
-        """Nothing is subscribed to for the tracks alone."""
+        """Does nothing: nothing is subscribed to for the tracks alone."""

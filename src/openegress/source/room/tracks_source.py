@@ -32,7 +32,7 @@ from openegress.source.room.track_follower import TrackFollower
 L = TypeVar("L", SoundTrack, PictureTrack)
 
 _AUDIO_SOURCES = {TrackSource.SCREEN_SHARE: TrackSource.SCREEN_SHARE_AUDIO}
-"""The sound that a picture is in step with; otherwise the microphone."""
+"""The source of the sound that a picture is in step with; for others, the microphone."""
 
 
 @dataclass(slots=True)
@@ -48,7 +48,7 @@ class RoomTracksSource:
     """Implements source.PacketSource for any number of tracks. Its packets name their tracks."""
 
     def __init__(self, follower: TrackFollower, data: Sequence[DataRoute] = ()) -> None:
-        """`follower` has joined; the source closes it. `data`: which data is recorded too."""
+        """`follower` has joined; the source closes it. `data`: the data that is recorded too."""
         self._follower = follower
         self._selection = follower.selection
         self._held: deque[tuple[Track, EncodedFrame]] = deque()
@@ -61,9 +61,10 @@ class RoomTracksSource:
         self._data = RecordedData(data, self._file_tracks)
         self._sounds: dict[str, tuple[Track, SoundTrack]] = {}
         self._pictures: dict[str, tuple[Track, PictureTrack]] = {}
-        """By SID. Tracks that are gone stay until their publisher publishes the same source again."""
+        """The pictures, by SID. Tracks that are gone stay until their publisher publishes the same source
+        again."""
         self._newest_sound: dict[tuple[str, TrackSource], SoundTrack] = {}
-        """By identity and source."""
+        """The newest sound, by identity and source."""
         self._layer_timers: dict[str, asyncio.TimerHandle] = {}
         self._counted = FrameCounts()
         self._stopped = False
@@ -74,11 +75,11 @@ class RoomTracksSource:
         await wait_for_sound(self._awaits_sound, self._came)
 
     def formats(self) -> Sequence[StreamFormat]:
-        """Empty: each packet brings its own."""
+        """Returns no formats: each packet brings its own."""
         return []
 
     def name_values(self) -> dict[str, str]:
-        """Empty: no single track could name a file."""
+        """Returns no values: no single track could name a file."""
         return {}
 
     async def start(self, sink: PacketSink) -> int:
@@ -107,13 +108,13 @@ class RoomTracksSource:
         return now_ns
 
     def end_sequences(self) -> None:
-        """Each picture continues with a key frame: later frames do not follow earlier ones."""
+        """Makes each picture continue with a key frame: later frames do not follow earlier ones."""
         self._end_layer_waits()
         for _, pictures in self._pictures.values():
             self._emit(pictures.end_sequence())
 
     async def resume(self) -> int:
-        """The recording continues with the first key frame of any picture, or with sound if there is none;
+        """Continues the recording with the first key frame of any picture, or with sound if there is none;
         after a gap, with any media. Returns when it continued, in unix ns. Raises EgressError if the room
         closed meanwhile."""
         if self._cut.mode is PauseMode.HOLD:
@@ -190,7 +191,8 @@ class RoomTracksSource:
         self._selection = selection
 
     def shed(self, what: Shedding) -> None:
-        """Nothing waits here. The outputs use the memory, and get fewer pictures."""
+        """Leaves the largest video out if memory is very short. Nothing waits here: the outputs use the
+        memory."""
         selected = {track.sid for track in self._selection.tracks}
         pictures = [(each.written_bytes, sid) for sid, (_, each) in self._pictures.items() if sid in selected]
         if what is Shedding.TRACK and pictures:
@@ -226,7 +228,7 @@ class RoomTracksSource:
         self._counted.dropped += not packets and not pictures.is_waiting
         self._emit(packets)
         if pictures.is_waiting and track.sid not in self._layer_timers:
-            # A clock ends the wait too: an unchanging picture has no successor that could.
+            # A timer ends the wait too: an unchanging picture has no successor that could.
             loop = asyncio.get_running_loop()
             timer = loop.call_later(WAIT_NS / S, self._end_layer_wait, track.sid, pictures)
             self._layer_timers[track.sid] = timer
@@ -264,12 +266,12 @@ class RoomTracksSource:
         return line
 
     def _former(self, track: Track, known: Sequence[Track]) -> Track | None:
-        """The same source in an earlier publication that has ended."""
+        """The track of an earlier publication of the same source that has ended."""
         selected = {each.sid for each in self._selection.tracks}
         return next((each for each in known if each.key == track.key and each.sid not in selected), None)
 
     def _sound_late_ns(self, picture: Track) -> int:
-        """Pictures stay in step with their publisher's sound if that was written late: passed-through sound
+        """How late the publisher's sound was written. Pictures stay in step with it: passed-through sound
         cannot be sped up, but a picture can wait."""
         source = _AUDIO_SOURCES.get(picture.source, TrackSource.MICROPHONE)
         sound = self._newest_sound.get((picture.participant.identity, source))

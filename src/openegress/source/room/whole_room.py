@@ -1,4 +1,4 @@
-"""Rules for every recording of a whole room: how many tracks of one person, and when it ends. Pure."""
+"""Decides how many tracks of one person a recording of a whole room takes, and when it ends. Pure."""
 
 import logging
 from collections import Counter
@@ -13,7 +13,7 @@ from openegress.source.room.selection import Missing, Selection, Verdict
 from openegress.source.room.track_policy import LastRejoin, RoomState
 
 MAX_TRACKS = 40
-"""Limit per kind and participant: an interpreter with forty languages."""
+"""Limit for tracks per kind and participant: an interpreter with forty languages."""
 
 _log = logging.getLogger(__name__)
 
@@ -81,4 +81,4 @@ class WholeRoom:
         return False
 
     def change_rules(self, rules: EndRules) -> None:
-        """It has no such rules."""
+        """Does nothing: this policy has no such rules."""

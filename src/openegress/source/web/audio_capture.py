@@ -20,31 +20,32 @@ from openegress.source.web.pulse import MONITOR, Pulse
 
 BLOCK_MS = 20
 FRAGMENT_MS = 10
-"""How far the server renders ahead of what it reports as played. A page's own stream asks for 11.6 ms. As
-this is less, the lead stays the same whether a page plays or not, and while streams come and go."""
+"""Lead with which the server renders ahead of what it reports as played. A page's own stream asks for 11.6
+ms. Because this is less, the lead stays the same whether a page plays or not, and while streams come and
+go."""
 CHANNELS = 2
 BYTES_PER_SAMPLE = 2 * CHANNELS
 QUIET = 33
 """Samples below this, 60 dB below full scale, are silence."""
 TAIL_NS = 200_000_000
-"""How long stop() waits for sound that is still on its way. Sound of a page that is moved to earlier takes
-longer by that."""
+"""Time for which stop() waits for sound that is still on its way. If the delay moves sound to an earlier
+time, stop() waits longer by that."""
 BACKLOG_BLOCKS = 2400
-"""The blocks of a minute before the start are kept, so that the origin of the stream is known at once. Sound
-from before media time zero is dropped."""
+"""Limit for blocks that are kept before the start, about a minute, so that the origin of the stream is known
+at once. Sound from before media time zero is dropped."""
 
 RECORD, S16LE = 2, 3
-"""pa_stream_direction_t, pa_sample_format_t."""
+"""Values of pa_stream_direction_t and pa_sample_format_t."""
 
 
 class SampleSpec(ctypes.Structure):
-    """pa_sample_spec."""
+    """The struct pa_sample_spec."""
 
     _fields_ = (("format", ctypes.c_int), ("rate", ctypes.c_uint32), ("channels", ctypes.c_uint8))
 
 
 class BufferAttributes(ctypes.Structure):
-    """pa_buffer_attr; all ones: the server's choice."""
+    """The struct pa_buffer_attr; a field with all bits set leaves the choice to the server."""
 
     _fields_ = tuple((n, ctypes.c_uint32) for n in ("maxlength", "tlength", "prebuf", "minreq", "fragsize"))
 
@@ -80,7 +81,7 @@ class Monitor:
         self._buffer = ctypes.create_string_buffer(size)
         choice, fragment = 0xFFFFFFFF, sample_rate * FRAGMENT_MS // 1000 * BYTES_PER_SAMPLE
         try:
-            # A null sink renders two seconds ahead as long as nobody asks for less, and sleeps that long
+            # A null sink renders two seconds ahead unless somebody asks for less, and sleeps that long
             # before it looks again. If it is resumed while we are connected, it starts again at our pace.
             pulse.suspend_sink(True)
             self._stream = self._connect(
@@ -107,7 +108,7 @@ class Monitor:
         return int(stream)
 
     def read(self) -> bytes:
-        """The next block. Raises SoundLost."""
+        """Reads the next block. Raises SoundLost."""
         read = self._library.pa_simple_read(
             self._stream, self._buffer, len(self._buffer), ctypes.byref(self._error)
         )
@@ -120,15 +121,16 @@ class Monitor:
 
 
 class AudioCapture:
-    """Reads from open() on, and delivers from start() to stop(). If the sound server is lost, it continues
-    with silence and sets `lost`."""
+    """Captures the sound of a page: reads from open() on, and delivers from start() to stop(). If the sound
+    server is lost, it continues with silence and sets `lost`."""
 
     def __init__(self, pulse: Pulse, sample_rate: int, delay_ns: int) -> None:
         """`delay_ns`: added to the time of all sound, so that it fits the picture of the same moment."""
         self._pulse = pulse
         self._rate = sample_rate
         self.delay_ns = delay_ns
-        """May change while it runs. A change of less than audio_clock.JUMP_NS at once is slewed."""
+        """The delay, which may change while it runs. A change of less than audio_clock.JUMP_NS at once is
+        slewed."""
         self._clock = AudioClock(sample_rate)
         self._thread: threading.Thread | None = None
         self._opened: Future[None] = Future()
@@ -137,7 +139,7 @@ class AudioCapture:
         self._end_ns: int | None = None
         self._stopping = threading.Event()
         self._position = 0
-        """Samples delivered."""
+        """The number of samples delivered."""
         self.lost: Future[str] = Future()
         """Done when the sound server is lost, with its message. Holds the sink's exception, if it raised
         one."""
@@ -157,7 +159,7 @@ class AudioCapture:
         await asyncio.wrap_future(self._opened)
 
     def start(self, sink: FrameSink, zero_ns: int) -> None:
-        """`zero_ns`: media time zero on the monotonic clock."""
+        """Starts to deliver sound. `zero_ns`: media time zero on the monotonic clock."""
         self._zero_ns = zero_ns
         self._sink = sink
 
@@ -181,7 +183,7 @@ class AudioCapture:
         except SoundLost as e:
             self.lost.set_result(str(e))
             self._stay_silent()
-        except Exception as e:  # raised by the sink: whoever watches `lost` must learn of it
+        except Exception as e:  # raised by the sink; the watcher of `lost` must know
             self.lost.set_exception(e)
         finally:
             monitor.close()
@@ -203,7 +205,7 @@ class AudioCapture:
                 self._deliver(self._sink, *waiting.popleft())
 
     def _finished(self) -> bool:
-        """Whether everything up to the end has been delivered, or is no longer worth waiting for."""
+        """Whether everything up to the end has been delivered, or waiting has taken too long."""
         if self._end_ns is None:
             return False
         if self._sink is None or time.monotonic_ns() > self._end_ns + TAIL_NS + max(0, -self.delay_ns):
@@ -249,16 +251,16 @@ def is_silent(data: bytes) -> bool:
 
 
 def by_a_period(data: bytes, samples: int) -> bytes:
-    """A block of s16 stereo that is longer or shorter by one period of at most `samples`; unchanged if it has
-    no period."""
+    """Returns the block of s16 stereo made longer or shorter by one period of at most `samples`; unchanged if
+    it has no period."""
     block = np.frombuffer(data, np.int16).reshape(-1, CHANNELS)
     changed = with_a_period(block, samples) if samples > 0 else without_a_period(block, -samples)
     return changed.tobytes()
 
 
 def stretch(data: bytes, samples: int) -> bytes:
-    """A block of s16 stereo that is `samples` longer (or shorter). Both ends stay the same, so there is no
-    click."""
+    """Returns the block of s16 stereo made longer (or shorter) by `samples`. Both ends stay the same, so
+    there is no click."""
     block = np.frombuffer(data, np.int16).reshape(-1, CHANNELS)
     return resampled(block, len(block) + samples).tobytes()
 

@@ -1,7 +1,7 @@
-"""Where on the recording's timeline a block of sound belongs. Pure: arrival times in, corrections out.
+"""Finds the place of a block of sound on the recording's timeline. Pure: arrival times in, corrections out.
 
-The sound server says nothing useful about latency, but it delivers by its own steady clock: whatever a
-block was delayed on its way, the least delayed ones tell when sample 0 was heard. That origin is followed
+The sound server reports nothing useful about latency, but it delivers by its own steady clock: however much
+blocks are delayed on their way, the least delayed ones show when sample 0 was heard. That origin is followed
 slowly, because the server's clock is not exactly ours (a null sink loses up to a microsecond a block).
 """
 
@@ -9,16 +9,17 @@ from collections import deque
 from dataclasses import dataclass
 
 SETTLE_BLOCKS = 4
-"""The first blocks hold a backlog from before the stream ran steadily, so their times mean nothing."""
+"""Number of blocks that are ignored: they hold a backlog from before the stream ran steadily."""
 READY_BLOCKS = 12
 PATIENCE_BLOCKS = 100
 STEADY_NS = 5_000_000
 """The origin is good enough after READY_BLOCKS if half of them came within STEADY_NS of the earliest. On a
 busy machine any origin is accepted after two seconds."""
 WINDOW_BLOCKS = 200
-"""Four seconds of blocks of 20 ms, from which the origin is estimated later."""
+"""Number of blocks from which the origin is estimated later: four seconds of blocks of 20 ms."""
 PERCENTILE = 1 / 8
-"""Takes the earliest arrivals, but not the very earliest, which may have come in a burst."""
+"""Rank of the arrival that counts: an early one, but not the very earliest, which may have come in a
+burst."""
 SLEW_START_NS = 2_000_000
 SLEW_END_NS = 500_000
 """Drift beyond SLEW_START_NS is corrected until it is below SLEW_END_NS, by one sample in each block (0.1 %
@@ -29,7 +30,8 @@ FAST_SAMPLES = 4
 times as fast."""
 SLEW_FASTEST_NS = 30_000_000
 FASTEST_SAMPLES = 10
-"""For a page that is short of CPU time, whose own sound is stretched by more than this."""
+"""Correction in a block for a page that is short of CPU time, whose own sound is stretched by more than
+this."""
 PERIOD_NS = 15_000_000
 PERIOD_BLOCKS = 2
 """Beyond that drift, one period of the sound is inserted or removed in one of PERIOD_BLOCKS blocks, which
@@ -41,20 +43,20 @@ JUMP_NS = 120_000_000
 
 @dataclass(frozen=True, slots=True)
 class BlockPlacement:
-    """How to place a block so that the timeline stays true."""
+    """The correction with which a block is placed so that the timeline stays true."""
 
     silence: int = 0
     """Samples of silence to insert before it."""
     skip: int = 0
     """Samples to drop from its beginning."""
     stretch: int = 0
-    """How many samples longer to make the block; negative: shorter."""
+    """Samples by which to make the block longer; negative: shorter."""
     by_periods: int = 0
     """Instead, insert or remove at most this many samples where nobody hears it."""
 
 
 class AudioClock:
-    """Follows one stream. Samples are per channel."""
+    """The clock of one stream. Samples are per channel."""
 
     def __init__(self, sample_rate: int) -> None:
         self._rate = sample_rate
@@ -63,7 +65,7 @@ class AudioClock:
         self._origins: deque[int] = deque(maxlen=WINDOW_BLOCKS)
         self._slewing = 0
         self._kept_whole = 0
-        """Blocks since the last one that was changed by a period."""
+        """The number of blocks since the last one that was changed by a period."""
         self._ready = False
         self.off_ns = 0
         """How much later the last block should have been placed."""
@@ -96,10 +98,10 @@ class AudioClock:
     def place(
         self, position: int, first: int, samples: int, zero_ns: int, is_silent: bool = False
     ) -> BlockPlacement:
-        """Places samples `first`.. of the stream where `position` samples of the timeline are filled.
+        """Places the stream's samples from `first` on, when `position` samples of the timeline are filled.
 
-        `zero_ns`: media time zero on the clock of the arrivals, less the delay of the sound. What is silent
-        is put right at once, as nobody hears that.
+        `zero_ns`: media time zero on the clock of the arrivals, less the delay of the sound. Silence is
+        corrected at once, because nobody hears that.
         """
         error = (self.origin_ns() - zero_ns) * self._rate // 1_000_000_000 + first - position
         """Samples by which the block should be placed later."""

@@ -24,14 +24,15 @@ from openegress.source.web.pulse import Pulse
 from openegress.source.web.x11 import XConnection, XError
 
 WINDOW_TIMEOUT_S = 10.0
-"""Chromium normally shows its window before it answers; an overloaded machine gets this long."""
+"""Time-out for Chromium's window on an overloaded machine; normally it is shown before Chromium answers."""
 SOCKET_PATH_BYTES = 107
-"""unix(7): the sound server's socket lies in the folder."""
+"""Limit for the path of a socket (unix(7)): the sound server's lies in the folder."""
 LOCK = "lock"
 
 
 class Browser:
-    """Started on about:blank, with or without a request; used by one recording; closed."""
+    """One browser. It starts on about:blank, with or without a request, is used by one recording, and is then
+    closed."""
 
     def __init__(
         self,
@@ -47,7 +48,8 @@ class Browser:
         self.chromium = chromium
         self.page = page
         self.filtering_proxy = filtering_proxy
-        """Present when networks or ports are denied, unless the configuration names a proxy."""
+        """The proxy that denies networks and ports; None if none are denied, or the configuration names a
+        proxy."""
         self._folder = folder
         self._closing: asyncio.Task[None] | None = None
 
@@ -63,8 +65,8 @@ class Browser:
         video: bool = True,
         sample_rate: int = DEFAULT_AUDIO_HZ,
     ) -> "Browser":
-        """`folder` is created if necessary, and belongs to the browser alone from now on. Raises EgressError
-        (phase BROWSER_START) saying what is missing and how to fix it."""
+        """Starts a browser. `folder` is created if necessary, and belongs to the browser alone from now on.
+        Raises EgressError (phase BROWSER_START) saying what is missing and how to fix it."""
         identity = browser_identity(settings.user)
         networks = parse_networks(settings.deny_networks)
         run = RunFolder.make(folder, identity)
@@ -86,7 +88,7 @@ class Browser:
                 settings,
                 width,
                 height,
-                framerate if video else HELD_HZ,  # a page nobody sees need not draw more
+                framerate if video else HELD_HZ,  # a page that nobody sees need not draw more often
                 run.path,
                 identity,
                 environment,
@@ -181,7 +183,7 @@ class RunFolder:
 
 
 def sweep(temporary: Path) -> None:
-    """Removes folders that killed services left: nobody holds their lock any more."""
+    """Removes folders that killed services left, whose locks nobody holds any more."""
     for folder in temporary.glob(f"{TEMPORARY_PREFIX}*"):
         try:
             fd = lock(folder / LOCK)

@@ -19,10 +19,10 @@ MEMORY_EVERY_S, MEMORY_CLOSE_S = 1.0, 0.1
 allocate up to a gigabyte a second."""
 DISK_EVERY_S = 1.0
 MAX_STORED_BYTES = 1024 * 1024 * 1024
-"""Limit for a page's files on the disk that recordings share. A browser itself keeps up to a third of a
-gigabyte of what a page has loaded, and would let the page fill most of the disk."""
+"""Limit for a page's files on the disk that recordings share. A browser keeps up to a third of a gigabyte of
+what a page has loaded, and would let the page fill most of the disk."""
 CAUSE_DELAY_S = 0.2
-"""Chromium dies with its display. The display's death may be noticed this much later."""
+"""Chromium dies with its display, whose death may be noticed this much later."""
 _MIB = 2**20
 
 
@@ -43,7 +43,7 @@ class BrowserWatch:
         self.failure: asyncio.Future[EgressError] = asyncio.get_running_loop().create_future()
 
     def processes(self, memory_bytes: int) -> None:
-        """`memory_bytes`: the browser's limit; 0: none."""
+        """Watches all processes of the browser. `memory_bytes`: the browser's limit; 0: none."""
         for child in self._browser.children:
             self._begin(self._watch_child(child))
         if memory_bytes:
@@ -94,7 +94,8 @@ class BrowserWatch:
             self._sound_lost(f"PulseAudio: {how}")
 
     async def _watch_memory(self, most_bytes: int) -> None:
-        """Kills the browser at once: a leak may use up all memory within seconds."""
+        """Kills the browser immediately when it exceeds the limit: a leak may use up all memory within
+        seconds."""
         chromium = self._browser.chromium.child
         while True:
             used = await asyncio.to_thread(used_bytes, chromium.pid)
@@ -127,7 +128,7 @@ class BrowserWatch:
         try:
             await asyncio.shield(asyncio.wrap_future(video.ended))
         except Exception as e:
-            await asyncio.sleep(CAUSE_DELAY_S)  # a display that died says so itself
+            await asyncio.sleep(CAUSE_DELAY_S)  # if the display died, its watcher reports that
             self.fail(f"no more pictures from the display: {e!r}")
 
     async def _watch_sound(self, audio: AudioCapture) -> None:

@@ -1,4 +1,5 @@
-"""Chrome DevTools Protocol over a pair of pipes: JSON messages, each ended by a NUL byte, no port.
+"""Speaks the Chrome DevTools Protocol over a pair of pipes, without a port: JSON messages that end with a
+NUL.
 
 https://chromedevtools.github.io/devtools-protocol/; the pipes are `--remote-debugging-pipe`.
 """
@@ -21,15 +22,15 @@ Listener = Callable[[str, Params], None]
 """Called with method and params of each event of a session, in order, in the event loop; never blocks."""
 
 COMMAND_TIMEOUT_S = 15.0
-"""Commands answer in milliseconds; one that waits for a hung renderer never does."""
+"""Time-out for commands: they answer in milliseconds, except one that waits for a hung renderer."""
 
 
 MAX_MESSAGE_BYTES = 4 * 2**20
-"""Answers to the commands sent here are a few kilobytes."""
+"""Limit for a message: answers to the commands sent here are a few kilobytes."""
 
 
 class CommandError(Exception):
-    """Chromium refused a command: a mistake of ours, or a page that disappeared meanwhile."""
+    """Chromium refused a command because of a mistake of ours, or because the page disappeared meanwhile."""
 
 
 class Disconnected(Exception):
@@ -48,13 +49,13 @@ class Message(msgspec.Struct):
 
 
 class Splitter:
-    """Splits what was read from the pipe into messages: feed() takes bytes and returns complete messages.
-    Messages beyond MAX_MESSAGE_BYTES are dropped: a page decides how long a line of its console is."""
+    """Splits bytes from the pipe into messages: feed() takes bytes and returns complete messages. Messages
+    larger than MAX_MESSAGE_BYTES are dropped: a page decides how long a line of its console is."""
 
     def __init__(self) -> None:
         self._rest = bytearray()
         self._is_left_out = False
-        """The bytes belong to a message that is too long."""
+        """Whether the bytes belong to a message that is too long."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         *complete, last = data.split(b"\0")
@@ -156,7 +157,7 @@ class DevToolsConnection(asyncio.Protocol):
         self._waiting.clear()
 
     def _decode(self, raw: bytes) -> Message | None:
-        """None for an invalid message: one must not take the others with it."""
+        """Decodes a message. None for an invalid one, which must not affect the others."""
         try:
             return self._decoder.decode(raw)
         except ValueError:
@@ -178,10 +179,10 @@ class DevToolsConnection(asyncio.Protocol):
 
 
 def _whole_characters(raw: bytes) -> bytes:
-    """The same JSON with U+FFFD for halves of surrogate pairs, which strings of JavaScript may hold and
-    UTF-8 may not: a page that cuts a text after so many characters cuts through an emoji.
+    """Replaces halves of surrogate pairs in JSON by U+FFFD. JavaScript strings may hold them, but UTF-8 may
+    not: a page that cuts a text at a given length may cut through an emoji.
 
-    Raises ValueError where it is no JSON.
+    Raises ValueError if it is not JSON.
     """
     text = json.dumps(foreign_json.loads(raw), ensure_ascii=False)
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()

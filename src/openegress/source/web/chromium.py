@@ -1,4 +1,4 @@
-"""Chromium: finds the binary, sets flags and profile, and starts it with its protocol on two pipes."""
+"""Starts Chromium: finds the binary, sets flags and profile, and opens its protocol on two pipes."""
 
 import json
 import logging
@@ -25,16 +25,17 @@ WELL_KNOWN = (
     "/usr/lib64/chromium-browser/chromium-browser",
     "/opt/google/chrome/chrome",
 )
-"""Real binaries. What is on PATH is often a script that adds flags of its own."""
+"""Paths of real binaries. The one on PATH is often a script that adds flags of its own."""
 
 READY_TIMEOUT_S = 20.0
-"""The first answer comes after 0.3 s; an overloaded machine gets the rest."""
+"""Time-out for the first answer, which comes after 0.3 s unless the machine is overloaded."""
 SHM_BYTES = 512 * 1024 * 1024
-"""Below this much free /dev/shm (Docker's default is 64 MiB) pictures of large pages do not fit."""
+"""Free space that /dev/shm needs: with less (Docker's default is 64 MiB), pictures of large pages do not
+fit."""
 HELD_HZ = 30
-"""The rate Chromium's battery saver holds pages to."""
+"""The rate that Chromium's battery saver limits pages to."""
 KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "LANGUAGE", "TZ", "FONTCONFIG_FILE", "FONTCONFIG_PATH")
-"""Everything else in our environment may hold secrets, and the browser does not get it."""
+"""Variables that the browser gets. All others in our environment may hold secrets."""
 
 FEATURES_OFF = (
     "AudioServiceOutOfProcess",
@@ -48,7 +49,7 @@ FEATURES_OFF = (
     "LocalNetworkAccessChecks",
     "PaintHolding",
     "WebUIOmniboxAimPopup",
-    "WebUIOmniboxPopup",  # a renderer of 45 MiB for an address bar nobody sees
+    "WebUIOmniboxPopup",  # a renderer of 45 MiB for an address bar that nobody sees
 )
 FEATURES_ON = ("NetworkServiceInProcess2",)
 WITHOUT_SANDBOX: dict[str, str | bool] = {
@@ -87,7 +88,7 @@ FLAGS: dict[str, str | bool] = {
     "disable-ipc-flooding-protection": True,
     "disable-prompt-on-repost": True,
     "disable-search-engine-choice-screen": True,
-    "disable-site-isolation-trials": True,  # one page, no cookies of anyone: saves a process for each frame
+    "disable-site-isolation-trials": True,  # one page, nobody's cookies: saves a process for each frame
     "disable-sync": True,
     "deny-permission-prompts": True,
     "metrics-recording-only": True,
@@ -107,8 +108,8 @@ class NoSandbox(EgressError):
 def command_flags(
     settings: BrowserSettings, width: int, height: int, profile: Path, proxy: str = ""
 ) -> dict[str, str | bool]:
-    """All flags by name without their dashes. A configured one of None or False removes a flag; lists of
-    features are added to ours rather than put in their place."""
+    """All flags, by name without dashes. A configured value of None or False removes a flag. Configured lists
+    of features are added to ours, and do not replace them."""
     flags = dict(FLAGS)
     if settings.insecure:
         flags |= INSECURE
@@ -135,7 +136,7 @@ def arguments(flags: Mapping[str, str | bool]) -> list[str]:
 
 
 def find_binary(configured: str) -> str:
-    """The configured path, else the first of WELL_KNOWN and NAMES that exists. Raises EgressError."""
+    """The configured path, or else the first of WELL_KNOWN and NAMES that exists. Raises EgressError."""
     if configured:
         if not os.access(configured, os.X_OK):
             raise _missing(f"chromium is set to {configured!r}, which is not a program")
@@ -151,8 +152,8 @@ def find_binary(configured: str) -> str:
 
 
 def write_profile(profile: Path, framerate: int, webrtc: Mapping[str, object]) -> None:
-    """A fresh profile, with preferences of WebRTC. For recordings of up to 30 fps the battery saver is on: it
-    holds pages to 30 Hz, which saves a third of Chromium's work."""
+    """Writes a new profile with the preferences for WebRTC. For recordings of up to 30 fps it enables the
+    battery saver, which limits pages to 30 Hz and saves a third of Chromium's work."""
     profile.mkdir(mode=0o700)
     local_state: dict[str, object] = {"browser": {"first_run_finished": True}}
     if 0 < framerate <= HELD_HZ:
@@ -169,7 +170,7 @@ def write_profile(profile: Path, framerate: int, webrtc: Mapping[str, object]) -
 
 
 def webrtc_preferences(settings: BrowserSettings) -> dict[str, object]:
-    """Without UDP, pages speak WebRTC over TCP alone, and that by way of the proxy."""
+    """The preferences for WebRTC. Without UDP, pages use WebRTC only over TCP, through the proxy."""
     if settings.udp:
         return {}
     return {
@@ -179,7 +180,7 @@ def webrtc_preferences(settings: BrowserSettings) -> dict[str, object]:
 
 
 def _origin(url: str) -> str:
-    """Preferences by URL know no paths."""
+    """The origin of a URL: preferences by URL do not support paths."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
@@ -191,7 +192,7 @@ class Chromium:
     child: Child
     connection: DevToolsConnection
     cgroup: PageCgroup | None = None
-    """Its own, where we may make one."""
+    """The browser's own cgroup, if we may make one."""
 
     @classmethod
     async def start(
@@ -205,8 +206,8 @@ class Chromium:
         environment: Mapping[str, str],
         proxy: str = "",
     ) -> "Chromium":
-        """`environment` says where display and sound are. `proxy` is a socks5:// URL all traffic goes
-        through, loopback included. Raises EgressError when the browser does not come up."""
+        """Starts the browser. `environment`: where display and sound are. `proxy`: a socks5:// URL that all
+        traffic goes through, loopback included. Raises EgressError if the browser does not come up."""
         binary = find_binary(settings.chromium)
         profile = folder / "profile"
         write_profile(profile, framerate, webrtc_preferences(settings))
@@ -262,7 +263,7 @@ class Chromium:
         cgroup = PageCgroup.make(str(child.pid))
         if cgroup is not None:
             cgroup.take({child.pid})
-            cgroup.take(descendants(child.pid))  # what it had started by then
+            cgroup.take(descendants(child.pid))  # and those that it has already started
         connection = await DevToolsConnection.open(our_read, our_write)
         browser = cls(child, connection, cgroup)
         try:
@@ -295,8 +296,8 @@ class Chromium:
 
 
 def version(configured: str = "") -> str:
-    """The version that the binary reports, for `doctor`. Blocks for some 50 ms. Raises EgressError when it is
-    missing."""
+    """The version that the binary reports, for `doctor`. Blocks for some 50 ms. Raises EgressError if the
+    binary is missing."""
     binary = find_binary(configured)
     done = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=15, check=False)
     return done.stdout.strip()

@@ -1,8 +1,8 @@
-"""Reports when the picture of a display changed, by one DAMAGE object on its root window.
+"""Reports when the picture of a display changes, by one DAMAGE object on its root window.
 
 DAMAGE extension 1.1 (damageproto). Each drawing operation is reported by itself (raw rectangles), so nothing
-has to be rearmed and no change is missed: what was drawn before an event was read is in the framebuffer, and
-what is drawn later makes another event.
+has to be rearmed and no change is missed: drawings from before an event was read are in the framebuffer, and
+later ones cause another event.
 """
 
 import struct
@@ -17,9 +17,9 @@ TIMESTAMP_OFFSET = 12
 """Offset in a DamageNotify event of the server's time in milliseconds, by the monotonic clock (Xvfb on
 Linux)."""
 AREA_TOP_OFFSET = 18
-"""The rectangle (x, y, width, height) begins at 16."""
+"""Offset of y in a DamageNotify event: the rectangle (x, y, width, height) begins at 16."""
 OLDEST_MS = 1000
-"""An older time stamp is not of this clock."""
+"""Limit for the age of a time stamp; an older one is from another clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,8 @@ def drawn_ns(timestamp_ms: int, now_ns: int) -> int:
 
 
 class Damage:
-    """Poll it for reading (it has a fileno), then drain(). Raises XError when the display is gone."""
+    """The changes of one display. Poll it for reading (it has a fileno), then call drain(). Raises XError
+    when the display is gone."""
 
     def __init__(self, number: int, cookie: bytes) -> None:
         self._connection = XConnection(number, cookie)
@@ -71,7 +72,7 @@ class Damage:
         return self._connection.fileno()
 
     def drain(self) -> Drawn | None:
-        """Everything drawn since the last call; None: nothing."""
+        """Everything drawn since the last call; None: nothing was."""
         return self._drawn(self._connection.receive())
 
     def settled(self) -> Drawn | None:

@@ -1,4 +1,4 @@
-"""The display of one recording: an Xvfb of its own, whose framebuffer is a file to be mapped."""
+"""Runs the display of one recording: an Xvfb of its own, whose framebuffer is a file to be mapped."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ from openegress.source.web.identity import Identity
 from openegress.source.web.process import Child, died, find
 
 READY_TIMEOUT_S = 15.0
-"""Xvfb answers in 20 ms; an overloaded machine gets the rest."""
+"""Time-out for Xvfb's start, which takes 20 ms unless the machine is overloaded."""
 COOKIE_NAME = b"MIT-MAGIC-COOKIE-1"
 FAMILY_WILD = 0xFFFF
 
@@ -42,7 +42,8 @@ class Display:
 
     @classmethod
     async def start(cls, width: int, height: int, folder: Path, identity: Identity) -> "Display":
-        """`folder` exists and belongs to `identity`. Raises EgressError when Xvfb does not come up."""
+        """Starts Xvfb. `folder` exists and belongs to `identity`. Raises EgressError if Xvfb does not come
+        up."""
         _make_sockets_folder()
         number = DisplayNumber.claim()
         try:
@@ -61,7 +62,7 @@ class Display:
         file.chmod(0o600)
         os.chown(file, identity.uid, identity.gid)
         read, write = os.pipe()
-        # GLX costs 54 MiB and nothing here draws with it.
+        # GLX costs 54 MiB, and nothing here uses it.
         argv = [
             *(find("Xvfb", "xvfb"), f":{number.value}"),
             *("-displayfd", "3", "-screen", "0", f"{width}x{height}x24"),
@@ -101,21 +102,22 @@ class Display:
         self._claimed.release()
 
     def _clear(self) -> None:
-        # Xvfb clears these away itself unless it was killed.
+        # Xvfb removes these itself unless it was killed.
         for path in (SOCKETS / f"X{self.number}", Path(f"/tmp/.X{self.number}-lock")):
             if self.child.exited.result() != 0 and _is_ours(path, self.child.pid):
                 path.unlink(missing_ok=True)
 
 
 def _make_sockets_folder() -> None:
-    """An unprivileged Xvfb would make it too, but would own it, which other servers do not accept."""
+    """Creates the folder of X sockets as root: other servers do not accept one that an unprivileged Xvfb
+    owns."""
     if os.geteuid() == 0 and not SOCKETS.exists():
         SOCKETS.mkdir(exist_ok=True)
         SOCKETS.chmod(0o1777)
 
 
 def _is_ours(path: Path, pid: int) -> bool:
-    """Whether a lock or socket is still that of the server with `pid`: the number may have a new owner."""
+    """Whether a lock or socket still belongs to the server with `pid`: the number may have a new owner."""
     number = "".join(c for c in path.name if c.isdigit())
     lock = Path(f"/tmp/.X{number}-lock")
     try:
@@ -127,8 +129,8 @@ def _is_ours(path: Path, pid: int) -> bool:
 
 
 async def _read_number(fd: int) -> int | None:
-    """The display's number, or None at the end of the pipe. It is read through its newline: an Xvfb whose
-    pipe closes under it sometimes exits."""
+    """The display's number, or None at the end of the pipe. It is read up to its newline, because an Xvfb
+    whose pipe closes too early sometimes exits."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
     pipe = os.fdopen(fd, "rb", buffering=0)

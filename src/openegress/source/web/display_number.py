@@ -1,7 +1,7 @@
-"""Numbers of displays, claimed so that no two recordings have one, whatever containers they run in.
+"""Claims numbers of displays, so that no two recordings have the same one, whatever containers they run in.
 
-X servers find a free number by sockets of their network namespace and by process ids in lock files. Workers
-in containers of their own that share a temporary folder see neither of each other: they would take each
+X servers find a free number by the sockets of their network namespace and by process ids in lock files.
+Workers in separate containers that share a temporary folder see neither of each other, and would take each
 other's display away. A lock on a file (flock) holds across namespaces, and ends with its process.
 """
 
@@ -13,10 +13,11 @@ from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.file_lock import lock
 
 SOCKETS = Path("/tmp/.X11-unix")
-"""Where X servers and their clients look, whatever TMPDIR says; so are the lock files of servers."""
+"""The folder where X servers and their clients look, whatever TMPDIR is; the parent folder has the lock files
+of servers."""
 CLAIMS = "openegress-display-"
 NUMBERS = range(1_000, 50_000)
-"""Above those that people and display managers use; below where a number means no TCP port any more."""
+"""Numbers above those that people and display managers use, and small enough to have a TCP port."""
 ATTEMPTS = 100
 
 
@@ -30,7 +31,7 @@ class DisplayNumber:
 
     @classmethod
     def claim(cls, folder: Path = SOCKETS.parent) -> "DisplayNumber":
-        """Raises EgressError when the folder takes no file."""
+        """Claims a free number. Raises EgressError if no file can be created in the folder."""
         _sweep(folder)
         for value in random.sample(NUMBERS, ATTEMPTS):
             path = folder / f".{CLAIMS}{value}"
@@ -60,7 +61,8 @@ class DisplayNumber:
         )
 
     def release(self) -> None:
-        """Idempotent. The file is removed first, so that whoever has it open sees that it is not claimed."""
+        """Releases the number. Removes the file first, so that a process that has it open sees that it is not
+        claimed. Idempotent."""
         if self._fd >= 0:
             self._claim.unlink(missing_ok=True)
             os.close(self._fd)
@@ -68,8 +70,8 @@ class DisplayNumber:
 
 
 def _locked(path: Path, flags: int) -> int | None:
-    """A descriptor of the file, locked; None when somebody else has the lock, or removed the file meanwhile.
-    Raises OSError."""
+    """Opens and locks the file. Returns its descriptor; None if another process has the lock, or removed the
+    file meanwhile. Raises OSError."""
     fd = lock(path, os.O_NOFOLLOW | flags)
     if fd is None:
         return None
@@ -86,12 +88,12 @@ def _locked(path: Path, flags: int) -> int | None:
 
 
 def _is_used(value: int) -> bool:
-    """Used by an X server that is not ours."""
+    """Whether an X server that is not ours uses the number."""
     return (SOCKETS / f"X{value}").exists() or (SOCKETS.parent / f".X{value}-lock").exists()
 
 
 def _sweep(folder: Path) -> None:
-    """Removes what killed processes have left: claims, and sockets and locks of their servers."""
+    """Removes the claims that killed processes have left, and the sockets and locks of their servers."""
     for path in folder.glob(f".{CLAIMS}*"):
         try:
             fd = _locked(path, 0)

@@ -12,7 +12,7 @@ from openegress.source import SourceStats
 from openegress.source.web.pacing import Pacer, Wait
 
 Card = Callable[[int, int], av.VideoFrame]
-"""Draws the picture shown while a pause is held, of this width and height."""
+"""Draws the picture that is shown while a pause is held; takes its width and height."""
 
 
 class Screen(Protocol):
@@ -24,12 +24,12 @@ class Screen(Protocol):
     def grab(self) -> av.VideoFrame: ...
 
     def drawn_meanwhile(self) -> int | None:
-        """When the page drew, if it did during the last grab, which may then hold parts of two pictures; else
-        None."""
+        """When the page drew during the last grab, which may then hold parts of two pictures; None: it did
+        not."""
 
 
 MAX_GRABS = 3
-"""Attempts to grab a picture while the page draws, until one is whole and of its time."""
+"""Limit for attempts to grab a picture that is whole and of its time, while the page draws."""
 
 
 class _Shows(Enum):
@@ -39,7 +39,7 @@ class _Shows(Enum):
 
 
 class Filming:
-    """Used only in the thread of its VideoCapture. Times are ns of the monotonic clock."""
+    """Films one display. Only the thread of its VideoCapture uses it. Times are ns of the monotonic clock."""
 
     def __init__(self, sink: FrameSink, screen: Screen, pacer: Pacer, card: Card) -> None:
         """Records the first picture."""
@@ -66,7 +66,7 @@ class Filming:
         return self._pacer.pts_ns(self._pacer.last + 1)
 
     def drawn(self, at_ns: int) -> None:
-        """The page drew a picture."""
+        """Call it when the page has drawn a picture."""
         if self.is_paused:
             return
         if self._drawn_ns:
@@ -74,7 +74,7 @@ class Filming:
         self._drawn_ns = at_ns
 
     def fill(self, now_ns: int) -> int | None:
-        """Fills the slots that are due. Returns when to call it again; None: when anything happens."""
+        """Fills the slots that are due. Returns when to call it again; None: only when something happens."""
         if self._shows is _Shows.NOTHING:
             return None
         pacer = self._pacer
@@ -116,7 +116,7 @@ class Filming:
             self._shows = _Shows.NOTHING
 
     def resume(self, left_out_ns: int) -> None:
-        """`left_out_ns`: the length of all pauses that the recording leaves out."""
+        """Shows the page again. `left_out_ns`: the length of all pauses that the recording leaves out."""
         self._pacer.leave_out(left_out_ns - self._left_out_ns)
         self._left_out_ns = left_out_ns
         self._frame = None

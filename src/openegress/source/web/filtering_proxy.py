@@ -1,9 +1,9 @@
 """Keeps pages out of denied networks: a SOCKS5 proxy on loopback that all TCP of the browser goes through.
 
-It resolves names itself and connects to the very address it has judged: that catches a name that changes its
-address in between (DNS rebinding), a redirect, a frame, a WebSocket, and WebRTC over TCP. RFC 1928, CONNECT
-only. WebRTC's UDP does not pass here: pages have none where that matters (BrowserSettings.udp). Nor do pages
-reach the ports of this very service.
+It resolves names itself, and connects to exactly the address that it has checked. That covers a name that
+changes its address in between (DNS rebinding), redirects, frames, WebSockets, and WebRTC over TCP. It
+supports only CONNECT (RFC 1928). WebRTC's UDP does not pass here: pages have no UDP where that matters
+(BrowserSettings.udp). Pages cannot reach the ports of this service either.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from openegress.core.networks import Address, Network, denying, networks_of
 
 VERSION, CONNECT, NO_AUTHENTICATION = 5, 1, 0
 CONNECT_TIMEOUT_S = 10.0
-"""For each address of a name."""
+"""Time-out for each address of a name."""
 CHUNK_BYTES = 65536
 KEPT_REASONS = 100
 DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
@@ -43,7 +43,7 @@ class SocksReply(IntEnum):
 
 
 class Refused(Exception):
-    """No connection; `reply` for the browser, the text for people."""
+    """A connection is refused: `reply` is for the browser, the text for people."""
 
     def __init__(self, reply: SocksReply, message: str) -> None:
         super().__init__(message)
@@ -51,7 +51,7 @@ class Refused(Exception):
 
 
 def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
-    """CIDR networks. Raises EgressError for an invalid one."""
+    """Parses CIDR networks. Raises EgressError for an invalid one."""
     try:
         return networks_of(texts)
     except ValueError as e:
@@ -76,12 +76,12 @@ class FilteringProxy:
         self._reasons: dict[str, str] = {}
 
     async def start(self) -> str:
-        """Returns its URL for --proxy-server."""
+        """Starts the proxy. Returns its URL for --proxy-server."""
         await self._server.start()
         return f"socks5://127.0.0.1:{self._server.port}"
 
     def trust(self, url: str) -> None:
-        """Allows this URL's host and port whatever their address: they are the operator's own."""
+        """Allows this URL's host and port, whatever their address: they belong to the operator."""
         if (server := _server_of(url)) is not None:
             self._trusted.add(server)
 
@@ -125,7 +125,7 @@ class FilteringProxy:
             far_writer.close()
 
     async def _connect(self, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """To the first allowed address of the host that answers. Raises Refused."""
+        """Connects to the first allowed address of the host that answers. Raises Refused."""
         allowed = await self._resolve(host, port)
         problem = Refused(SocksReply.HOST_UNREACHABLE, "it has no address")
         for address in allowed:
@@ -171,7 +171,7 @@ def _server_of(url: str) -> tuple[str, int] | None:
 
 
 def is_here(address: Address) -> bool:
-    """Whether a connection to it stays on this machine: only to one of its own can a socket be bound."""
+    """Whether the address belongs to this machine: a socket can be bound only to such an address."""
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
     if address.is_loopback or address.is_unspecified:

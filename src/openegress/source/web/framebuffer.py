@@ -1,4 +1,4 @@
-"""The picture of a display: Xvfb's framebuffer file mapped into memory; converted where it changed.
+"""Reads the picture of a display: maps Xvfb's framebuffer file into memory, and converts what has changed.
 
 The file is an X window dump (XWDFile.h, version 7): a big-endian header, a colour map, rows of BGRX.
 """
@@ -25,7 +25,7 @@ from openegress.media.canvas import PIXEL_FORMAT, Canvas
 from openegress.media.geometry import Rect
 
 BAND_ROWS = 64
-"""Rows that are converted together. On a page with little movement, most need no conversion."""
+"""Number of rows that are converted together. On a page with little movement, most need no conversion."""
 XWD_VERSION = 7
 HEADER_WORDS = 25
 COLOR_BYTES = 12
@@ -33,13 +33,13 @@ COLOR_BYTES = 12
 
 @dataclass(frozen=True, slots=True)
 class PixelLayout:
-    """Where the pixels are in an X window dump."""
+    """The position of the pixels in an X window dump."""
 
     offset: int
     width: int
     height: int
     stride: int
-    """Bytes from row to row."""
+    """Bytes from one row to the next."""
 
     @property
     def size(self) -> int:
@@ -48,7 +48,8 @@ class PixelLayout:
 
 
 def parse_header(data: bytes) -> PixelLayout:
-    """Raises ValueError when this is not a 32-bit-per-pixel little-endian window dump."""
+    """Parses the header. Raises ValueError if this is not a little-endian window dump of 32 bits per
+    pixel."""
     if len(data) < HEADER_WORDS * 4:
         raise ValueError(f"window dump of {len(data)} bytes has no whole header")
     words = struct.unpack_from(f">{HEADER_WORDS}I", data)
@@ -83,11 +84,11 @@ class Framebuffer:
             for top in range(0, self.height, BAND_ROWS)
         ]
         self._reformatters = {part.height: VideoReformatter() for part in (self._canvas.whole, *self._bands)}
-        """A converter is set up for one size."""
+        """A converter for each size, by its height."""
         self._stale = set(self._bands)
 
     def follow(self, drawn: Iterable[tuple[int, int]]) -> None:
-        """`drawn`: (top, number) of the rows that something was drawn on."""
+        """Notes what has changed. `drawn`: (top, number) of the rows that something was drawn on."""
         for top, rows in drawn:
             self._stale.update(
                 band for band in self._bands if band.y < top + rows and top < band.y + band.height
@@ -103,7 +104,7 @@ class Framebuffer:
         return self._canvas.picture()
 
     def _converted(self, part: Rect) -> av.VideoFrame:
-        """`part` is as wide as the picture."""
+        """Converts `part`, which is as wide as the picture."""
         rows = self._pixels[part.y : part.y + part.height]
         return self._reformatters[part.height].reformat(
             av.VideoFrame.from_numpy_buffer(rows, format="bgra"),
@@ -113,6 +114,6 @@ class Framebuffer:
             dst_colorspace=Colorspace.ITU709,
             dst_color_trc=ColorTrc.BT709,
             dst_color_primaries=ColorPrimaries.BT709,
-            interpolation=Interpolation.AREA,  # chroma of two rows from those two alone: bands show no seam
+            interpolation=Interpolation.AREA,  # chroma of two rows is made of only these: bands show no seam
             threads=1,  # a second thread costs more in waking than it saves
         )

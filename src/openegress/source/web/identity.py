@@ -1,4 +1,5 @@
-"""The user that runs the browser: never root, because a page's code must not start with root's rights."""
+"""Finds the user that runs the browser: never root, because a page's code must not start with root's
+rights."""
 
 import os
 import pwd

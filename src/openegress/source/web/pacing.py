@@ -1,23 +1,22 @@
-"""Puts pictures that come when the page draws into the evenly spaced slots of a constant frame rate.
+"""Puts pictures that come when the page draws into the evenly spaced slots of a constant frame rate. Pure.
 
-Pure: times go in, slot numbers come out. A page draws at its own clock, which only nearly is ours. Rounding
-each picture to the nearest slot loses every second picture when the two clocks meet half-way between
-slots, so the phase follows the page: a picture takes the next slot while it is neither much too early nor
-much too late against the page's own average, and only when that average has moved by more than half a slot
-is one slot repeated or one picture left out. On a machine with too little time the page draws irregularly:
-then a picture that would lie far from its time is left out or put a slot later, because sound lies where it
-was heard.
+A page draws by its own clock, which is only nearly ours. If each picture were rounded to the nearest slot,
+every second one would be lost while the pictures lie half-way between slots. So the phase follows the page: a
+picture takes the next slot unless it is much too early or much too late compared with the page's own average.
+Only when that average has moved by more than half a slot, one slot is repeated or one picture is left out. On
+a busy machine the page draws irregularly. A picture that would lie far from its time is then left out or put
+one slot later, because sound lies where it was heard.
 """
 
 from dataclasses import dataclass
 
 EARLY = 0.75
-"""Part of a period. A picture that comes this much before its slot is one too many, and waits for a newer
+"""Part of a period. A picture that comes this much before its slot is superfluous, and waits for a newer
 one."""
 HELD_UNTIL = 0.25
-"""Part of a period after the slot. If nothing newer has come by then, the waiting picture is used."""
+"""Part of a period after the slot. If no newer picture has come by then, the waiting one is used."""
 LATE = 0.95
-"""Part of a period after the slot. If nothing has come by then, the last picture is repeated."""
+"""Part of a period after the slot. If no picture has come by then, the last one is repeated."""
 SLIP = 0.6
 """Part of a period. When the page's average phase is off by this much, the numbering slips by one slot."""
 FOLLOW = 1 / 16
@@ -31,7 +30,7 @@ IDLE_SLOTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Too early for the next slot: look again then, or when a newer picture comes."""
+    """The picture is too early for the next slot: ask again at that time, or when a newer picture comes."""
 
     until_ns: int
 
@@ -44,7 +43,7 @@ class Take:
 
 
 class Pacer:
-    """Slot 0 is taken at `origin_ns`. All times are of one monotonic clock."""
+    """The slots of one recording. Slot 0 is taken at `origin_ns`. All times are of one monotonic clock."""
 
     def __init__(self, framerate: int, origin_ns: int) -> None:
         self.framerate = framerate
@@ -74,7 +73,7 @@ class Pacer:
             return Take(following)
         late_ns = drawn_ns - self._nominal_ns(following) - self._phase_ns
         slot = following
-        if late_ns > LATE * self._period_ns:  # we were held up ourselves
+        if late_ns > LATE * self._period_ns:  # this thread was held up
             slot += round(late_ns / self._period_ns)
         if drawn_ns - self._nominal_ns(slot) > FARTHEST * self._period_ns:
             slot += 1

@@ -1,4 +1,4 @@
-"""One page: opens it, reads its console, and reports how it fails. Driven over CDP."""
+"""Drives one page over CDP: opens it, reads its console, and reports how it fails."""
 
 import asyncio
 from collections import deque
@@ -16,14 +16,14 @@ from openegress.source.web.page_room import PageRoom
 
 LINE_LENGTH = 300
 READ_LENGTH = 4096
-"""How much of a page's text, which may be megabytes, is searched for its secrets."""
+"""Limit for the part of a page's text, which may be megabytes, that is searched for its secrets."""
 START_SIGNAL = "START_RECORDING"
 END_SIGNAL = "END_RECORDING"
 
 
 @dataclass(frozen=True, slots=True)
 class Console:
-    """A message of the page: console calls, uncaught exceptions, the browser's own messages about it."""
+    """A message of the page: a console call, an uncaught exception, or the browser's own message about it."""
 
     level: str
     text: str
@@ -59,11 +59,11 @@ class PageError(Exception):
 
 
 _NO_PRINT = "window.print = () => {}"
-"""Nobody would close a print preview, which would cover the page to the end."""
+"""Disables printing: nobody would close the preview, which would cover the page to the end."""
 
 
 class Page:
-    """The one tab of a browser. `redact` hides the secrets of its URL in all it reports."""
+    """The only tab of a browser. `redact` hides the secrets of its URL in everything it reports."""
 
     def __init__(self, connection: DevToolsConnection, target_id: str, session_id: str) -> None:
         self._connection = connection
@@ -106,19 +106,19 @@ class Page:
         return page
 
     def listen(self, listener: Callable[[PageEvent], None], redact: Callable[[str], str]) -> None:
-        """`listener` is called in the event loop, in order, and never blocks."""
+        """Sets the listener, which is called in the event loop, in order, and never blocks."""
         self._listener = listener
         self._redact = redact
 
     def watch_room(self, room: PageRoom) -> None:
-        """Call it before navigate()."""
+        """Reads what the server says in the page's room. Call it before navigate()."""
         self._room = room
 
     async def navigate(self, url: str) -> None:
-        """Returns when the page has loaded. Raises PageError, or Disconnected when the browser has ended. The
-        caller sets the time-out."""
+        """Opens a URL, and returns when the page has loaded. Raises PageError, or Disconnected if the browser
+        has ended. The caller sets the time-out."""
         command, session = self._connection.command, self._session_id
-        # Bodies are never asked for, so the browser need not keep them.
+        # Bodies are never requested, so the browser need not keep them.
         await command("Network.enable", session, maxTotalBufferSize=0, maxResourceBufferSize=0)
         waits: list[asyncio.Future[Any]] = [
             self._connection.send("Page.navigate", session, url=url),
@@ -165,7 +165,7 @@ class Page:
         return self._shorten(str(answer.get("result", {}).get("value", "")).strip())
 
     async def forget_requests(self) -> None:
-        """Stops watching the network, if not for the room: each packet of a video would be an event."""
+        """Stops watching the network, unless the room needs it: each packet of a video would be an event."""
         self.network.forget_requests()
         if self._room is None:
             await self._connection.command("Network.disable", self._session_id)
@@ -221,7 +221,7 @@ class Page:
                 if params["name"] == "firstPaint" and self.network.is_main(params["loaderId"]):
                     self._painted.set()
             case "Page.javascriptDialogOpening":
-                # Refused, but a question whether to leave is answered with yes.
+                # Dialogs are refused, but the question whether to leave the page is answered with yes.
                 accept = params["type"] == "beforeunload"
                 self._connection.notify("Page.handleJavaScriptDialog", self._session_id, accept=accept)
             case "Inspector.targetCrashed":

@@ -1,8 +1,8 @@
-"""A memory limit that the kernel enforces for the processes of a page, if a cgroup is delegated to us.
+"""Has the kernel limit the memory of a page's processes, if a cgroup is delegated to us.
 
-cgroup v2 (Linux, Documentation/admin-guide/cgroup-v2.rst): a group whose children have controllers holds no
-process itself. So the service moves into a group of its own below what it was given, and each browser gets
-one beside it. Without delegation (`Delegate=memory` of systemd, a container that may write its cgroup) pages
+In cgroup v2 (Linux, Documentation/admin-guide/cgroup-v2.rst), a group whose children have controllers holds
+no processes itself. So the service moves into a child of the group that it was given, and each browser gets
+another child. Without delegation (`Delegate=memory` of systemd, a container that may write its cgroup) pages
 are only watched.
 """
 
@@ -19,7 +19,7 @@ _DELEGATED = ("user.delegate", "trusted.delegate")
 
 
 class NotDelegated(Exception):
-    """The text says what is missing."""
+    """No cgroup is delegated to us; the text says what is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,8 @@ class Tree:
 
 
 def prepare(tree: Tree = Tree()) -> Path:
-    """Called once by a service, before it starts other processes. Raises NotDelegated where pages can only be
-    watched; then nothing has changed."""
+    """Prepares the tree. A service calls it once, before it starts other processes. Raises NotDelegated if
+    pages can only be watched; nothing has changed then."""
     base = tree.base()
     moved: list[str] = []
     try:
@@ -83,7 +83,7 @@ class PageCgroup:
 
     @classmethod
     def make(cls, name: str, tree: Tree = Tree()) -> "PageCgroup | None":
-        """Returns None if no group can be made: the page is then only watched."""
+        """Makes a group. Returns None if that is impossible: the page is then only watched."""
         try:
             base = tree.base()
             if "memory" not in _words(base / "cgroup.subtree_control"):
@@ -97,11 +97,11 @@ class PageCgroup:
     def take(self, pids: set[int]) -> None:
         """Moves processes into the group. Processes that they start later join it too."""
         for pid in pids:
-            with contextlib.suppress(OSError):  # gone meanwhile; whoever is left out is watched
+            with contextlib.suppress(OSError):  # gone meanwhile; processes outside the group are watched
                 (self._folder / "cgroup.procs").write_text(str(pid))
 
     def limit(self, most_bytes: int) -> None:
-        """Sets the limit, beyond which the kernel kills all processes of the group at once, and no others."""
+        """Sets the limit. Beyond it, the kernel kills all processes of the group at once, and no others."""
         for name, value in (
             ("memory.oom.group", "1"),
             ("memory.swap.max", "0"),
@@ -119,7 +119,7 @@ class PageCgroup:
         return False
 
     def remove(self) -> None:
-        """Call it when its processes are gone. Idempotent."""
+        """Removes the group; call it when its processes are gone. Idempotent."""
         with contextlib.suppress(OSError):
             self._folder.rmdir()
 

@@ -1,7 +1,8 @@
 """Follows a page's network activity, as the browser reports it: open connections, failed and unfinished
 requests.
 
-CDP's domain Network (https://chromedevtools.github.io/devtools-protocol/tot/Network/).
+The reports are events of CDP's domain Network
+(https://chromedevtools.github.io/devtools-protocol/tot/Network/).
 """
 
 import asyncio
@@ -11,13 +12,14 @@ from collections.abc import Callable
 from openegress.source.web.cdp import Params
 
 KEPT_LINES = 5
-"""How many failed requests are kept for error texts, and how many unfinished ones these name."""
+"""Limit for failed requests that are kept for error texts, and for unfinished ones that these name."""
 MAX_REQUESTS = 2000
-"""Concurrent requests whose URLs are kept for errors."""
+"""Limit for concurrent requests whose URLs are kept for errors."""
 
 
 class PageNetwork:
-    """`shorten` turns text that may be long and hold secrets into a line for errors."""
+    """The network activity of one page. `shorten` turns text that may be long and hold secrets into a line
+    for errors."""
 
     def __init__(self, shorten: Callable[[str], str]) -> None:
         self._shorten = shorten
@@ -48,7 +50,7 @@ class PageNetwork:
         return loader_id == self._main_request
 
     def forget_requests(self) -> None:
-        """Also stops recording new ones."""
+        """Forgets all requests, and records no new ones."""
         self._is_forgotten = True
         self._requests.clear()
         self._connections.clear()

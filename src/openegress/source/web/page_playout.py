@@ -22,12 +22,13 @@ BUFFER_SCRIPT = """async function () {
   }
   return [...held.video, ...held.audio, ...held.played];
 }"""
-"""Sums over all RTCPeerConnections (W3C webrtc-stats, RTCInboundRtpStreamStats and RTCAudioPlayoutStats)."""
+"""Adds up the waits of all RTCPeerConnections (W3C webrtc-stats, RTCInboundRtpStreamStats and
+RTCAudioPlayoutStats)."""
 SOON_S, SELDOM_S = 0.2, 16.0
 """Intervals between searches for connections that play something, while there are none."""
 WORLD_NAME = "openegress"
 OBJECT_GROUP = "openegress"
-"""The group of what the page keeps for us (Runtime.RemoteObject), until it is told not to."""
+"""The group of objects that the page keeps for us (Runtime.RemoteObject) until we release them."""
 SHOWN_SCRIPT = """(() => {
   const shown = globalThis.shown ??= { seconds: 0, count: 0, watched: new WeakSet() };
   for (const video of [...document.querySelectorAll("video")].slice(0, 32)) {
@@ -57,14 +58,14 @@ class PagePlayout:
         self._world = 0
         """The id of our isolated world's context, once created."""
         self._rtc_connections = ""
-        """The id of the array of connections, once looked up; the lookup takes a garbage collection."""
+        """The id of the array of connections, once looked up. The lookup causes a garbage collection."""
         self._look_up_s = SOON_S
         self._look_up_at_s = 0.0
         """Monotonic time before which there is no lookup."""
 
     async def waits(self, is_template: bool) -> PlayoutWaits:
-        """The page's current report; empty if it does not answer. A page that is not a template is searched
-        for connections only once it shows a picture of one, as the search holds a page up."""
+        """The page's current report; empty if the page does not answer. A page that is not a template is
+        searched for connections only once it shows a picture of one, because the search delays the page."""
         try:
             shown = await self._shown()
             if not is_template and not shown.count:
@@ -138,7 +139,7 @@ class PagePlayout:
 
 
 def _waits(value: Any, at: int) -> Waits:
-    """The page may have replaced getStats with anything."""
+    """The waits at a position of a result, or none: the page may have replaced getStats with anything."""
     match value[at : at + 2] if isinstance(value, list) else None:
         case [int() | float() as seconds, int() as count] if count > 0:
             return Waits(float(seconds), count)

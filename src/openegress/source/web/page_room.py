@@ -1,7 +1,7 @@
-"""Reads what a LiveKit server tells a template about its own participant, on the page's WebSocket.
+"""Reads what a LiveKit server sends a template about its own participant, from the page's WebSocket.
 
 UpdateLayout and UpdateParticipant reach the participant of a recorder, which for a template is the page.
-Nothing is sent, and the page notices nothing. Events are of CDP's domain Network
+It sends nothing, and the page notices nothing. Events are those of CDP's domain Network
 (https://chromedevtools.github.io/devtools-protocol/tot/Network/).
 """
 
@@ -19,18 +19,18 @@ from openegress.source.room_orders import OwnParticipantChange
 from openegress.source.web.cdp import Params
 
 _BINARY = 2
-"""RFC 6455 section 5.2."""
+"""The opcode of a binary frame (RFC 6455 section 5.2)."""
 _PORTS = {"ws": 80, "http": 80, "wss": 443, "https": 443}
 MAX_SOCKETS = 16
 """Limit for concurrent sockets to the room's server: a page has one, and another while it reconnects."""
 
 
 class PageRoom:
-    """Runs on the event loop. Only sockets to the room's server are believed, as the page itself may send
-    anything."""
+    """The room of a template. Runs on the event loop. It reads only sockets to the room's server, because the
+    page itself may open any others."""
 
     def __init__(self, ws_url: str, token: str, identity: str) -> None:
-        """The URL and token that the page gets."""
+        """Takes the URL and token that the page gets."""
         self._server = _server(ws_url)
         self._token = token
         self._self = OwnParticipant(identity)
@@ -53,8 +53,8 @@ class PageRoom:
         return []
 
     def _is_ours(self, url: str) -> bool:
-        """Recognises the server by its address, or by our token: LiveKit Cloud redirects people to other
-        servers of its own."""
+        """Whether a socket goes to the room's server, by its address or our token: LiveKit Cloud redirects
+        people to other servers of its own."""
         try:
             query = parse_qs(urlsplit(url).query)
             return _server(url) == self._server or self._token in query.get("access_token", ())

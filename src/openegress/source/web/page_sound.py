@@ -1,5 +1,4 @@
-"""The sound of a page, kept in step with its picture by the browser's own measurements, if it plays
-WebRTC."""
+"""Keeps the sound of a page that plays WebRTC in step with its picture, by the browser's own measurements."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,9 +12,9 @@ from openegress.source.web.audio_capture import AudioCapture
 from openegress.source.web.page_playout import PagePlayout
 
 SETTLE_S = 0.3
-"""How long a page is measured before its sound is delivered, so that it is in step from the start."""
+"""Time for which a page is measured before its sound is delivered, so that it is in step from the start."""
 BUSY_S = 0.6
-"""Limit for waiting for a busy page: its sound does not wait longer than this."""
+"""Limit for the wait for a busy page: its sound does not wait longer than this."""
 LOOK_S = 1.0
 FIRST_LOOKS = 20
 """Number of measurements at intervals of SETTLE_S. In its first seconds a browser fills its sound buffer,
@@ -23,15 +22,15 @@ from a tenth of a second to as long as its pictures wait."""
 FILLING_NS = 10 * MS
 """A buffer that has grown by more than this since the last measurement is still filling."""
 ROUGH_NS = 15 * MS
-"""STEADY_NS for the first measurements, which are this rough because they cover few pictures."""
+"""Like STEADY_NS, for the first measurements, which are this rough because they cover few pictures."""
 STEADY_NS = 5 * MS
-"""Smaller changes are ignored."""
+"""Changes smaller than this are ignored."""
 FARTHEST_NS = 100 * MS
 """The largest correction at once: beyond audio_clock.JUMP_NS, sound would be cut instead of slewed."""
 
 
 class PageSound:
-    """Owns the capture."""
+    """The sound of one page. It owns the capture."""
 
     def __init__(self, capture: AudioCapture, playout: PagePlayout | None, is_template: bool) -> None:
         """`playout`: None if there is no picture to keep in step with."""
@@ -51,7 +50,7 @@ class PageSound:
         await self.capture.opened()
 
     def start(self, sink: FrameSink, zero_ns: int) -> None:
-        """`zero_ns`: media time zero on the monotonic clock."""
+        """Starts the sound. `zero_ns`: media time zero on the monotonic clock."""
         if self._playout is None:
             self.capture.start(sink, zero_ns)
         else:

@@ -1,4 +1,4 @@
-"""A child process: spawned as another user, watched by pidfd, ended with its whole tree."""
+"""Runs a child process: spawned as another user, watched by pidfd, and ended with all its descendants."""
 
 import asyncio
 import fcntl
@@ -14,11 +14,11 @@ from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.source.web.identity import Identity
 
 TAIL_BYTES = 8192
-"""How much of a child's stderr is kept for the error text."""
+"""Limit for the part of a child's stderr that is kept for the error text."""
 
 
 KILLED_TIMEOUT_S = 5.0
-"""A killed process ends within milliseconds, unless it is stuck in the kernel."""
+"""Limit for the wait for a killed process: it ends within milliseconds, unless it is stuck in the kernel."""
 
 
 class Child:
@@ -28,7 +28,7 @@ class Child:
         self.name = name
         self.pid = pid
         self.exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        """Exit status, negative for a signal."""
+        """The exit status, negative for a signal."""
         self._stderr_fd = stderr_fd
         self._tail = bytearray()
         self._pidfd = os.pidfd_open(pid)
@@ -58,7 +58,7 @@ class Child:
         command = [find("setpriv", "util-linux"), *wrapper, "--", *argv]
         read, write = os.pipe()
         os.set_blocking(read, False)
-        # Descriptors are moved out of the way first: a source must not be some other's target number.
+        # Descriptors are moved out of the way first: a source must not be the target number of another.
         sources = [
             (fcntl.fcntl(ours, fcntl.F_DUPFD_CLOEXEC, 64), theirs) for ours, theirs in (fds or {}).items()
         ]
@@ -130,7 +130,7 @@ class Child:
 
 
 def _kill(pids: set[int]) -> None:
-    """Kills the processes and waits until they have ended, as they may still be writing files."""
+    """Kills the processes, and waits until they have ended, because they may still be writing files."""
     held: list[int] = []
     try:
         for pid in pids:
@@ -148,7 +148,7 @@ def _kill(pids: set[int]) -> None:
 
 
 def descendants(root: int) -> set[int]:
-    """Process ids below `root`, without it, as /proc shows them now."""
+    """The process ids of all descendants of `root`, as /proc shows them now."""
     children: dict[int, list[int]] = {}
     for pid, parent, _ in _processes():
         children.setdefault(parent, []).append(pid)
@@ -162,7 +162,7 @@ def descendants(root: int) -> set[int]:
 
 
 def session(leader: int) -> set[int]:
-    """Ids of processes in the session of `leader`, including those that outlived their parent."""
+    """The process ids in the session of `leader`, including processes that outlived their parent."""
     return {pid for pid, _, sid in _processes() if sid == leader}
 
 
@@ -181,7 +181,7 @@ def _processes() -> list[tuple[int, int, int]]:
 
 
 def find(program: str, package: str) -> str:
-    """Absolute path of a program on PATH. Raises EgressError that names the Debian package."""
+    """The absolute path of a program on PATH. Raises an EgressError that names the Debian package."""
     path = shutil.which(program)
     if path is None:
         raise EgressError(

@@ -1,4 +1,4 @@
-"""The sound server of one recording: a PulseAudio daemon with one null sink, on a private socket."""
+"""Runs the sound server of one recording: a PulseAudio daemon with one null sink, on a private socket."""
 
 import asyncio
 import os
@@ -10,15 +10,15 @@ from openegress.source.web.identity import Identity
 from openegress.source.web.process import Child, died, find
 
 READY_TIMEOUT_S = 15.0
-"""The daemon answers in 25 ms; an overloaded machine gets the rest."""
+"""Time-out for the daemon's start, which takes 25 ms unless the machine is overloaded."""
 ANSWER_TIMEOUT_S = 5.0
-"""Commands answer in a millisecond."""
+"""Time-out for commands, which answer in a millisecond."""
 SINK = "page"
 MONITOR = f"{SINK}.monitor"
 
 
 class Pulse:
-    """A running daemon: what plays on its sink is read from its monitor."""
+    """A running daemon. Sound that plays on its sink is read from its monitor."""
 
     def __init__(self, child: Child, folder: Path, sample_rate: int) -> None:
         self.child = child
@@ -30,12 +30,12 @@ class Pulse:
             "PULSE_RUNTIME_PATH": str(folder),
             "PULSE_STATE_PATH": str(folder),
         }
-        """What a client of it needs."""
+        """The environment of a client."""
 
     @classmethod
     async def start(cls, folder: Path, identity: Identity, sample_rate: int) -> "Pulse":
-        """`folder` exists, belongs to `identity` and is closed to others: who can enter it may play and
-        listen. Raises EgressError when the daemon does not come up."""
+        """Starts the daemon. `folder` exists, belongs to `identity` and is closed to others: anybody who can
+        enter it may play and listen. Raises EgressError if the daemon does not come up."""
         ready_file = folder / "ready"
         ready = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
@@ -69,11 +69,11 @@ class Pulse:
         return cls(child, folder, sample_rate)
 
     def suspend_sink(self, suspended: bool) -> None:
-        """Blocking. Raises OSError when the daemon does not answer."""
+        """Suspends or resumes the sink. Blocking. Raises OSError if the daemon does not answer."""
         with socket.socket(socket.AF_UNIX) as cli:
             cli.settimeout(ANSWER_TIMEOUT_S)
             cli.connect(str(self._folder / "cli"))
-            # Its prompt comes without a newline, so a command that answers in lines marks the end.
+            # The prompt has no newline, so a command that answers in lines marks the end.
             cli.sendall(f"suspend-sink {SINK} {int(suspended)}\nstat\n".encode())
             said = b""
             while b"sample cache size" not in said:

@@ -1,4 +1,4 @@
-"""A page's display: when it changed, and its current picture."""
+"""Watches a page's display: when it changed, and its current picture."""
 
 import av
 
@@ -8,8 +8,8 @@ from openegress.source.web.framebuffer import Framebuffer
 
 
 class DisplayScreen:
-    """Poll it for reading (it has a fileno), then look(). Belongs to one thread. Raises XError when the
-    display is gone."""
+    """The display of one page. Poll it for reading (it has a fileno), then call look(). Belongs to one
+    thread. Raises XError when the display is gone."""
 
     def __init__(self, display: Display) -> None:
         self._damage = Damage(display.number, display.cookie)
@@ -24,7 +24,8 @@ class DisplayScreen:
         return self._damage.fileno()
 
     def look(self) -> int | None:
-        """When the page last drew, on the monotonic clock in ns; None: nothing since the last call."""
+        """When the page last drew, on the monotonic clock in ns; None: it has not drawn since the last
+        call."""
         return self._follow(self._damage.drain())
 
     def drawn_meanwhile(self) -> int | None:

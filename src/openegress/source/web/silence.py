@@ -3,9 +3,10 @@
 from enum import Enum, auto
 
 PING_AFTER_S = 2.0
-"""After this long without a change, either the page is still or the display has stopped."""
+"""Time without a change after which the display is asked: either the page is still, or the display has
+stopped."""
 SILENT_S = 5.0
-"""A display that does not answer for this long has stopped. On a busy machine it may recover."""
+"""Time without an answer after which a display counts as stopped. On a busy machine it may recover."""
 
 
 class DisplayEvent(Enum):
@@ -15,21 +16,22 @@ class DisplayEvent(Enum):
 
 
 class DisplaySilence:
-    """Times are monotonic, in seconds."""
+    """The silence of one display. Times are monotonic, in seconds."""
 
     def __init__(self, now_s: float) -> None:
         self._heard_s = now_s
         self._is_reported = False
 
     def heard(self, now_s: float) -> None:
-        """The display has drawn or answered."""
+        """Call it when the display has drawn or answered."""
         self._heard_s = now_s
 
     def is_to_be_asked(self, now_s: float) -> bool:
         return now_s - self._heard_s > PING_AFTER_S
 
     def look(self, asked_s: float | None, now_s: float) -> DisplayEvent:
-        """`asked_s`: when the unanswered request was sent; None if all requests are answered."""
+        """Returns what to report. `asked_s`: when the unanswered request was sent; None if all requests are
+        answered."""
         is_silent = asked_s is not None and now_s - asked_s > SILENT_S
         if is_silent == self._is_reported or (not is_silent and asked_s is not None):
             return DisplayEvent.NONE

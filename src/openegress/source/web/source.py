@@ -1,4 +1,4 @@
-"""A web page, or a room's template page, as a Source of raw frames."""
+"""Records a web page, or a room's template page, as a Source of raw frames."""
 
 import asyncio
 import time
@@ -44,10 +44,10 @@ PAINT_TIMEOUT_S = 0.25
 EVENTS = 256
 """Limit for unread events. Further notices and orders are dropped, but never the end."""
 RECONNECT_S = 10.0
-"""How long a page that lost its connection may take to open another."""
+"""Limit for the time in which a page that lost its connection opens another."""
 
 SOUND_DELAY_NS = -10_000_000
-"""Added to the time of a page's sound, so that it fits its pictures.
+"""The delay of a page's sound, so that it is in step with its pictures.
 
 Chromium shows `<video>` for a display that lights up one refresh (17 ms) after a frame begins, and WebRTC in
 step with that; a canvas is drawn for the moment the frame begins. Here either is filmed 3 to 8 ms after that.
@@ -58,7 +58,7 @@ serves all of them: a page may hold each, and its sound comes as one. A canvas i
 in some runs, whose sound is then 15 or 30 ms earlier still. Few runs, on a machine with other work. A page
 that shows WebRTC is measured, see PageSound."""
 TEMPLATE_SOUND_DELAY_NS = -25_000_000
-"""The same for a template until it is measured: all its sound comes by WebRTC."""
+"""The delay of a template's sound until it is measured: all of it comes by WebRTC."""
 
 
 _DISPLAY_NEWS = {
@@ -81,15 +81,15 @@ class PageSettings:
     page: Literal["template", "web"]
     sample_rate: int
     trusted: Sequence[str] = ()
-    """URLs whose hosts may be reached though their network is denied."""
+    """URLs whose hosts are allowed although their networks are denied."""
     own: Sequence[str] = ()
-    """URLs allowed on this service's own ports."""
+    """URLs that are allowed on this service's own ports."""
     memory_bytes: int = 0
     """Memory limit of the browser; 0: none."""
     room: PageRoom | None = None
     """The room of a template."""
     drops_sound: bool = False
-    """The page's sound is not recorded, as the room's is recorded instead."""
+    """Whether the page's sound is dropped, because the room's is recorded instead."""
 
     @property
     def is_template(self) -> bool:
@@ -120,7 +120,7 @@ class WebPageSource:
         self._zero_ns = 0
         """Media time zero on the monotonic clock."""
         self._began_ns = 0
-        """The same in unix ns."""
+        """Media time zero in unix ns."""
         self._sink: FrameSink | None = None
         """Set once the source has started."""
         self._video: VideoCapture | None = None
@@ -174,17 +174,18 @@ class WebPageSource:
         return await self._paused_as_said()
 
     async def resume(self) -> int:
-        """Returns when capturing began again, in unix ns."""
+        """Captures the page again. Returns since when, in unix ns."""
         over = self.pauses.ended(time.monotonic_ns() - self._zero_ns)
         if self._sink is not None and self.pauses.mode is PauseMode.CUT:
             last = len(over.over) - 1
             next_ns = self._video.next_ns if self._video is not None else 0
             self._sink.resumed(max(next_ns, over.resumed_ns(last)), over.length_ns(last))
-        self.pauses.pauses = over  # told first: nothing that follows is to come before
+        self.pauses.pauses = over  # reported first: no later media may come before
         return await self._paused_as_said()
 
     async def _paused_as_said(self) -> int:
-        """Returns when the last pause began or ended, in unix ns."""
+        """Waits until the capture follows the pauses. Returns when the last pause began or ended, in unix
+        ns."""
         if self._video is not None:
             await self._video.follow_pauses()
         return self._began_ns + self.pauses.pauses.edge_ns
@@ -243,7 +244,7 @@ class WebPageSource:
                 f"{self._settings.url} had not loaded after {load_timeout_s:g} s"
             ) from None
         except (PageError, CommandError) as e:
-            # A browser that is dying aborts its page first: its death is the better reason.
+            # A browser that is dying aborts its page first; its death is the better reason.
             await asyncio.wait([self._watch.failure], timeout=CAUSE_DELAY_S)
             proxy = self._browser.filtering_proxy
             is_refused = proxy is not None and "ERR_SOCKS" in str(e)
@@ -263,8 +264,8 @@ class WebPageSource:
             )
 
     async def _wait_for_signal(self) -> None:
-        """Waits as long as the page is connected to something, such as a room, where it may wait for
-        somebody."""
+        """Waits for the start signal, for as long as the page is connected to something, such as a room,
+        where it may wait for somebody."""
         self._watch.phase = Phase.START_SIGNAL
         self._events.put_nowait(AwaitsSignal())
         page, is_told = self._browser.page, False
@@ -349,6 +350,7 @@ class WebPageSource:
         self._tell(Notice(_DISPLAY_NEWS[news], {}))
 
     def _tell(self, event: SourceEvent) -> None:
-        """Drops events beyond the limit, as a page can cause them at any rate, but never the end."""
+        """Queues an event. Drops events beyond the limit, because a page can cause them at any rate, but
+        never the end."""
         if not isinstance(event, Notice | OrderRequested) or self._events.qsize() < EVENTS:
             self._events.put_nowait(event)

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 ENTRY_BYTES = 4096
-"""Counted for each file and folder beyond its content: a million empty ones fill a disk too."""
+"""Bytes counted for each file and folder besides its content: a million empty ones fill a disk too."""
 _BLOCK_BYTES = 512
 """The unit of st_blocks (stat(2))."""
 

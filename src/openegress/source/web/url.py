@@ -1,4 +1,4 @@
-"""URLs of pages: which may be recorded, how a template's is made, how one is shown without secrets."""
+"""Checks the URLs of pages, makes those of templates, and hides the secrets in them."""
 
 import re
 from urllib.parse import parse_qsl, unquote_plus, urlencode, urlsplit, urlunsplit
@@ -12,11 +12,11 @@ HIDDEN = "***"
 _SECRET_VALUE = re.compile(rf"(?i)([?&#;](?:{SECRET_NAMES})=)[^&#;\s\"'<>)]+")
 _USER_INFO = re.compile(r"(?i)(\b[a-z][a-z0-9+.-]*://)[^/@\s\"']+@")
 MIN_SECRET_LENGTH = 6
-"""Hiding shorter values would hide ordinary words too."""
+"""Minimum length of a hidden value: hiding shorter ones would hide ordinary words too."""
 
 
 def check(url: str, field: str = "web url") -> str:
-    """The URL, or EgressError with upstream's text when it is none that a browser may be sent to."""
+    """Returns the URL. Raises EgressError with upstream's text if a browser may not open it."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -28,7 +28,7 @@ def check(url: str, field: str = "web url") -> str:
 
 
 def template_url(source: TemplateSource) -> str:
-    """base_url with layout, url and token in its query, in place of any it had by these names."""
+    """The base_url with layout, url and token in its query. They replace parameters of the same names."""
     check(source.base_url, "template base url")
     parts = urlsplit(source.base_url)
     given = {"layout": source.layout, "url": source.ws_url, "token": source.token}
@@ -37,16 +37,16 @@ def template_url(source: TemplateSource) -> str:
 
 
 def redact(text: str) -> str:
-    """Text with the values of secret parameters and the user part of any URL in it hidden."""
+    """Hides the values of secret parameters, and the user part of any URL, in a text."""
     return _USER_INFO.sub(rf"\1{HIDDEN}@", _SECRET_VALUE.sub(rf"\1{HIDDEN}", text))
 
 
 class Redactor:
-    """Hides one page's secrets in whatever is said about it, wherever they turn up."""
+    """Hides one page's secrets in every text about it, wherever they occur."""
 
     def __init__(self, url: str) -> None:
         written = set(page_secrets(url))
-        # As it is in the URL, and as the page's scripts read it.
+        # A secret as it is in the URL, and as the page's scripts read it.
         found = written | {unquote_plus(each) for each in written}
         self._secrets = sorted((v for v in found if len(v) >= MIN_SECRET_LENGTH), key=len, reverse=True)
 

@@ -1,4 +1,4 @@
-"""Films a display: a thread that waits for the picture to change and puts it into the next slot."""
+"""Films a display: a thread waits for the picture to change, and puts it into the next slot."""
 
 import asyncio
 import select
@@ -19,12 +19,12 @@ from openegress.source.web.silence import DisplayEvent, DisplaySilence
 from openegress.source.web.x11 import XError
 
 FIRST_PICTURE_PERIODS = 1.5
-"""How long the start waits for the page to draw, so that slots and page begin in step."""
+"""Time, in periods, for which the start waits for the page to draw, so that slots and page begin in step."""
 
 
 class VideoCapture:
-    """Delivers frames at a constant rate from start() to stop(). The same frame object is delivered again
-    when nothing changed: its time is the sink's argument, not the frame's own."""
+    """Delivers frames at a constant rate from start() to stop(). If nothing has changed, it delivers the same
+    frame object again: its time is the sink's argument, not the frame's own."""
 
     def __init__(
         self,
@@ -52,7 +52,8 @@ class VideoCapture:
         """Done once the thread follows the timeline's last change."""
 
     async def start(self, sink: FrameSink) -> int:
-        """Returns media time zero: the time of the first frame, on the monotonic clock in ns."""
+        """Starts the thread. Returns media time zero: the time of the first frame, on the monotonic clock in
+        ns."""
         self._wake, woken = socket.socketpair()
         self._thread = threading.Thread(target=self._run, args=(sink, woken), name="video-capture")
         self._thread.start()
@@ -90,7 +91,7 @@ class VideoCapture:
                 self._film(screen, woken, sink)
             finally:
                 screen.close()
-        except Exception as e:  # whatever it was, somebody waits for one of these two
+        except Exception as e:  # whatever it is, somebody waits for one of these two
             if not self._started.done():
                 self._started.set_exception(e)
             self.ended.set_exception(e)
@@ -133,7 +134,7 @@ class VideoCapture:
             self._on_news(news)
 
     def _follow_pauses(self, filming: Filming, origin_ns: int) -> int | None:
-        """Returns when the next pause begins, or None."""
+        """Pauses or resumes filming as the timeline says. Returns when the next pause begins, or None."""
         asked, timeline = self._asked, self._timeline
         begins_ns = timeline.begins_ns
         if begins_ns is None:

@@ -1,6 +1,6 @@
-"""A minimal X11 client: as much of the protocol as filming one window needs.
+"""A minimal X11 client, with only the part of the protocol that filming one window needs.
 
-X Window System Protocol, version 11; little-endian. Blocking: used from threads, never from the loop.
+X Window System Protocol, version 11; little-endian. It blocks: use it in threads, never on the event loop.
 """
 
 import select
@@ -19,13 +19,13 @@ SUBSTRUCTURE_NOTIFY = 1 << 19
 VIEWABLE = 2
 _SYNC = struct.pack("<BxH", GET_INPUT_FOCUS, 1)
 REPLY_TIMEOUT_S = 5.0
-"""The server answers within microseconds, unless it was stopped or killed."""
+"""Time-out for a reply: the server answers within microseconds, unless it was stopped or killed."""
 SETTLED_TIMEOUT_S = 0.2
-"""Filming continues without an answer after this."""
+"""Time after which filming continues without an answer."""
 
 
 class XError(Exception):
-    """The server refused, is gone, or does not answer."""
+    """The server refused a request, is gone, or does not answer."""
 
 
 class XSilent(XError):
@@ -37,7 +37,7 @@ class XRefused(XError):
 
 
 class XConnection:
-    """One connection to a display. `events` holds those that arrived before an awaited reply."""
+    """One connection to a display. `events` holds the events that arrived before an awaited reply."""
 
     def __init__(self, number: int, cookie: bytes) -> None:
         self.events: list[bytes] = []
@@ -65,7 +65,7 @@ class XConnection:
         self._socket.close()
 
     def send(self, request: bytes) -> None:
-        """One request."""
+        """Sends one request."""
         self._requests += 1
         try:
             self._socket.sendall(request)
@@ -73,12 +73,12 @@ class XConnection:
             raise XError(f"the display is gone: {e}") from e
 
     def call(self, request: bytes) -> bytes:
-        """Sends a request and returns its reply; events on the way are kept."""
+        """Sends a request, and returns its reply; events that arrive before it are kept."""
         self.send(request)
         return self._reply()
 
     def _reply(self) -> bytes:
-        """The reply to the last request."""
+        """Reads the reply to the last request."""
         while True:
             message = self._message()
             if message[0] != 1:
@@ -87,7 +87,7 @@ class XConnection:
                 return message
 
     def sync(self) -> None:
-        """Returns when the server has done everything sent before."""
+        """Returns when the server has carried out all earlier requests."""
         self.call(_SYNC)
 
     def ask(self) -> None:
@@ -103,8 +103,8 @@ class XConnection:
         return self._taken()
 
     def settled(self) -> list[bytes]:
-        """All events of operations that the server had begun when asked. If it does not answer soon, only
-        those that have arrived."""
+        """All events of operations that the server had begun when it was asked. If it does not answer soon,
+        only the events that have arrived."""
         if self.asked_s is None:
             self.ask()
             self._socket.settimeout(SETTLED_TIMEOUT_S)
@@ -130,10 +130,11 @@ class XConnection:
         return events
 
     def resize_windows(self, width: int, height: int, timeout_s: float) -> None:
-        """Gives every window shown the exact frame, from its corner; waits for the first to be shown.
+        """Resizes every visible window to exactly this frame, from its corner; waits for the first one to be
+        shown.
 
         Chromium keeps its window one pixel smaller than the display, and never below some 500 pixels. There
-        is no window manager, so the server takes a client's word for a window that is not its own.
+        is no window manager, so the server lets a client resize a window that is not its own.
         """
         self.send(
             struct.pack(
@@ -164,14 +165,14 @@ class XConnection:
         return shown
 
     def _skip_refused(self, action: Callable[[], object]) -> None:
-        """Ignores an error for a window that was closed before it is resized."""
+        """Runs `action`, and ignores the error for a window that was closed before it is resized."""
         try:
             action()
         except XRefused:
             self.sync()
 
     def _set_up(self, cookie: bytes) -> tuple[int, int]:
-        """Connection setup; returns the base of our resource ids and the root window."""
+        """Sets up the connection. Returns the base of our resource ids, and the root window."""
         name = COOKIE_NAME + bytes(-len(COOKIE_NAME) % 4)
         self._socket.sendall(
             struct.pack("<BxHHHHxx", 0x6C, 11, 0, len(COOKIE_NAME), len(cookie)) + name + cookie
@@ -187,7 +188,7 @@ class XConnection:
         return id_base, root
 
     def _message(self) -> bytes:
-        """The next reply (whole) or event (32 bytes). Errors of the protocol are raised."""
+        """Reads the next reply (whole) or event (32 bytes). Raises XRefused for errors of the protocol."""
         message = self._read(32)
         if message[0] == 0:
             raise XRefused(f"the display refused request {message[10]}: error {message[1]}")

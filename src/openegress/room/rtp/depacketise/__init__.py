@@ -23,7 +23,7 @@ JOIN: dict[VideoCodec, Callable[[Sequence[bytes]], AccessUnit]] = {
 
 
 def join_video(codec: VideoCodec, payloads: Sequence[bytes]) -> AccessUnit:
-    """Raises MalformedPayload."""
+    """Joins the payloads of a frame. Raises MalformedPayload."""
     return _joined(codec, JOIN[codec], payloads)
 
 

@@ -1,4 +1,4 @@
-"""AV1 (RTP payload format of the Alliance for Open Media) to the low-overhead bitstream format.
+"""Converts AV1 (RTP payload format of the Alliance for Open Media) to the low-overhead bitstream format.
 
 A unit starts with a temporal delimiter and every OBU says its size, as FFmpeg's muxers want it.
 """
@@ -19,7 +19,7 @@ from openegress.room.rtp.depacketise.unit import (
 TEMPORAL_DELIMITER = b"\x12\x00"
 SEQUENCE_HEADER, DELIMITER, FRAME_HEADER, FRAME = 1, 2, 3, 6
 DROPPED = (DELIMITER, 8, 15)
-"""Senders must not send delimiters, tile lists and padding; if they do, these are not recorded."""
+"""Types of OBUs that are not recorded: delimiters, tile lists and padding, which senders must not send."""
 KEY_FRAME = 0
 
 
@@ -55,7 +55,7 @@ def join(payloads: Sequence[bytes]) -> AccessUnit:
 
 
 def _obus(payloads: Sequence[bytes]) -> list[bytes]:
-    """OBU elements, with those that were cut across packets joined (section 4.4)."""
+    """The OBUs; those that were split across packets are joined (section 4.4)."""
     obus: list[list[bytes]] = []
     open_ended = False
     for payload in payloads:

@@ -1,4 +1,4 @@
-"""H264 (RFC 6184, packetization modes 0 and 1) to Annex B."""
+"""Converts H264 (RFC 6184, packetization modes 0 and 1) to Annex B."""
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache

@@ -1,4 +1,4 @@
-"""H265 (RFC 7798, without decoding order numbers) to Annex B."""
+"""Converts H265 (RFC 7798, without decoding order numbers) to Annex B."""
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache

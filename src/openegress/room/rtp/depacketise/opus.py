@@ -1,4 +1,4 @@
-"""Opus (RFC 7587): a payload is a packet. Its first bytes give its duration (RFC 6716 section 3)."""
+"""Reads Opus (RFC 7587): a payload is a packet. Its first bytes give its duration (RFC 6716 section 3)."""
 
 from openegress.room.rtp.depacketise.unit import MalformedPayload
 
@@ -9,7 +9,7 @@ FRAME_SAMPLES: tuple[tuple[int, int, int, int], ...] = (
 
 
 def duration_samples(packet: bytes) -> int:
-    """At 48 kHz. Raises MalformedPayload."""
+    """The duration of a packet in samples at 48 kHz. Raises MalformedPayload."""
     if not packet:
         raise MalformedPayload("an empty Opus packet")
     first = packet[0]

@@ -1,4 +1,4 @@
-"""Redundant audio (RFC 2198): a packet that repeats the ones before it."""
+"""Splits redundant audio (RFC 2198), whose packets repeat the ones before them."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,13 @@ from openegress.room.rtp.depacketise.unit import MalformedPayload
 class RedBlock:
     payload_type: int
     timestamp_offset: int
-    """How far the block lies before the packet's own timestamp; 0: the packet's own block."""
+    """The distance of the block from the packet's own timestamp, which is later; 0: the packet's own
+    block."""
     data: bytes
 
 
 def split(payload: bytes) -> list[RedBlock]:
-    """Oldest first, the packet's own block last. Raises MalformedPayload."""
+    """The blocks, oldest first, the packet's own block last. Raises MalformedPayload."""
     headers: list[tuple[int, int, int]] = []
     position = 0
     while True:

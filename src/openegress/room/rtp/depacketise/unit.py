@@ -32,7 +32,7 @@ class UnitKind(Enum):
 
 
 class AccessUnit(NamedTuple):
-    """A named tuple, as most packets make one."""
+    """A complete encoded frame. It is a named tuple, because most packets make one."""
 
     data: bytes
     kind: UnitKind
@@ -69,7 +69,8 @@ def aggregated(codec: str, payload: bytes, header_bytes: int) -> Iterator[bytes]
 def size_in(
     codec: str, sps: bytes, header_bytes: int, read: Callable[[BitReader], tuple[int, int]]
 ) -> tuple[int, int]:
-    """The result of `read` after the header of a sequence parameter set. Raises MalformedPayload."""
+    """The picture size that `read` finds after the header of a sequence parameter set. Raises
+    MalformedPayload."""
     refuse_long(sps)
     try:
         return read(BitReader(unescaped(sps)[header_bytes:]))

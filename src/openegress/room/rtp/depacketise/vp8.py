@@ -1,4 +1,4 @@
-"""VP8 (RFC 7741; frame header: RFC 6386 section 9.1)."""
+"""Joins VP8 frames (RFC 7741; frame header: RFC 6386 section 9.1)."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""VP9 (RFC 9628), spatial layers included.
+"""Joins VP9 frames (RFC 9628), spatial layers included.
 
 The layers of one picture become a superframe (VP9 bitstream specification, annex B), which is how a
 container or decoder expects several coded frames of one instant.
@@ -28,7 +28,7 @@ class _Descriptor:
 
 
 def join(payloads: Sequence[bytes], opened: Callable[[bytes], bytes] = bytes) -> AccessUnit:
-    """`opened` decrypts a layer's frame; it may raise anything."""
+    """Joins the payloads of a picture. `opened` decrypts a layer's frame; it may raise anything."""
     layers: list[list[bytes]] = []
     sizes: tuple[tuple[int, int], ...] = ()
     ended = True

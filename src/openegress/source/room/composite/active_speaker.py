@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 TAKEOVER_S = 0.5
 """A new speaker gets the focus after this long if the old one is silent: longer than a "yes"."""
 OVERLAP_S = 2.0
-"""... and after this long if both speak."""
+"""A new speaker gets the focus after this long if both speak."""
 HOLD_S = 1.0
 """Nobody loses the focus sooner than this: viewers need time to see a picture."""
 
@@ -15,7 +15,7 @@ HOLD_S = 1.0
 @dataclass(frozen=True, slots=True)
 class ActiveSpeaker:
     focus: str | None = None
-    """Identity."""
+    """Identity of the speaker in focus."""
     spoken: bool = False
     """Whether somebody has spoken; before that the first participant has the focus."""
     challenger: str | None = None

@@ -41,8 +41,8 @@ def arrange(
     canvas: Size,
     before: ArrangedRoom = EMPTY,
 ) -> ArrangedRoom:
-    """`speaker`: an identity. `recent`: identities by when they last spoke, the latest first, who are shown
-    if there is no room for all."""
+    """Arranges the seats on the canvas. `speaker`: an identity. `recent`: identities by when they last spoke,
+    the latest first; they are preferred if there is no room for all."""
     focus = focus_of(seats, speaker)
     if focus is None:
         return EMPTY
@@ -55,7 +55,8 @@ def arrange(
 
 
 def focus_of(seats: Sequence[Seat], speaker: str | None) -> Seat | None:
-    """A screen share replaces the active speaker, and the first of several keeps the focus."""
+    """The seat in focus. A screen share replaces the active speaker, and the first of several keeps the
+    focus."""
     for seat in seats:
         if seat.screen and not seat.muted:
             return seat

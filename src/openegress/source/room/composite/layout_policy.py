@@ -25,7 +25,7 @@ from openegress.source.room.track_policy import RoomState
 from openegress.source.room.whole_room import WholeRoom
 
 WARM_HIDDEN = 6
-"""Hidden videos that keep running, in their smallest layer, so that they can be shown at once."""
+"""Limit for hidden videos that keep running, in their smallest layer, so that they can be shown at once."""
 DARK = Look((0x11,) * 3, (0x22,) * 3, (0x4A,) * 3, (0xFF,) * 3, (0xEE,) * 3)
 LIGHT = Look((0xFF,) * 3, (0xE4,) * 3, (0x8A,) * 3, (0xFF,) * 3, (0x22,) * 3)
 

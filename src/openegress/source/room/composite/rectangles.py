@@ -1,4 +1,4 @@
-"""Where tiles lie on the canvas, in whole pixels. Pure.
+"""Computes where tiles lie on the canvas, in whole pixels. Pure.
 
 Positions and sizes are even: the recording's chroma has half the resolution, and an odd edge would bleed.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from openegress.media.geometry import Rect
 
 GRID_CAPACITY = 25
-"""With more tiles than this, nobody is recognisable."""
+"""Maximum number of tiles: with more, nobody is recognisable."""
 _ASPECT = 16 / 9
 
 

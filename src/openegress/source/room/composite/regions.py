@@ -70,14 +70,14 @@ def _rects(region: Region, count: int, canvas: Size) -> Sequence[Rect]:
 
 
 def _within(whole: Rect, cell: Rect) -> Rect:
-    """A tiny region has no room for gaps."""
+    """The cell, kept within its region: a tiny region has no room for gaps."""
     width, height = min(cell.width, whole.width), min(cell.height, whole.height)
     x, y = min(cell.x, whole.width - width), min(cell.y, whole.height - height)
     return Rect(whole.x + x, whole.y + y, width, height)
 
 
 def rect_of(region: Region, canvas: Size) -> Rect:
-    """Even numbers, within the canvas. Regions that touch still do."""
+    """The rectangle of a region, in even numbers and within the canvas. Regions that touch still do."""
     left, right = _edges(region.x, region.x + region.w, canvas.width)
     top, bottom = _edges(region.y, region.y + region.h, canvas.height)
     return Rect(left, top, right - left, bottom - top)

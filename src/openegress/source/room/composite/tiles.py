@@ -1,4 +1,4 @@
-"""Which tiles a room has, in an order that stays the same while people talk. Pure."""
+"""Finds the tiles of a room, in an order that stays the same while people talk. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +15,11 @@ class Seat:
     """A participant or screen that has a tile, wherever it lies."""
 
     key: str
-    """Survives republishing and reconnecting, because it is made from the identity, not the track."""
+    """The seat's key. It survives republishing and reconnecting, because it is made from the identity, not
+    the track."""
     participant: Participant
     track: Track | None
-    """None: the participant publishes no video."""
+    """The video in the tile; None: the participant publishes none."""
 
     @property
     def name(self) -> str:
@@ -49,8 +50,8 @@ def attendees(participants: Sequence[Participant]) -> list[Participant]:
 def seats_of(
     participants: Sequence[Participant], tracks: Sequence[Track], name_only: frozenset[str] = frozenset()
 ) -> list[Seat]:
-    """A participant who publishes nothing has no tile. An agent that only speaks has one only while nobody
-    else has. Participants in `name_only` have one whatever they publish."""
+    """The seats of a room. A participant who publishes nothing has none. An agent that only speaks has one
+    only while nobody else has. Participants in `name_only` have one whatever they publish."""
     seats = {
         each.identity: _seats_of_one(each, tracks, has_name=each.identity in name_only)
         for each in attendees(participants)
