@@ -32,6 +32,7 @@ TRIES = """
 import asyncio, ctypes, json, os, resource, signal, socket, subprocess, sys, threading
 from pathlib import Path
 from openegress.core import plan as plans
+from openegress.core import storages
 from openegress.handler.cage import Cage, Work
 
 told = json.loads(sys.argv[1])
@@ -183,7 +184,7 @@ ATTEMPTS = {
 }
 
 async def main():
-    storage = plans.StoragePlan(plans.LocalStorage(str(out)))
+    storage = storages.StoragePlan(storages.LocalStorage(str(out)))
     output = plans.FileOutput("mine/a.mp4", None, storage, False)
     source = plans.MediaSource(ws_url="ws://127.0.0.1:1", token="", room_name="r")
     plan = plans.Plan("EG_1", source, (output,), None, None)
@@ -257,6 +258,7 @@ CLIP_TRIES = """
 import asyncio, json, os, sys
 from pathlib import Path
 from openegress.core import plan as plans
+from openegress.core import storages
 from openegress.core.clip_plan import ClipPlan, StoredPart
 from openegress.handler.cage import Cage, Work
 
@@ -287,7 +289,7 @@ ATTEMPTS = {
 }
 
 async def main():
-    storage = plans.StoragePlan(plans.LocalStorage(str(out)))
+    storage = storages.StoragePlan(storages.LocalStorage(str(out)))
     recorded = plans.FileOutput("calls/a.mp4", None, storage, False)
     target = plans.FileOutput("clips/{from}-{to}", None, storage, False)
     plan = ClipPlan("CL_1", recorded, target, stored=(StoredPart("calls/a.mp4", 1, 1),))
