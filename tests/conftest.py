@@ -27,6 +27,7 @@ settings.load_profile("openegress")
 
 REAL_PARTS = tuple(Path(__file__).parent / name for name in ("integration", "e2e"))
 LONG = (
+    "e2e/test_takeover.py",
     "e2e/test_crashes.py",
     "integration/test_api_clients.py",
     "e2e/test_room_requests.py",

@@ -86,4 +86,6 @@ async def test_paused_and_resumed(tmp_path: Path) -> None:
         await tab.sees("Changed: max_duration=2h", "#details-ordered")
         info = await service.finish(started["egress_id"])
         await tab.sees("Stored paused.chapters.vtt", "#details-timeline")
-    assert (info["status"], info["details"]) == ("EGRESS_COMPLETE", "End reason: StopEgress API")
+    assert info["status"] == "EGRESS_COMPLETE"
+    # A browser beside it may leave the machine no time for a picture, which is then told.
+    assert info["details"].split("; ")[0] == "End reason: StopEgress API"
