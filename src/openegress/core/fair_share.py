@@ -20,8 +20,8 @@ class FairShare:
         self._taken[who], self._left = taken, left
         return True
 
-    def release_free_memory(self, who: str, amount: int) -> None:
-        """`who` took it before, and needs it no more."""
+    def give_back(self, who: str, amount: int) -> None:
+        """Takes back what `who` took before and no longer needs."""
         self._taken[who] -= amount
         self._left += amount
         if not self._taken[who]:

@@ -48,7 +48,7 @@ class SourceEvents:
         """The events, until close()."""
         while (event := await self._queue.get()) is not None:
             if isinstance(event, Observed) and isinstance(event.event, DataArrived):
-                self._waiting.release_free_memory(event.event.identity, _size_of(event.event))
+                self._waiting.give_back(event.event.identity, _size_of(event.event))
             yield event
 
     def put(self, event: SourceEvent) -> None:
