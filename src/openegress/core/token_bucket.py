@@ -39,6 +39,10 @@ class TokenBucket:
             self._at_ns = now_ns
         return self._left
 
+    def wait_s(self, amount: float, now_ns: int) -> float:
+        """Seconds until it holds `amount`."""
+        return max(0.0, amount - self.left(now_ns)) / self.per_s
+
     def spend(self, amount: float, now_ns: int) -> bool:
         """False: it held too little."""
         self._left = self.left(now_ns) - amount

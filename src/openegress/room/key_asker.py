@@ -161,6 +161,5 @@ class KeyAsker:
     async def _until_allowed(self) -> None:
         """Waits until QUESTIONS allows another question. More keys may be needed meanwhile."""
         loop = asyncio.get_running_loop()
-        left = self._bucket.left(int(loop.time() * S))
-        await asyncio.sleep(max(0.0, 1 - left) / QUESTIONS.per_s)
+        await asyncio.sleep(self._bucket.wait_s(1, int(loop.time() * S)))
         self._bucket.spend(1, int(loop.time() * S))

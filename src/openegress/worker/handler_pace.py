@@ -30,7 +30,7 @@ class HandlerPace:
         now_ns = time.monotonic_ns()
         if not self._attention.spend(cpu_s, now_ns):
             self._turn_s = 0.0
-            await asyncio.sleep(-self._attention.left(now_ns) / _ATTENTION.per_s)
+            await asyncio.sleep(self._attention.wait_s(0, now_ns))
         elif self._turn_s >= _TURN_S:
             self._turn_s = 0.0
             await asyncio.sleep(0)

@@ -197,7 +197,7 @@ def _paced(send: Send) -> Send:
     async def send_in_turn(info: EgressInfo) -> object:
         now_ns = time.monotonic_ns()
         if not reports.spend(1, now_ns) and not transitions.is_terminal(info):
-            await asyncio.sleep(-reports.left(now_ns) / _REPORTS.per_s)
+            await asyncio.sleep(reports.wait_s(0, now_ns))
         return await send(info)
 
     return send_in_turn
