@@ -11,7 +11,7 @@ from openegress.core.plan import FileOutput, Split
 from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.core.units import S
 from openegress.media import Packet
-from openegress.output.file.splitter import Begun, Complete, FileSplitter, Step, Written, moved
+from openegress.output.file.splitter import Begun, Complete, FileSplitter, Step, Written
 from openegress.output.part_names import spool_name, stored_name
 
 AUDIO_BASE = Fraction(1, 48_000)
@@ -50,7 +50,7 @@ def check(steps: list[Step], packets: list[Packet]) -> list[list[Packet]]:
                 open_parts.remove(part)
             case Written(part, packet):
                 assert part in open_parts
-                found[part].append(moved(packet, -begins[part]))
+                found[part].append(packet.shifted(Fraction(begins[part], S)))
     assert not open_parts
     for kind in MediaKind:
         whole = [packet for packet in packets if packet.kind is kind]

@@ -4,7 +4,7 @@ All times are on the egress' timeline: 0 is media time zero (the Active event). 
 process, through PyAV; Python only passes frames and packets on.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Protocol
 
@@ -43,6 +43,11 @@ class Packet:
     def pts_ns(self) -> int:
         # Integers: this runs several times for every packet, and Fraction takes microseconds.
         return self.pts * S * self.time_base.numerator // self.time_base.denominator
+
+    def shifted(self, by_s: Fraction) -> "Packet":
+        """The packet at a time that is later by that much, in its own time base."""
+        ticks = round(by_s / self.time_base)
+        return replace(self, pts=self.pts + ticks, dts=self.dts + ticks)
 
 
 @dataclass(frozen=True, slots=True)

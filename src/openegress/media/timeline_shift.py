@@ -37,9 +37,8 @@ class ShiftedPackets:
         shift = self._shift
         if not shift.has(packet.pts_ns):
             return
-        ticks = round(Fraction(shift.by_ns, S) / packet.time_base)
-        paused_ns = packet.paused_ns + shift.paused_ns
-        self._sink.write(replace(packet, pts=packet.pts + ticks, dts=packet.dts + ticks, paused_ns=paused_ns))
+        moved = packet.shifted(Fraction(shift.by_ns, S))
+        self._sink.write(replace(moved, paused_ns=packet.paused_ns + shift.paused_ns))
 
 
 class ShiftedFrames:

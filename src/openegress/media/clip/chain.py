@@ -68,11 +68,6 @@ class ChainedSource:
                     begin = found if abs(found - begin) * S < _UNLIKE_NS else begin
                     break
         for packet in waiting:
-            yield _later(packet, begin)
+            yield packet.shifted(begin)
         for packet in packets:
-            yield _later(packet, begin)
-
-
-def _later(packet: Packet, by_s: Fraction) -> Packet:
-    ticks = round(by_s / packet.time_base)
-    return replace(packet, pts=packet.pts + ticks, dts=packet.dts + ticks)
+            yield packet.shifted(begin)

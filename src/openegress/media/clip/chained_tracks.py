@@ -1,7 +1,6 @@
 """A recording of all tracks of a room in several consecutive files, opened for clipping as one."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from fractions import Fraction
 
 from openegress.core.codecs import VideoCodec
@@ -45,7 +44,7 @@ class ChainedTracks:
                 continue
             begun: set[int] = set()
             for each in tracks.packets(max(0, begin_ns - at_ns), end_ns - at_ns):
-                stored, packet = tracks.tracks[each.number], _later(each.packet, at_ns)
+                stored, packet = tracks.tracks[each.number], each.packet.shifted(Fraction(at_ns, S))
                 if not is_last and packet.pts_ns >= self._ends[file]:
                     continue
                 if isinstance(stored.codec, VideoCodec) and each.number not in begun:
@@ -90,8 +89,3 @@ def _source(track: StoredTrack) -> list[tuple[str, str]]:
 
 def _id(track: StoredTrack) -> str:
     return dict(track.tags).get(_TRACK_ID, "")
-
-
-def _later(packet: Packet, by_ns: int) -> Packet:
-    ticks = round(Fraction(by_ns, S) / packet.time_base)
-    return replace(packet, pts=packet.pts + ticks, dts=packet.dts + ticks)

@@ -5,7 +5,7 @@ lies in the previous part, whenever it comes, and everything else in the new one
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 
 from openegress.core.codecs import MediaKind
@@ -155,7 +155,7 @@ class FileSplitter:
         begin_ns = self._begins_ns[part]
         if part == self._last:
             self._count(packet, packet.pts_ns - begin_ns)
-        return Written(part, moved(packet, begin_ns))
+        return Written(part, packet.shifted(Fraction(-begin_ns, S)) if begin_ns else packet)
 
     def _count(self, packet: Packet, length_ns: int) -> None:
         self._bytes += len(packet.data) + SAMPLE_BYTES
@@ -167,11 +167,3 @@ class FileSplitter:
         if self._bytes + reserve >= self._split.every_bytes:
             self._full_ns = max(packet.pts_ns, self._sound_ns)
             self._ask_key(self._full_ns)
-
-
-def moved(packet: Packet, by_ns: int) -> Packet:
-    """Moves a packet to an earlier time."""
-    if not by_ns:
-        return packet
-    ticks = round(Fraction(by_ns, S) / packet.time_base)
-    return replace(packet, pts=packet.pts - ticks, dts=packet.dts - ticks)
