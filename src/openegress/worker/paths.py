@@ -3,6 +3,7 @@
 import asyncio
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 
 import structlog
 
@@ -71,11 +72,16 @@ class Paths:
 
         Raises EgressError if two outputs of the plan have the same path, or the leases cannot be reached.
         """
-        await asyncio.to_thread(places.check_apart, plan, is_folding)
-        return await self._claim(plan.egress_id, await self._places_of(plan))
+        return await self._claim(plan.egress_id, await asyncio.to_thread(self._checked_places, plan))
+
+    def _checked_places(self, plan: Plan) -> frozenset[str]:
+        """Returns the places of a plan. Raises EgressError if two of its outputs share one. Blocking."""
+        folds = cache(is_folding)  # outputs share folders, and each look is at a disk
+        places.check_apart(plan, folds)
+        return places.places_of(plan, self._machine, folds)
 
     async def _places_of(self, plan: Plan) -> frozenset[str]:
-        return await asyncio.to_thread(places.places_of, plan, self._machine, is_folding)
+        return await asyncio.to_thread(places.places_of, plan, self._machine, cache(is_folding))
 
     def _leases_of(self, held: Iterable[str]) -> frozenset[str]:
         """The leases for places: these, and shares of those that stand for many names."""
