@@ -23,7 +23,7 @@ from openegress.app import log
 from openegress.app.one_shot import OneShot
 from openegress.cli import core_files
 from openegress.cli.durations import parse_duration
-from openegress.cli.errors import MAX_CHARS, Exit
+from openegress.cli.errors import MAX_CHARS, Exit, say
 from openegress.cli.flags import settings_of
 from openegress.cli.quantities import duration_text, size_text
 from openegress.config.settings import Settings
@@ -157,6 +157,5 @@ def report(info: EgressInfo, *, as_json: bool = False) -> int:
                 print(f"{place}  {duration_text(file.duration / 1e9)}  {size_text(file.size)}")
     if info.status in (EgressStatus.EGRESS_COMPLETE, EgressStatus.EGRESS_LIMIT_REACHED):
         return Exit.DONE
-    why = shown(info.error, MAX_CHARS) or EgressStatus.Name(info.status)
-    print(f"openegress: {why}", file=sys.stderr)
+    say(info.error or EgressStatus.Name(info.status))
     return Exit.FAILED
