@@ -336,7 +336,7 @@ def sound(path: Path | str) -> Sound:
         if abs(first - expected) <= GAP_TOLERANCE_S * rate:
             first = expected
         expected = first + samples.shape[1]
-        kept = samples[:, : whole.shape[1] - first]
+        kept = samples[:, : max(0, whole.shape[1] - first)]
         whole[:, first : first + kept.shape[1]] = kept
     return Sound(whole, rate, float(start), tuple(gaps))
 
