@@ -111,12 +111,24 @@ async def test_a_track_is_asked_for_once_and_its_frames_have_its_name() -> None:
     told = tracks.take(packet(START | FINAL, 0, b"frame"))
     assert told is not None
     assert (told.participant_identity, told.user.topic, told.user.payload) == ("ada", "slides", b"frame")
-    tracks.told([ada(gone=True)])
-    assert tracks.take(packet(START | FINAL, 1, b"late")) is None
     tracks.joined()
     tracks.told([ada(SLIDES)])
     await asked(tracks)
     assert server.asked == ["DTR_1", "DTR_1"]
+    await tracks.close()
+
+
+@pytest.mark.parametrize("end", [ada(), ada(gone=True)], ids=["unpublished", "left"])
+async def test_packets_that_the_end_of_their_track_overtakes(end: ParticipantInfo) -> None:
+    """Signals come by another connection."""
+    server = Server()
+    tracks = DataTracks(server.send, server.lock)
+    tracks.told([ada(SLIDES)])
+    tracks.handles(HANDLES)
+    tracks.told([end])
+    tracks.handles(DataTrackSubscriberHandles())
+    late = tracks.take(packet(START | FINAL, 1, b"late"))
+    assert late is not None and (late.user.topic, late.user.payload) == ("slides", b"late")
     await tracks.close()
 
 

@@ -136,6 +136,33 @@ def test_what_is_said_by_and_of_who_is_left_out(identity: str, packet: dict[str,
     assert (event in told(recorded(left_out="bob"), *there, event)) is is_told
 
 
+@pytest.mark.parametrize(
+    ("identity", "packet", "is_told"),
+    [
+        ("ada", {"user": UserPacket()}, True),
+        ("bob", {"user": UserPacket()}, False),
+        ("agent", of_track(ADAS.sid), True),
+        ("agent", of_track(BOBS.sid), False),
+        ("agent", of_person("ada"), True),
+        ("agent", of_person("bob"), False),
+    ],
+)
+def test_what_is_still_on_its_way_when_its_sender_leaves(
+    identity: str, packet: dict[str, Any], is_told: bool
+) -> None:
+    """Signals come by another connection, and may overtake it."""
+    before: list[RoomEvent] = [
+        *map(ParticipantJoined, (ADA, BOB, person("agent"))),
+        *map(TrackPublished, (ADAS, BOBS)),
+        *map(TrackUnpublished, (ADAS, BOBS)),
+        *map(ParticipantLeft, (ADA, BOB)),
+    ]
+    event = said(identity, **packet)
+    assert (event in told(recorded(left_out="bob"), *before, event)) is is_told
+    back = ParticipantJoined(replace(ADA, opts_out=True))
+    assert event not in told(recorded(left_out="bob"), *before, back, event)
+
+
 def piece(stream: str = "s") -> DataArrived:
     return said("agent", stream_chunk=DataStream.Chunk(stream_id=stream, content=b"what I say"))
 

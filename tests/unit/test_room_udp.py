@@ -202,3 +202,19 @@ def test_reading_pauses_for_no_longer_than_the_socket_holds_what_comes(
         now_s += passed_s
         pause_s = pace.pause_s(round(per_s * passed_s), now_s)
     assert pause_s == pytest.approx(pause_ms / 1000, abs=0.002)
+
+
+def test_who_waits_for_an_answer_is_read_at_once_for_a_moment() -> None:
+    pace = udp.ReadingPace(10_000)
+    pace.batch_reads()
+    now_s = pause_s = 1.0
+    pauses_s = []
+    for number in range(50):
+        if number == 10:
+            pace.hasten(now_s)
+            hasty_s = now_s
+        pause_s = pace.pause_s(2, now_s)
+        pauses_s.append((now_s, pause_s))
+        now_s += pause_s
+    short = [at_s for at_s, pause_s in pauses_s[1:] if pause_s == udp.PAUSE_S]
+    assert short == [at_s for at_s, _ in pauses_s[1:] if hasty_s <= at_s < hasty_s + udp.HASTE_S] != []

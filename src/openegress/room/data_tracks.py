@@ -6,11 +6,16 @@ from collections.abc import Awaitable, Callable, Iterable
 from livekit.protocol.models import DataPacket, Encryption, ParticipantInfo, UserPacket
 from livekit.protocol.rtc import DataTrackSubscriberHandles, UpdateDataSubscription
 
+from openegress.core.recent import Recent
 from openegress.core.tasks import cancelled
 from openegress.room.rtp import data_track
 
 MAX_PER_PARTICIPANT = 60
 """Limit for the tracks of one participant: the same as for topics in a file."""
+MAX_HANDLES = 4096
+"""Limit for the tracks of a room whose packets are told apart."""
+MAX_ENDED = 256
+"""Ended tracks that are remembered: the signal that a track has ended may overtake its last packets."""
 LOCKED = "data tracks that are encrypted cannot be read"
 
 
@@ -25,12 +30,14 @@ class DataTracks:
         self._on_locked = on_locked
         self._names: dict[str, dict[str, str]] = {}
         """The names of tracks, by identity and SID."""
+        self._ended: Recent[str, str] = Recent(MAX_ENDED)
+        """The names of ended tracks, by SID."""
         self._wanted: set[str] = set()
         """SIDs that are not requested from the server yet."""
         self._asked: set[str] = set()
         self._asking: asyncio.Task[None] | None = None
-        self._publishers: dict[int, tuple[str, str]] = {}
-        """(identity, SID) by the handle in packets."""
+        self._publishers: Recent[int, tuple[str, str]] = Recent(MAX_HANDLES)
+        """(identity, SID) by the handle in packets. The server reuses no handle soon."""
         self._frames = data_track.DataFrames()
 
     def joined(self) -> None:
@@ -42,17 +49,15 @@ class DataTracks:
     def told(self, participants: Iterable[ParticipantInfo]) -> None:
         for participant in participants:
             if participant.state == ParticipantInfo.State.DISCONNECTED:
-                self._names.pop(participant.identity, None)
+                self._set_names(participant.identity, {})
             elif participant.data_tracks or participant.identity in self._names:
                 self._see(participant)
         if self._wanted and (self._asking is None or self._asking.done()):
             self._asking = asyncio.create_task(self._ask(), name="data tracks")
 
     def handles(self, message: DataTrackSubscriberHandles) -> None:
-        self._publishers = {
-            handle: (track.publisher_identity, track.track_sid)
-            for handle, track in message.sub_handles.items()
-        }
+        for handle, track in message.sub_handles.items():
+            self._publishers[handle] = track.publisher_identity, track.track_sid
 
     def take(self, message: bytes) -> DataPacket | None:
         """Takes a packet. Returns a frame once its last packet has arrived; None before that, and for invalid
@@ -62,7 +67,7 @@ class DataTracks:
         if packet is None or publisher is None:
             return None
         identity, sid = publisher
-        name = self._names.get(identity, {}).get(sid)
+        name = self._names.get(identity, {}).get(sid, self._ended.get(sid))
         payload = self._frames.take(packet)
         if name is None or payload is None:
             return None
@@ -77,8 +82,15 @@ class DataTracks:
         if len(plain) < len(participant.data_tracks):
             self._on_locked(participant.identity, LOCKED)
         names = {each.sid: each.name for each in plain[:MAX_PER_PARTICIPANT]}
-        self._names[participant.identity] = names
+        self._set_names(participant.identity, names)
         self._wanted |= names.keys() - self._asked
+
+    def _set_names(self, identity: str, names: dict[str, str]) -> None:
+        for sid, name in self._names.pop(identity, {}).items():
+            if sid not in names:
+                self._ended[sid] = name
+        if names:
+            self._names[identity] = names
 
     async def _ask(self) -> None:
         while self._wanted:

@@ -12,6 +12,8 @@ word includes the number itself.
 import struct
 from dataclasses import dataclass, field
 
+from openegress.core.recent import Recent
+
 MAX_FRAME_BYTES = 256 * 1024
 """The same limit as for a message of a data channel: a stranger decides how many packets a frame has."""
 MAX_OPEN = 64
@@ -60,13 +62,13 @@ class DataFrames:
     """Gathers frames from packets. A frame that misses a packet is dropped, because none is sent again."""
 
     def __init__(self) -> None:
-        self._open: dict[int, _Gathering] = {}
+        self._open: Recent[int, _Gathering] = Recent(MAX_OPEN)
         """Incomplete frames, by the handle of their track."""
 
     def take(self, packet: DataTrackPacket) -> bytes | None:
         """Takes a packet. Returns a complete frame once its last packet has arrived."""
         if packet.is_start:
-            self._begin(packet)
+            self._open[packet.handle] = _Gathering(packet)
         gathering = self._open.get(packet.handle)
         if gathering is None or not (packet.is_start or _follows(gathering.packet, packet)):
             self._open.pop(packet.handle, None)
@@ -81,11 +83,6 @@ class DataFrames:
             return None
         del self._open[packet.handle]
         return b"".join(gathering.parts)
-
-    def _begin(self, packet: DataTrackPacket) -> None:
-        if packet.handle not in self._open and len(self._open) >= MAX_OPEN:
-            del self._open[next(iter(self._open))]
-        self._open[packet.handle] = _Gathering(packet)
 
 
 def _follows(before: DataTrackPacket, packet: DataTrackPacket) -> bool:

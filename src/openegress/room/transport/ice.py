@@ -305,6 +305,11 @@ class IceConnection(Connection):
         for each in self._sockets:
             each.batch_reads()
 
+    def hasten(self) -> None:
+        """See BatchedUdp."""
+        for each in self._sockets:
+            each.hasten()
+
     def drain(self) -> None:
         """Hands out the UDP data that has arrived so far."""
         for each in self._sockets:

@@ -236,7 +236,9 @@ class Transport:
             if self._dtls_done is not None and not self._dtls_done.done():
                 self._dtls_done.set_exception(error)
             return
-        if self._on_data is not None:
+        if self._on_data is not None and packets:
+            # SCTP sends no faster than it is answered, and what need not arrive is dropped meanwhile.
+            self._ice.hasten()
             for packet in packets:
                 self._on_data(packet, arrival_ns)
         match self._dtls.state:

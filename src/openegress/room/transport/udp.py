@@ -20,6 +20,8 @@ PAUSE_S = 0.01
 RELAXED_PAUSE_S = 0.2
 """Five batches a second, each packet of a voice among them. A lost packet is waited for much longer, and a
 kill costs no more than about a second (see output.writer and media.clusters)."""
+HASTE_S = 0.3
+"""How long short pauses last: more than most round trips."""
 CLOSE = 0.4
 """Datagrams that follow one another within this share of the pause are read in batches."""
 MAX_BATCH = 512
@@ -60,10 +62,15 @@ class ReadingPace:
         self._pause_s = self._last_s = PAUSE_S
         self._read_at_s = 0.0
         """When everything up to then was read, one at a time or in a batch."""
+        self._hasty_until_s = 0.0
 
     def batch_reads(self) -> None:
         """Nobody waits for the datagrams any more."""
         self._pause_s = RELAXED_PAUSE_S
+
+    def hasten(self, now_s: float) -> None:
+        """Somebody waits for an answer to what was just read."""
+        self._hasty_until_s = now_s + HASTE_S
 
     def is_close(self, now_s: float) -> bool:
         """Whether a datagram that comes now follows the last one so closely that reading pauses. Otherwise it
@@ -77,7 +84,8 @@ class ReadingPace:
         """Until the next batch, after one of `count` datagrams: all that came since the last."""
         if count:
             most_s = (now_s - self._read_at_s) * self._room / (DENSEST * count)
-            self._last_s = max(PAUSE_S, min(self._pause_s, most_s))
+            longest_s = self._pause_s if now_s >= self._hasty_until_s else PAUSE_S
+            self._last_s = max(PAUSE_S, min(longest_s, most_s))
             self._read_at_s = now_s
         return self._last_s if count < MAX_BATCH else 0.0
 
@@ -119,6 +127,10 @@ class BatchedUdp(asyncio.DatagramTransport):
         not change: long pauses would make them seem late."""
         if self._is_stamped:
             self._pace.batch_reads()
+
+    def hasten(self) -> None:
+        """Reads with short pauses for a moment: somebody waits for an answer to what was just read."""
+        self._pace.hasten(self._loop.time())
 
     def drain(self) -> None:
         """Hands out what has arrived so far. A pause begins anew: who drains regularly is not woken in

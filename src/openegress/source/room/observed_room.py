@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from openegress.core.plan import Recorded
+from openegress.core.recent import Recent
 from openegress.room import Participant, Track
 from openegress.room.events import (
     ConnectionLost,
@@ -25,7 +26,10 @@ from openegress.source.room.recorded_people import is_seen, why_track
 TRANSCRIBED_TRACK = "lk.transcribed_track_id"
 """The attribute of agents' text streams that names the transcribed track."""
 MAX_STREAMS = 256
-"""Limit for open streams: beyond it, the oldest is forgotten."""
+"""Limit for open streams."""
+MAX_GONE = 256
+"""Limit for participants and tracks that are remembered after they have left: the signal may overtake what
+they sent."""
 
 
 class ObservedRoom:
@@ -44,17 +48,24 @@ class ObservedRoom:
         self._told_tracks: dict[str, Track] = {}
         """Reported tracks, by SID."""
         self._speakers: tuple[str, ...] = ()
-        self._streams: dict[tuple[str, str], frozenset[str]] = {}
+        self._streams: Recent[tuple[str, str], frozenset[str]] = Recent(MAX_STREAMS)
         """The people whom each open stream concerns, by sender and id, if its beginning was reported."""
+        self._left: Recent[str, None] = Recent(MAX_GONE)
+        """Identities of participants who have left, and were reported until then."""
+        self._former_owners: Recent[str, str] = Recent(MAX_GONE)
+        """Identities by the SIDs of ended tracks."""
 
     def seen(self, event: RoomEvent) -> list[RoomEvent]:
         """The part of `event` that may be reported."""
         match event:
             case ParticipantJoined(participant) | ParticipantChanged(participant):
                 self._people[participant.identity] = participant
+                self._left.pop(participant.identity, None)
                 return self._about(participant.identity, event)
             case ParticipantLeft(participant):
                 self._people.pop(participant.identity, None)
+                if participant.identity in self._told:
+                    self._left[participant.identity] = None
                 return self._about(participant.identity, event)
             case TrackPublished(track) | TrackMuted(track):
                 self._add(track)
@@ -100,17 +111,19 @@ class ObservedRoom:
             whom.add(packet.transcription.transcribed_participant_identity)
         elif packet.WhichOneof("value") == "stream_header":
             track_id = packet.stream_header.attributes.get(TRANSCRIBED_TRACK, "")
-        if (track := self._tracks.get(track_id)) is not None:
-            whom.add(track.participant.identity)
+        if (owner := self._owner_of(track_id)) is not None:
+            whom.add(owner)
         if not self._recorded.only:
             whom.discard("")
-        if not whom <= self._told:
+        if not whom <= self._told | self._left.keys():
             return False
         if packet.WhichOneof("value") == "stream_header":
-            if len(self._streams) >= MAX_STREAMS:
-                del self._streams[next(iter(self._streams))]
             self._streams[sender, packet.stream_header.stream_id] = frozenset(whom)
         return True
+
+    def _owner_of(self, sid: str) -> str | None:
+        track = self._tracks.get(sid)
+        return track.participant.identity if track is not None else self._former_owners.get(sid)
 
     def _goes_on(self, stream: tuple[str, str]) -> bool:
         """Whether a stream may continue: one about a person who has left may, one about a person who is left
@@ -129,6 +142,7 @@ class ObservedRoom:
         track = self._tracks.pop(sid, None)
         if track is None:
             return
+        self._former_owners[sid] = track.participant.identity
         own = self._published[track.participant.identity]
         del own[sid]
         if not own:
