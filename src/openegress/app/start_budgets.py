@@ -1,6 +1,7 @@
 """Limits how many recordings a participant can start by publishing: each takes a part of the machine, and
 somebody who keeps publishing new tracks would take all of it. Pure."""
 
+from openegress.core.recent import Recent
 from openegress.core.token_bucket import RefillRate, TokenBucket
 
 STARTS = RefillRate(1 / 30, 20)
@@ -13,15 +14,12 @@ class StartBudgets:
     """The budgets of all participants in all rooms."""
 
     def __init__(self) -> None:
-        self._budgets: dict[tuple[str, str], TokenBucket] = {}
+        self._budgets: Recent[tuple[str, str], TokenBucket] = Recent(MAX_KNOWN)
 
     def spend(self, room: str, identity: str, now_ns: int) -> bool:
         """Takes one from the budget. False: it is used up."""
         key = room, identity
-        budget = self._budgets.pop(key, None) or TokenBucket(STARTS)
-        self._budgets[key] = budget
-        if len(self._budgets) > MAX_KNOWN:
-            del self._budgets[next(iter(self._budgets))]
+        budget = self._budgets[key] = self._budgets.get(key) or TokenBucket(STARTS)
         if budget.left(now_ns) < 1:
             return False
         return budget.spend(1, now_ns)

@@ -12,6 +12,7 @@ from openegress.core.errors import Code, EgressError, invalid
 from openegress.core.ids import check_egress_id
 from openegress.core.info import is_terminal, with_request_of, with_results_of
 from openegress.core.part_records import with_part
+from openegress.core.recent import Recent
 from openegress.core.tasks import non_fatal
 from openegress.core.text import shown
 from openegress.proto.egress_rpc_pb2 import GetEgressRequest, UpdateMetricsRequest
@@ -47,7 +48,7 @@ class IOInfoService:
         self._store = store
         self._notifier = notifier
         self._listeners: list[Listener] = []
-        self._lists: dict[tuple[str, bool], tuple[int, ListEgressResponse]] = {}
+        self._lists: Recent[tuple[str, bool], tuple[int, ListEgressResponse]] = Recent(KEPT_LISTS)
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Adds a listener. Returns a function that removes it."""
@@ -102,13 +103,11 @@ class IOInfoService:
             return ListEgressResponse(items=[await self.get(request.egress_id)])
         key = (request.room_name, request.active)
         revision = await self._store.revision()
-        kept = self._lists.pop(key, None)
+        kept = self._lists.get(key)
         if kept is None or kept[0] != revision:
             items = await self._store.list(request.room_name, request.active)
             kept = revision, ListEgressResponse(items=items)
         self._lists[key] = kept
-        while len(self._lists) > KEPT_LISTS:
-            del self._lists[next(iter(self._lists))]
         return kept[1]
 
     async def _rpc_update(self, info: EgressInfo) -> Empty:

@@ -5,6 +5,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from openegress.core.recent import Recent
 from openegress.media.clip import Bytes
 
 _BLOCK_BYTES = 256 * 1024
@@ -30,7 +31,7 @@ class Stitched:
             self._starts.append(self._end)
             self._end += each.size
         self._at = 0
-        self._blocks: dict[tuple[int, int], bytes] = {}
+        self._blocks: Recent[tuple[int, int], bytes] = Recent(_BLOCKS)
 
     @classmethod
     def whole(cls, file: Bytes) -> "Stitched":
@@ -74,8 +75,6 @@ class Stitched:
         if data is None:
             start = block * _BLOCK_BYTES
             data = piece.of.read_at(piece.offset + start, min(_BLOCK_BYTES, piece.size - start))
-            while len(self._blocks) >= _BLOCKS:
-                del self._blocks[next(iter(self._blocks))]
             self._blocks[number, block] = data
         start = within - block * _BLOCK_BYTES
         return data[start : start + most]

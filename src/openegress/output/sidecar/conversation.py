@@ -16,6 +16,7 @@ import msgspec
 from livekit.protocol.models import DataPacket, DataStream, Transcription
 
 from openegress.core import foreign_json
+from openegress.core.recent import Recent
 from openegress.core.routes import DataRoute, takes_data
 from openegress.output.sidecar.entries import (
     CHAT,
@@ -81,7 +82,7 @@ class Conversation:
         senders and topics whose data is kept; none: all."""
         self._topics = topics
         self._routes = routes
-        self._streams: dict[tuple[str, str], _TextStream] = {}
+        self._streams: Recent[tuple[str, str], _TextStream] = Recent(MAX_STREAMS)
         """Streams by sender and id."""
 
     def entries(self, arrived: DataArrived) -> list[LogEntry]:
@@ -110,7 +111,8 @@ class Conversation:
 
     def rest(self) -> list[LogEntry]:
         """Returns the texts that were begun and not ended: their senders have left, or are still sending."""
-        streams, self._streams = [each for each in self._streams.values() if not each.is_broken], {}
+        streams = [each for each in self._streams.values() if not each.is_broken]
+        self._streams.clear()
         return [
             msgspec.structs.replace(said := _text(each), fields=said.fields | {INCOMPLETE: True})
             for each in streams
@@ -124,8 +126,6 @@ class Conversation:
             header.topic, identity
         ):
             return []
-        if len(self._streams) >= MAX_STREAMS:
-            del self._streams[next(iter(self._streams))]
         stream = _TextStream(header, identity, sender, at_ns)
         self._streams[sender, header.stream_id] = stream
         told: list[LogEntry] = []

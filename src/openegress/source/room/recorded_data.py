@@ -6,6 +6,7 @@ from fractions import Fraction
 from livekit.protocol.models import DataPacket
 
 from openegress.core.codecs import MediaKind
+from openegress.core.recent import Recent
 from openegress.core.routes import DataRoute, takes_data
 from openegress.core.units import S
 from openegress.media import Packet
@@ -25,7 +26,7 @@ class RecordedData:
     def __init__(self, routes: Sequence[DataRoute], tracks: FileTracks) -> None:
         self._routes = routes
         self._tracks = tracks
-        self._streams: dict[tuple[str, str], str] = {}
+        self._streams: Recent[tuple[str, str], str] = Recent(MAX_STREAMS)
         """Topics of open streams, by sender and id."""
         self._held: list[DataArrived] = []
         """Data from before the beginning."""
@@ -60,8 +61,6 @@ class RecordedData:
                 return packet.user.topic
             case "stream_header":
                 header = packet.stream_header
-                if len(self._streams) >= MAX_STREAMS:
-                    del self._streams[next(iter(self._streams))]
                 self._streams[sender, header.stream_id] = header.topic
                 return header.topic
             case "stream_chunk":

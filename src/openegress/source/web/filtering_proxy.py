@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.loopback_server import LoopbackServer
 from openegress.core.networks import Address, Network, denying, networks_of
+from openegress.core.recent import Recent
 
 VERSION, CONNECT, NO_AUTHENTICATION = 5, 1, 0
 CONNECT_TIMEOUT_S = 10.0
@@ -73,7 +74,7 @@ class FilteringProxy:
         self._own_pages: set[tuple[str, int]] = set()
         self._server = LoopbackServer(self._serve, (OSError, EOFError))
         self._trusted: set[tuple[str, int]] = set()
-        self._reasons: dict[str, str] = {}
+        self._reasons: Recent[str, str] = Recent(KEPT_REASONS)
 
     async def start(self) -> str:
         """Starts the proxy. Returns its URL for --proxy-server."""
@@ -113,8 +114,6 @@ class FilteringProxy:
             far_reader, far_writer = await self._connect(host, port)
         except Refused as e:
             self._reasons[host] = str(e)
-            while len(self._reasons) > KEPT_REASONS:
-                del self._reasons[next(iter(self._reasons))]
             writer.write(_reply(e.reply))
             await writer.drain()
             return

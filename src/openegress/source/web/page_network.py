@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+from openegress.core.recent import Recent
 from openegress.source.web.cdp import Params
 
 KEPT_LINES = 5
@@ -26,7 +27,7 @@ class PageNetwork:
         self._main_request = ""
         self.main_url = ""
         """The URL that the navigation reached after redirects, as the browser spells it."""
-        self._requests: dict[str, str] = {}
+        self._requests: Recent[str, str] = Recent(MAX_REQUESTS)
         """URLs of unfinished requests, by request id."""
         self._is_forgotten = False
         self._connections: set[str] = set()
@@ -102,8 +103,6 @@ class PageNetwork:
 
     def _requested(self, params: Params) -> None:
         self._requests[params["requestId"]] = params["request"]["url"]
-        if len(self._requests) > MAX_REQUESTS:
-            del self._requests[next(iter(self._requests))]
         if params["type"] == "Document" and params["requestId"] == params["loaderId"]:
             self._main_request = self._main_request or params["requestId"]
             if params["requestId"] == self._main_request:

@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from livekit.protocol.models import ParticipantInfo
 from livekit.protocol.rtc import SignalResponse
 
+from openegress.core.recent import Recent
 from openegress.room.signalling.own_participant import OwnParticipant
 from openegress.source.room_orders import OwnParticipantChange
 from openegress.source.web.cdp import Params
@@ -34,7 +35,7 @@ class PageRoom:
         self._server = _server(ws_url)
         self._token = token
         self._self = OwnParticipant(identity)
-        self._sockets: dict[str, None] = {}
+        self._sockets: Recent[str, None] = Recent(MAX_SOCKETS)
         """Request ids of sockets to the room's server, oldest first."""
 
     def take(self, method: str, params: Params) -> list[OwnParticipantChange]:
@@ -42,8 +43,6 @@ class PageRoom:
         match method:
             case "Network.webSocketCreated" if self._is_ours(params["url"]):
                 self._sockets[params["requestId"]] = None
-                if len(self._sockets) > MAX_SOCKETS:
-                    del self._sockets[next(iter(self._sockets))]
             case "Network.webSocketClosed":
                 self._sockets.pop(params["requestId"], None)
             case "Network.webSocketFrameReceived" if params["requestId"] in self._sockets:
