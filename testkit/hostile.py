@@ -206,7 +206,7 @@ class Hostile:
         """A flood of silence, or of meaningless packets."""
         payload = bytes(noise_bytes) or OPUS_SILENCE
         while True:
-            for _ in range(per_s // 50):
+            for _ in range(per_s // 20):
                 self._send(index, [payload])
             self._count("flood")
             await asyncio.sleep(0.02)
@@ -296,11 +296,11 @@ class Hostile:
         """Messages over both data channels, each to everybody."""
         room = await self._speaker("tells")
         while True:
-            for _ in range(per_s // 50):
+            for _ in range(per_s // 20):
                 await room.local_participant.publish_data(bytes(1000), reliable=False)
             await room.local_participant.publish_data(bytes(14_000), reliable=True, topic="\x1b[31m\n" * 20)
             self._count("data")
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
 
     async def _speaker(self, what: str) -> rtc.Room:
         if what not in self._speaking:

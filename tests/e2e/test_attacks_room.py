@@ -44,7 +44,9 @@ async def test_whatever_a_participant_sends(tmp_path: Path) -> None:
     floods: dict[str, list[Attack]] = {
         "people and tracks": [("flapping",), ("crowd", 50), ("churn", "opus")],
         "changes": [("renames", 50), ("mutes", muted, 50)],
-        "data and texts": [("data", 300), ("texts", 100)],
+        # Each costs the attacker and the bystanders' SDK most of a core: together they leave nothing to record with.
+        "data": [("data", 300)],
+        "texts": [("texts", 100)],
     }
     of_the_server: list[Attack] = [("flapping",), ("churn", "opus"), ("data", 200), ("renames", 50)]
     several: list[Attack] = [("odd_sizes", sizes), ("bombs", bombs), ("flood", flood, 300), ("flapping",)]
