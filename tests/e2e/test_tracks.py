@@ -88,8 +88,11 @@ class Sent:
     dropped: int
 
 
-async def sent_by(who: Publisher) -> Sent:
+async def sent_by(who: Publisher, leaves: bool = False) -> Sent:
+    """Once the recording is over, or by somebody who `leaves` it."""
     dropped = await who.dropped()
+    if leaves:
+        await who.leave()
     codec = CODECS[who.identity]
     return Sent(tuple((essence(codec, each.data), each.at_ns) for each in who.sent["camera"]), dropped)
 
