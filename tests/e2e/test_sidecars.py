@@ -15,7 +15,9 @@ import pytest
 from livekit import rtc
 
 from openegress.core.units import S
+from testkit.browser_publisher import publishing
 from testkit.matroska_reader import extract
+from testkit.page_server import PageServer
 from testkit.participants import AudioSpec, Publisher, VideoSpec
 from testkit.parts import Parts
 from testkit.probe import beep_onsets, probe, rms, sound
@@ -263,6 +265,23 @@ async def test_what_was_said_is_in_step_with_the_sound(parts: Parts) -> None:
     data = [(each["topic"], each.get("text"), each.get("base64")) for each in lines_of(info, "data")]
     frames = [("slides.track", str(number) * 5000, None) for number in range(3)]
     assert sorted(data) == [("slides", None, "AP8="), ("slides.page", "3", None), *frames]
+
+
+async def test_a_message_that_is_edited(parts: Parts) -> None:
+    """As livekit-client in a browser sends it."""
+    async with (
+        PageServer() as pages,
+        publishing(parts.livekit, pages, "edited", "ada", "vp8") as ada,
+    ):
+        egress_id = await started(parts.service, "edited", "tracks", ".mkv", "sidecars=chat")
+        sent = await ada.tab.run("room.localParticipant.sendChatMessage('at tree')")
+        await ada.tab.run(f"room.localParticipant.editChatMessage('at three', {json.dumps(sent)})")
+        await ada.tab.run("room.localParticipant.sendText('see you', { topic: 'lk.chat' })")
+        await ada.tab.run("room.disconnect()")
+        info = await parts.service.finish(egress_id)
+    lines = [(each["id"], each["operation"], each["message"]) for each in lines_of(info, "chat")]
+    assert lines[:2] == [(sent["id"], "create", "at tree"), (sent["id"], "update", "at three")]
+    assert [line[1:] for line in lines[2:]] == [("create", "see you")]
 
 
 async def test_what_is_said_in_an_encrypted_room(parts: Parts) -> None:
