@@ -44,7 +44,8 @@ async def test_whatever_a_participant_sends(tmp_path: Path) -> None:
     floods: dict[str, list[Attack]] = {
         "people and tracks": [("flapping",), ("crowd", 50), ("churn", "opus")],
         "changes": [("renames", 50), ("mutes", muted, 50)],
-        # Each costs the attacker and the bystanders' SDK most of a core: together they leave nothing to record with.
+        # Each costs the attacker and the bystanders' SDK most of a core: together they would leave none to
+        # record with.
         "data": [("data", 300)],
         "texts": [("texts", 100)],
     }
