@@ -57,7 +57,7 @@ from openegress.request.validate import plan_of
 from openegress.room.events import DataArrived
 from openegress.room.frame_keys import Undecryptable
 from openegress.room.rtp import packets, rtcp
-from openegress.room.rtp.depacketise import MalformedPayload, join_video, opus, red
+from openegress.room.rtp.depacketise import MalformedPayload, has_end, join_video, opus, red
 from openegress.room.rtp.frame_cipher import RoomCipher
 from openegress.room.signalling import sdp
 from openegress.room.transport.dtls import DtlsError, DtlsSrtp, datagrams
@@ -158,8 +158,9 @@ def _cipher() -> RoomCipher:
 def _join(codec: VideoCodec, data: bytes) -> None:
     payloads = pieces(data)
     if payloads:
-        with contextlib.suppress(MalformedPayload):
-            join_video(codec, payloads)
+        for read in (join_video, has_end):
+            with contextlib.suppress(MalformedPayload):
+                read(codec, payloads)
 
 
 @target

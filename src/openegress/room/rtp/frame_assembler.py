@@ -1,6 +1,7 @@
 """Joins the packets of a track to pictures, and finds which of them a decoder can use. Pure."""
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
@@ -8,7 +9,7 @@ from typing import Protocol
 from openegress.core.codecs import VideoCodec
 from openegress.core.units import S
 from openegress.room.frame_keys import Undecryptable
-from openegress.room.rtp.depacketise import AccessUnit, MalformedPayload, UnitKind, join_video, vp8
+from openegress.room.rtp.depacketise import AccessUnit, MalformedPayload, UnitKind, has_end, join_video
 from openegress.room.rtp.frame_cipher import TrackCipher
 from openegress.room.rtp.packets import OVERTAKEN, RtpPacket
 
@@ -91,6 +92,8 @@ class FrameAssembler:
         self._timestamp = -1
         self._is_broken = False
         """The frame being gathered has lost packets."""
+        self._marks = False
+        """The sender marks the last packet of a frame."""
         self._state = _State.AWAITS_KEY
         self._prefix: AccessUnit | None = None
         """Parameter sets that belong to the next picture."""
@@ -106,6 +109,7 @@ class FrameAssembler:
         self._held.clear()
         self._held_bytes = 0
         self._is_broken = False
+        self._marks = False
         self._state = _State.AWAITS_KEY
         self._prefix = None
 
@@ -156,6 +160,7 @@ class FrameAssembler:
         )
         self._payloads = []
         self._is_broken = False
+        self._marks |= is_marked
         if self._held or not self._open(gathered, now_ns):
             self._held.append(gathered)
             self._held_bytes += gathered.size_bytes
@@ -173,6 +178,8 @@ class FrameAssembler:
             self._blank()
             return True
         try:
+            if not gathered.is_marked and self._is_cut(gathered.payloads):
+                raise MalformedPayload("a frame without its end")
             if cipher is None:
                 unit = join_video(self._codec, gathered.payloads)
             else:
@@ -189,10 +196,6 @@ class FrameAssembler:
             self._taker.on_undecryptable(cipher, error)
             self._refuse(now_ns)
             return True
-        if self._codec is VideoCodec.VP8 and not gathered.is_marked and vp8.is_cut(unit.data):
-            # A server that changes to another layer does not send the rest of the frame.
-            self._refuse(now_ns)
-            return True
         joined = self._with_prefix(unit)
         if unit.kind is not UnitKind.PARAMETERS:
             self._unit(joined, gathered, now_ns)
@@ -201,6 +204,13 @@ class FrameAssembler:
         else:
             self._prefix = unit
         return True
+
+    def _is_cut(self, payloads: Sequence[bytes]) -> bool:
+        """Whether a frame without marker lacks its end, although no packet is missing: a server that changes
+        the layer or pauses the track does not send the rest, and numbers packets without a gap."""
+        assert self._codec is not None
+        ends = has_end(self._codec, payloads)
+        return self._marks if ends is None else not ends
 
     def _with_prefix(self, unit: AccessUnit) -> AccessUnit:
         if self._prefix is None:

@@ -54,6 +54,12 @@ def join(payloads: Sequence[bytes]) -> AccessUnit:
     return AccessUnit(b"".join(parts), unit_kind, width, height)
 
 
+def has_end(payloads: Sequence[bytes]) -> bool | None:
+    """See depacketise.has_end. A temporal unit may end with any layer, as a server drops the upper ones. A
+    frame in several OBUs does not say how many there are."""
+    return True if _obus(payloads)[-1][0] >> 3 & 15 == FRAME else None
+
+
 def _obus(payloads: Sequence[bytes]) -> list[bytes]:
     """The OBUs; those that were split across packets are joined (section 4.4)."""
     obus: list[list[bytes]] = []

@@ -10,6 +10,10 @@ SYNC_CODE = b"\x9d\x01\x2a"
 def join(payloads: Sequence[bytes]) -> AccessUnit:
     if not payloads or payloads[0][0] & 0x17 != 0x10:
         raise MalformedPayload("a VP8 frame without its first partition")
+    if len(payloads) > 1 and payloads[-1][0] & 0x17 == 0x10:
+        # livekit-server ends a track with blank pictures. The first one takes the RTP time of a frame that it
+        # broke off.
+        raise MalformedPayload("a VP8 frame begins within another")
     data = b"".join([payload[_descriptor_bytes(payload) :] for payload in payloads])
     if not data:
         raise MalformedPayload("a VP8 frame without data")
@@ -22,10 +26,11 @@ def join(payloads: Sequence[bytes]) -> AccessUnit:
     return AccessUnit(data, UnitKind.KEY, width, height)
 
 
-def is_cut(frame: bytes) -> bool:
-    """Whether its first partition is not all there (RFC 6386 section 9.1)."""
+def has_end(payloads: Sequence[bytes]) -> bool | None:
+    """See depacketise.has_end: a frame says only how long its first partition is (RFC 6386 section 9.1)."""
+    frame = join(payloads).data
     size = int.from_bytes(frame[:3], "little") >> 5
-    return len(frame) < size + (3 if frame[0] & 1 else 10)
+    return False if len(frame) < size + (3 if frame[0] & 1 else 10) else None
 
 
 def _descriptor_bytes(payload: bytes) -> int:

@@ -58,6 +58,11 @@ def join(payloads: Sequence[bytes], opened: Callable[[bytes], bytes] = bytes) ->
     return AccessUnit(data, UnitKind.of(is_key=is_key, has_picture=True), width, height)
 
 
+def has_end(payloads: Sequence[bytes]) -> bool:
+    """See depacketise.has_end. A picture may end with any layer: a server drops the upper ones."""
+    return _descriptor(payloads[-1]).ends
+
+
 def _descriptor(payload: bytes) -> _Descriptor:
     first = payload[0]
     position = 1
