@@ -355,6 +355,21 @@ RIVALS_BY_CHANCE = replace(
 )
 """After pauses of nearly the same length three reports are off by the same, against ones that are off too."""
 
+HELD_AND_LOST = replace(
+    MICROPHONE,
+    network=Network(
+        3 * MS,
+        jitter_ns=5 * MS,
+        loss=0.01,
+        held=speech((1, 0.02), (18, 0.5), (20, 1.845901217), (29, 1.393303535)),
+    ),
+    dtx=speech((26, 0.02), (29, 1.393303535)),
+    mutes=speech((5, 1.086475353)),
+    first_rtp=0,
+    first_report_ns=100 * MS,
+)
+"""Pictures that waited behind a network's pause follow ten seconds of pictures that cannot be decoded."""
+
 
 @settings(
     max_examples=SCENARIOS,
@@ -371,6 +386,7 @@ RIVALS_BY_CHANCE = replace(
 )
 @example(ONE_RIVAL, off(1.5), 118, READING["relaxed later"])
 @example(RIVALS_BY_CHANCE, sane, 106, READING["read at once"])
+@example(HELD_AND_LOST, sane, 5, READING["read at once"])
 def test_whatever_happens_frames_lie_where_a_listener_had_them(
     microphone: Publication, reports: Reports, encoding_ms: int, reading: Reading
 ) -> None:

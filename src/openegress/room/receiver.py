@@ -245,8 +245,10 @@ class TrackReceiver:
         self.stats.blank += 1
         self._demand.is_open = False
 
-    def on_unusable(self, now_ns: int) -> None:
+    def on_unusable(self, timestamp: int, arrival_ns: int, now_ns: int) -> None:
         self.stats.dropped += 1
+        if self._budget is not None:
+            self._sync.unusable(timestamp, arrival_ns)
         self._demand.is_open = True
         if not self._demand.follows_precaution(now_ns):
             self.request_key_frame(now_ns)

@@ -38,9 +38,9 @@ class PictureTaker(Protocol):
         """Called when the server has added a picture of its own after the last one of a track that was muted
         or has ended."""
 
-    def on_unusable(self, now_ns: int) -> None:
+    def on_unusable(self, timestamp: int, arrival_ns: int, now_ns: int) -> None:
         """Called when a picture was incomplete, malformed, or without the key frame it depends on: none can
-        be decoded before the next key frame."""
+        be decoded before the next key frame. `timestamp` and `arrival_ns` are those of on_unit."""
 
     def on_malformed(self, error: MalformedPayload) -> None:
         """Takes the reason why packets make no picture. on_unusable() follows."""
@@ -170,7 +170,7 @@ class FrameAssembler:
         """Hands out or drops a frame. Returns False if it waits for its key."""
         if gathered.is_broken:
             # It is unknown whether the loss hit this frame or the previous one, so both are dropped.
-            self._refuse(now_ns)
+            self._refuse(gathered, now_ns)
             return True
         assert self._codec is not None
         cipher = self.cipher
@@ -186,7 +186,7 @@ class FrameAssembler:
                 unit = cipher.join(self._codec, gathered.payloads, now_ns)
         except MalformedPayload as error:
             self._taker.on_malformed(error)
-            self._refuse(now_ns)
+            self._refuse(gathered, now_ns)
             return True
         except Undecryptable as error:
             assert cipher is not None
@@ -194,7 +194,7 @@ class FrameAssembler:
             if in_time and not error.is_certain:
                 return False
             self._taker.on_undecryptable(cipher, error)
-            self._refuse(now_ns)
+            self._refuse(gathered, now_ns)
             return True
         joined = self._with_prefix(unit)
         if unit.kind is not UnitKind.PARAMETERS:
@@ -230,7 +230,7 @@ class FrameAssembler:
         if self._state is _State.BLANK:
             self._blank()
         elif self._state is _State.AWAITS_KEY:
-            self._refuse(now_ns)
+            self._refuse(gathered, now_ns)
         else:
             assert self._codec is not None
             if unit.is_key and self._shown is not self._codec:
@@ -242,10 +242,10 @@ class FrameAssembler:
         self._await_key()
         self._taker.on_blank()
 
-    def _refuse(self, now_ns: int) -> None:
+    def _refuse(self, gathered: _Gathered, now_ns: int) -> None:
         self._await_key()
         self._prefix = None
-        self._taker.on_unusable(now_ns)
+        self._taker.on_unusable(gathered.timestamp, gathered.first_arrival_ns, now_ns)
 
     def _await_key(self) -> None:
         if self._state is _State.DECODABLE:
