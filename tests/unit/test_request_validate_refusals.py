@@ -264,6 +264,12 @@ def test_bounds(advanced: dict[str, Any], field: str) -> None:
     _is_field(refusal("web", WEB | {"advanced": advanced}), field)
 
 
+def test_images_of_too_many_pixels() -> None:
+    for asked, size in (({"width": 16_384}, "16384x9216"), ({"width": 7680, "height": 7680}, "7680x7680")):
+        error = refusal("web", {"url": "http://a", "image_outputs": [asked]})
+        _is_field(error, f"width ({size} has more than 33177600 pixels)")
+
+
 def test_segments_longer_than_the_longest() -> None:
     body = WEB | {"segment_outputs": [{"segment_duration": 43_201}]}
     _is_field(refusal("web", body), "segment_duration (43201 s is above the longest, 43200)")
