@@ -384,7 +384,7 @@ def test_v2_media() -> None:
 def test_v2_capture_all_to_websockets_takes_no_video() -> None:
     found = v2(
         {"media": {"video_track_id": "V", "audio": {"capture_all": True}}},
-        [{"stream": {"protocol": "WEBSOCKET", "urls": ["ws://a", "ws://b?channels=1"]}}],
+        [{"stream": {"protocol": "WEBSOCKET", "urls": ["ws://a", "ws://b?channels=1", "ws://a"]}}],
     )
     assert isinstance(found.source, parts.MediaSource)
     assert found.source.video is None

@@ -70,6 +70,15 @@ FIELDS: list[tuple[str, dict[str, Any], str]] = [
         },
         "stream url (rtmp://h/a/{...} is there twice, with two ids)",
     ),
+    (
+        "egress",
+        {
+            "room_name": "demo",
+            "template": {},
+            "outputs": [{"stream": {"urls": ["ws://h/"], "destinations": [{"url": "ws://h/", "id": "2"}]}}],
+        },
+        "stream url (ws://h/ is there twice, with two ids)",
+    ),
     ("room_composite", ROOM | {"audio_only": True, "image_outputs": [{}]}, "audio_only images"),
     ("room_composite", ROOM | {"file_outputs": [{"file_type": 9}]}, "file_type"),
     ("room_composite", ROOM | {"segment_outputs": [{"filename_suffix": 9}]}, "filename_suffix"),
