@@ -19,6 +19,7 @@ from livekit.protocol.webhook import WebhookEvent
 
 from openegress.config.settings import Settings
 from openegress.core.errors import invalid
+from openegress.core.exact_url import can_be_sent
 from openegress.core.http_url import is_http
 from openegress.core.ids import new_id
 from openegress.core.info import is_terminal
@@ -116,7 +117,7 @@ def check_webhooks(webhooks: Sequence[WebhookConfig], keys: Collection[str], fal
     if len(webhooks) > MAX_WEBHOOKS:
         raise invalid(f"the request has {len(webhooks)} webhooks, and at most {MAX_WEBHOOKS} are accepted")
     for webhook in webhooks:
-        if not is_http(webhook.url):
+        if not (is_http(webhook.url) and can_be_sent(webhook.url)):
             raise invalid(
                 f'webhook url "{redact_endpoint(webhook.url)}" is not an http or https URL with a host'
             )
