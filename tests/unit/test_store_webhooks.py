@@ -224,7 +224,12 @@ def test_every_field_of_a_webhook_has_an_effect() -> None:
         (
             WebhookConfig(url="https://a", signing_key="who"),
             "key",
-            'no secret for provided signing key "who"',
+            "no secret for provided signing key {w...o}: name an API key of this server",
+        ),
+        (
+            WebhookConfig(url="https://a", signing_key="hunter2-and-more"),
+            "key",
+            "no secret for provided signing key {hun...ore}: name",
         ),
         (WebhookConfig(url="https://a"), "", "webhook without signing_key"),
         (WebhookConfig(url="ftp://a", signing_key="key"), "key", 'webhook url "ftp://a" is not an http'),
