@@ -89,3 +89,28 @@ async def test_a_receiver_that_is_not_there_fails_the_egress(livekit: LivekitSer
         assert info["status"] == "EGRESS_FAILED"
         assert "the receiver answered HTTP 404 to the websocket handshake" in info["error"]
         assert info["stream_results"][0]["status"] == "FAILED"
+
+
+async def test_a_receiver_that_is_not_there_hurts_nothing_beside_it(
+    livekit: LivekitServer, tmp_path: Path
+) -> None:
+    """Like a stream: its own result says that it failed."""
+    async with (
+        WebsocketReceiver() as receiver,
+        Publisher(livekit, ROOM, "caller", video=None, audio=AudioSpec()),
+        Service(tmp_path, livekit) as service,
+    ):
+        urls = [f"ws://127.0.0.1:{receiver.port}/{path}" for path in ("in", "elsewhere")]
+        info = await service.call(
+            "StartEgress",
+            room_name=ROOM,
+            media={"audio": {"capture_all": True}},
+            outputs=[{"stream": {"protocol": "WEBSOCKET", "urls": urls}}, {"file": {"filepath": "call"}}],
+        )
+        await service.active(info["egress_id"])
+        await receiver.has(sound_bytes=2 * 48_000)
+        info = await service.finish(info["egress_id"])
+        assert (info["status"], info["error"], info["error_code"]) == ("EGRESS_COMPLETE", "", 0)
+        assert [stream["status"] for stream in info["stream_results"]] == ["FINISHED", "FAILED"]
+        assert "HTTP 404" in info["stream_results"][1]["error"]
+        assert int(info["file_results"][0]["size"]) > 0

@@ -39,6 +39,7 @@ def test_what_can_be_opened(url: str) -> None:
         "http://a%20b/",
         "http://a\\b/",
         "http://user:wo/rd@h/",
+        "http://h\\@a/",
         " http://h/",
         "http://h/ ",
         "http://h/\n",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from openegress.core import plan as plan_module
 from openegress.core.codecs import Container
-from openegress.core.events import AnyEvent, ManifestStored, Uploaded
+from openegress.core.events import AnyEvent, BackupUsed, ManifestStored, Uploaded
 from openegress.core.plan import ImageOutput, SegmentOutput
 from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.handler.uploaders import Uploaders
@@ -55,6 +55,7 @@ async def test_a_storage_is_given_up_once_for_all_outputs_and_manifests_of_an_eg
     )
     [told] = [event for event in events if isinstance(event, ManifestStored)]
     assert told.location == str(tmp_path / "backup/hls/EG_1.json")
+    assert BackupUsed(0) in events and BackupUsed(1) in events
     assert attempts() == [(True, True), (True, True)]
     for directory in ("hls", "shots"):
         stored = json.loads((tmp_path / "backup" / directory / "EG_1.json").read_text())

@@ -140,6 +140,18 @@ def test_what_lies_beside_a_recording_fits_too(room: str, identity: str, filepat
     assert len(set(written)) == len(written)
 
 
+@pytest.mark.parametrize("backend", [S3, AliOSSStorage(bucket="b")], ids=["s3", "oss"])
+def test_what_lies_beside_a_recording_in_a_deep_folder_fits_too(backend: Backend) -> None:
+    """The whole key counts there, and not each of its parts."""
+    wire = EncodedFileOutput(filepath=f"{'d' * 500}/{'x' * 517}")
+    output = outputs.file_output(FileWish(wire, (wire,)), Container.MP4, names("r", backend))
+    endings = [tail for each in ENDINGS.values() for tail in each]
+    written = [late.sidecar_name(output, {}, tail) for tail in endings]
+    written.append(stored_name(output, 1, late.file_name(output, {})))
+    assert max(len(path) for path in written) <= 1023
+    assert len(set(written)) == len(endings) + 1
+
+
 @given(
     first=_ROOMS,
     second=_ROOMS,

@@ -80,7 +80,25 @@ def test_values_fill_in_two_steps() -> None:
 
 
 def test_values_are_not_templates() -> None:
-    assert naming.fill("{room_name}", {"room_name": "{time}", "time": "late"}) == "{time}"
+    filled = {"room_name": "{time}", "time": "late"}
+    early = naming.fill("{room_name}/{track_id}", filled)
+    assert early == "(time)~d5a73bc9/{track_id}"
+    assert naming.fill(early, {**filled, "track_id": "{room_name}"}) == "(time)~d5a73bc9/(room_name)~abbe1ef1"
+    assert naming.default_name("{time}", filled).startswith("(time)~")
+
+
+templates = st.dictionaries(
+    st.sampled_from(["a", "b", "a_b"]), st.sampled_from(["{a}", "{b}", "{a_b}/x", "..", "", "y"])
+)
+
+
+@given(st.lists(st.sampled_from(["{a}", "{b}", "{a_b}", "/", ".", "x"])), templates, templates)
+def test_no_value_is_filled_in_the_second_step(
+    template: list[str], early: dict[str, str], late: dict[str, str]
+) -> None:
+    known = {**late, **early}
+    path = "".join(template)
+    assert naming.fill(naming.fill(path, early), known) == naming.fill(path, known)
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,15 @@ def test_hostile_names(kind: str, field: str, others: dict[str, str], name: str)
     assert len(refused.value.message.splitlines()) == 1
 
 
+def test_nothing_is_shown_of_a_connection_string_in_place_of_an_account() -> None:
+    text = "DefaultEndpointsProtocol=https;AccountName=ours;AccountKey=hunter2=="
+    with pytest.raises(EgressError) as refused:
+        chosen(azure={"account_name": text, "container_name": "c"})
+    assert refused.value.message == (
+        "azure account_name {Def...2==} does not have 3 to 24 small letters and digits"
+    )
+
+
 @pytest.mark.parametrize("name", ["ab", "a" * 25, "Abc", "a-c", "localhost:8443/", ""])
 def test_azure_accounts(name: str) -> None:
     with pytest.raises(EgressError, match="account_name"):

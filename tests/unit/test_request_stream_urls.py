@@ -85,9 +85,9 @@ def test_srt_stream_ids_reach_the_server_as_they_were_meant(query: str, stream_i
         ("rtmp://h/app/k", StreamKind.SRT, "invalid scheme"),
         ("http://h/app/k", StreamKind.RTMP, "invalid scheme"),
         ("srt://", StreamKind.SRT, "no host"),
-        ("ws://h:99999/in", StreamKind.WEBSOCKET, "no host, or no port between 1 and 65535"),
-        ("ws://h:0/in", StreamKind.WEBSOCKET, "no host, or no port between 1 and 65535"),
-        ("wss://:443/in", StreamKind.WEBSOCKET, "no host, or no port between 1 and 65535"),
+        ("ws://h:99999/in", StreamKind.WEBSOCKET, "no valid host, or no port between 1 and 65535"),
+        ("ws://h:0/in", StreamKind.WEBSOCKET, "no valid host, or no port between 1 and 65535"),
+        ("wss://:443/in", StreamKind.WEBSOCKET, "no valid host, or no port between 1 and 65535"),
         ("srt://h", StreamKind.SRT, "no port; write srt://host:port?streamid=..."),
         ("srt://h:0", StreamKind.SRT, "no port; write srt://host:port?streamid=..."),
         ("srt://h:70000", StreamKind.SRT, "no port between 1 and 65535"),
@@ -149,6 +149,10 @@ def test_srt_stream_ids_reach_the_server_as_they_were_meant(query: str, stream_i
             StreamKind.RTMP,
             "the password has 50 bytes; RTMP clients can send at most 49",
         ),
+        *(
+            (f"ws://{host}/in", StreamKind.WEBSOCKET, "no valid host, or no port between 1 and 65535")
+            for host in ("127.1", "2130706433", "127.0.0.01", "1.2.3.4.5", "h\\@h", "a..b")
+        ),
         ("ws://h/x y", StreamKind.WEBSOCKET, ENCODE),
         (
             "ws://h/x#y",
@@ -173,6 +177,8 @@ def test_refused(url: str, kind: StreamKind, why: str) -> None:
         ("rtmp://h/app?token=SEC/RET/key-of-nine", "rtmp://h/app?token={...}/{key...ine}"),
         ("rtmp://user:p@ss@h/app/key-of-nine", "rtmp://{...}@h/app/{key...ine}"),
         ("rtmp://h/app/inst/key-of-nine/", "rtmp://h/app/inst/{key...ine}/"),
+        ("rtmp://h/app/inst/key-of-nine/?a=b", "rtmp://h/app/inst/{key...ine}/{?...b}"),
+        ("rtmp://h/app/key-of-nine/#a", "rtmp://h/app/{key...ine}/{...}"),
         ("rtmp://h/app/", "rtmp://h/app/"),
         ("RTMP://h/app/key-of-nine", "RTMP://h/app/{key...ine}"),
         ("MUX://key-of-nine", "MUX://{key...ine}"),

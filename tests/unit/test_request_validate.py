@@ -1,6 +1,7 @@
 """Requests that become plans: sources, encodings, outputs, storages."""
 
 import posixpath
+import time
 from dataclasses import replace
 from datetime import UTC
 from typing import Any
@@ -383,7 +384,7 @@ def test_v2_media() -> None:
 def test_v2_capture_all_to_websockets_takes_no_video() -> None:
     found = v2(
         {"media": {"video_track_id": "V", "audio": {"capture_all": True}}},
-        [{"stream": {"protocol": "WEBSOCKET", "urls": ["ws://a", "ws://b?channels=1"]}}],
+        [{"stream": {"protocol": "WEBSOCKET", "urls": ["ws://a", "ws://b?channels=1", "ws://a"]}}],
     )
     assert isinstance(found.source, parts.MediaSource)
     assert found.source.video is None
@@ -478,6 +479,8 @@ def test_every_field_of_advanced() -> None:
         ),
         # 5 s at 25 fps are 125 frames: in two parts they would not be whole.
         ({"segment_outputs": [{"segment_duration": 5}]}, {"key_frame_interval": 4, "framerate": 25}, 1.0),
+        ({"segment_outputs": [{"segment_duration": 4}]}, {"key_frame_interval": 5e-324}, 1 / 30),
+        ({"segment_outputs": [{"segment_duration": 4}]}, {"key_frame_interval": 86_400}, 4.0),
     ],
 )
 def test_key_frames_fall_on_segments(
@@ -486,6 +489,16 @@ def test_key_frames_fall_on_segments(
     video = room(advanced=advanced, **outputs).video
     assert video is not None
     assert video.key_frame_interval_s == pytest.approx(interval_s)
+
+
+def test_key_frames_of_millions_of_frames_keep_nobody_waiting() -> None:
+    """A segment of primes has four divisors."""
+    began_s = time.thread_time()
+    segments = [{"segment_duration": 43_189}]
+    video = room(segment_outputs=segments, advanced={"framerate": 239, "key_frame_interval": 0.999}).video
+    assert video is not None
+    assert video.key_frame_interval_s == pytest.approx(1 / 239)
+    assert time.thread_time() - began_s < 0.1
 
 
 @pytest.mark.parametrize(
@@ -600,11 +613,30 @@ def test_only_images_take_no_sound() -> None:
     assert found.video is not None
 
 
-def test_images_of_tracks_have_the_tracks_size() -> None:
-    found = plan("participant", {"room_name": "demo", "identity": "a", "image_outputs": [{}]})
-    (images,) = found.outputs
+@pytest.mark.parametrize(
+    ("asked", "size"),
+    [
+        ({}, (1280, 720)),
+        ({"width": 640}, (640, 360)),
+        ({"height": 180}, (320, 180)),
+        ({"width": 200, "height": 200}, (200, 200)),
+    ],
+)
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("room_composite", {"room_name": "demo"}),
+        ("web", {"url": "http://a"}),
+        ("participant", {"room_name": "demo", "identity": "a"}),
+        ("track_composite", {"room_name": "demo", "video_track_id": "TR_1"}),
+    ],
+)
+def test_images_have_the_shape_of_the_picture(
+    kind: str, body: dict[str, Any], asked: dict[str, int], size: tuple[int, int]
+) -> None:
+    (images,) = plan(kind, body | {"image_outputs": [asked]}).outputs
     assert isinstance(images, parts.ImageOutput)
-    assert (images.width, images.height) == (0, 0)
+    assert (images.width, images.height) == size
 
 
 def test_stream_destinations_keep_their_ids() -> None:

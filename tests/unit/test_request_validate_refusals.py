@@ -70,6 +70,15 @@ FIELDS: list[tuple[str, dict[str, Any], str]] = [
         },
         "stream url (rtmp://h/a/{...} is there twice, with two ids)",
     ),
+    (
+        "egress",
+        {
+            "room_name": "demo",
+            "template": {},
+            "outputs": [{"stream": {"urls": ["ws://h/"], "destinations": [{"url": "ws://h/", "id": "2"}]}}],
+        },
+        "stream url (ws://h/ is there twice, with two ids)",
+    ),
     ("room_composite", ROOM | {"audio_only": True, "image_outputs": [{}]}, "audio_only images"),
     ("room_composite", ROOM | {"file_outputs": [{"file_type": 9}]}, "file_type"),
     ("room_composite", ROOM | {"segment_outputs": [{"filename_suffix": 9}]}, "filename_suffix"),
@@ -262,6 +271,12 @@ def test_passthrough(media: dict[str, Any], rest: dict[str, Any], field: str) ->
 @pytest.mark.parametrize(("advanced", "field"), BOUNDS)
 def test_bounds(advanced: dict[str, Any], field: str) -> None:
     _is_field(refusal("web", WEB | {"advanced": advanced}), field)
+
+
+def test_images_of_too_many_pixels() -> None:
+    for asked, size in (({"width": 16_384}, "16384x9216"), ({"width": 7680, "height": 7680}, "7680x7680")):
+        error = refusal("web", {"url": "http://a", "image_outputs": [asked]})
+        _is_field(error, f"width ({size} has more than 33177600 pixels)")
 
 
 def test_segments_longer_than_the_longest() -> None:

@@ -9,14 +9,17 @@ from openegress.core.codecs import AudioCodec, Container, MediaKind, VideoCodec
 from openegress.core.errors import Code, EgressError
 from openegress.core.passthrough import Passthrough
 from openegress.core.plan import (
+    AudioRoute,
     FileOutput,
     ImageOutput,
+    LayoutSource,
     MediaSource,
     Output,
     Plan,
     SegmentOutput,
     StreamOutput,
     StreamTarget,
+    TrackVideo,
     VideoEncoding,
     WebsocketOutput,
 )
@@ -29,6 +32,7 @@ from openegress.source.room.codec import (
     refuse_unsuitable,
     wants_packets,
 )
+from openegress.source.room.open import is_whole_room
 from openegress.source.room.passthrough_source import name_values
 
 ALICE = Participant("PA_1", "alice", "Alice", "standard")
@@ -57,6 +61,26 @@ def test_whose_recording_it_is(publishers: dict[str, str], expected: str | None)
         for mime, identity in publishers.items()
     ]
     assert name_values(tracks).get("publisher_identity") == expected
+
+
+@pytest.mark.parametrize(
+    ("of_room", "video", "audio"),
+    [
+        (True, None, [AudioRoute("all")]),
+        (True, None, [AudioRoute("kind", "agent"), AudioRoute("not_kind", "agent")]),
+        (True, None, [AudioRoute("alternate")]),
+        (False, None, [AudioRoute("participant", "alice")]),
+        (False, None, [AudioRoute("track", "TR_1"), AudioRoute("all", exclude=True)]),
+        (False, TrackVideo("TR_1"), [AudioRoute("all")]),
+    ],
+)
+def test_what_a_single_track_can_name(
+    of_room: bool, video: TrackVideo | None, audio: list[AudioRoute]
+) -> None:
+    """Even if only one person is there when it begins."""
+    source = MediaSource("r", "ws://l", "T", video=video, audio=tuple(audio))
+    assert is_whole_room(source) is of_room
+    assert is_whole_room(LayoutSource("r", "grid", "ws://l", "T"))
 
 
 def file(container: Container | None) -> FileOutput:

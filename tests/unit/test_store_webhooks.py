@@ -224,12 +224,21 @@ def test_every_field_of_a_webhook_has_an_effect() -> None:
         (
             WebhookConfig(url="https://a", signing_key="who"),
             "key",
-            'no secret for provided signing key "who"',
+            "no secret for provided signing key {w...o}: name an API key of this server",
+        ),
+        (
+            WebhookConfig(url="https://a", signing_key="hunter2-and-more"),
+            "key",
+            "no secret for provided signing key {hun...ore}: name",
         ),
         (WebhookConfig(url="https://a"), "", "webhook without signing_key"),
         (WebhookConfig(url="ftp://a", signing_key="key"), "key", 'webhook url "ftp://a" is not an http'),
         (WebhookConfig(url="https://", signing_key="key"), "key", "is not an http"),
         (WebhookConfig(url="https://a b/x", signing_key="key"), "key", "is not an http"),
+        *(
+            (WebhookConfig(url=f"https://{host}/x", signing_key="key"), "key", "is not an http")
+            for host in ("127.1", "2130706433", "127.0.0.01", "h\\@h", "h\u00adh")
+        ),
         (
             WebhookConfig(url="https://a", filter_params=FilterParams(include_events=["egress_end"])),
             "key",

@@ -17,6 +17,10 @@ TOKEN = "eyJhbGciOi.J9c2Vj.cmV0"
             "http://h/t/?theme=a+b&token=old&x=",
             "http://h/t/?theme=a+b&x=&layout=grid&url=wss%3A%2F%2Flk%3A443&token=eyJhbGciOi.J9c2Vj.cmV0",
         ),
+        (
+            "http://h/?name=M%FCller&sig=%7E/=&debug&%74oken=old",
+            "http://h/?name=M%FCller&sig=%7E/=&debug&layout=grid&url=wss%3A%2F%2Flk%3A443&token=" + TOKEN,
+        ),
         ("https://h/#/r", "https://h/?layout=grid&url=wss%3A%2F%2Flk%3A443&token=eyJhbGciOi.J9c2Vj.cmV0#/r"),
     ],
 )

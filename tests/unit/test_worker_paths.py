@@ -160,6 +160,10 @@ def test_two_outputs_of_a_request_are_never_the_same() -> None:
     assert e.value.code is Code.INVALID_ARGUMENT
     with pytest.raises(EgressError, match="two outputs of the request write to the same path, '/out/i_0000"):
         places.check_apart(plan_of(images("i"), images("i_00001", "none")))
+    with pytest.raises(EgressError, match=r"is the file '/out/a/x\.mp4', and another needs a folder") as e:
+        places.check_apart(plan_of(file("a/x.mp4"), segments("a/x.mp4/", "s", "p.m3u8")))
+    assert e.value.code is Code.INVALID_ARGUMENT
+    places.check_apart(plan_of(file("a/x.mp4", S3), segments("a/x.mp4/", "s", "p.m3u8")))
     places.check_apart(plan_of(images("i"), images("j"), file("i.mp4")))
     places.check_apart(plan_of(in_parts("i-{part}.mp4"), images("i"), fmp4("i")))
 

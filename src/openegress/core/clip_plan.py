@@ -14,7 +14,6 @@ class StoredPart(Struct, frozen=True):
     """Path in the storage, without the configured prefix."""
     length_ns: int
     size_bytes: int
-    on_backup: bool = False
 
 
 class ClipPlan(Struct, frozen=True):

@@ -14,8 +14,8 @@ def is_http(url: str) -> bool:
         return False
     try:
         parts = urlsplit(url)
-        # Raises for an invalid port.
-        has_place = bool(parts.hostname) and parts.port != 0
+        # Raises for an invalid port. Browsers read a backslash as the slash after the host.
+        has_place = bool(parts.hostname) and parts.port != 0 and "\\" not in parts.netloc
     except ValueError:
         return False
     is_web = parts.scheme in ("http", "https")

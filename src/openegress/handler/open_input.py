@@ -22,7 +22,7 @@ from openegress.handler.media_input import FrameInput, MediaInput, PacketInput
 from openegress.handler.warm import BrowserShape, WarmBrowser
 from openegress.media.overlays import Overlays
 from openegress.source.room.frames_source import RoomFrameSource
-from openegress.source.room.open import kept_kinds, open_source
+from openegress.source.room.open import is_whole_room, kept_kinds, open_source
 from openegress.source.room.passthrough_source import RoomPacketSource
 from openegress.source.room.sound_beside_page import SoundBesidePage
 from openegress.source.room.tracks_source import RoomTracksSource
@@ -63,8 +63,7 @@ async def _room_input(
         return PacketInput(source)
     if plan.passthrough is Passthrough.ALWAYS and plan.audio is None:
         plan = msgspec.structs.replace(plan, audio=_INSTEAD_OF_PCM)
-    # A whole room has no single track to name its files after.
-    name_values = dict if isinstance(plan.source, LayoutSource) else source.name_values
+    name_values = dict if is_whole_room(plan.source) else source.name_values
     kinds = kept_kinds(plan)
     beside = source.keep_tracks(kinds) if kinds else None
     return FrameInput(

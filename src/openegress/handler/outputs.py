@@ -322,7 +322,7 @@ class Outputs:
         stored = {
             index: error
             for index, error in errors.items()
-            if index >= len(self._outputs) or self._outputs[index].streams is None
+            if index >= len(self._outputs) or not self._outputs[index].is_live
         }
         if stored:
             return stored[min(stored)]

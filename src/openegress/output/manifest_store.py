@@ -6,7 +6,7 @@ from pathlib import Path
 
 from openegress.core import plan, storages
 from openegress.core.errors import EgressError
-from openegress.core.events import ManifestStored
+from openegress.core.events import BackupUsed, ManifestStored
 from openegress.core.left_out import LeftOut
 from openegress.core.marker import Marker
 from openegress.core.restart import Restart
@@ -83,9 +83,9 @@ async def store_manifests(
     uploader: Callable[[storages.StoragePlan], Uploader] = Uploader,
 ) -> None:
     """Stores <egress_id>.json beside each finished output whose plan wants one: one text, about all outputs.
-    `beside`: other stored files to list. Emits ManifestStored for the first. Writes nothing for an egress
-    that stored nothing. Raises the first EgressError after trying all; the manifest then stays in the
-    spool."""
+    `beside`: other stored files to list. Emits ManifestStored for the first, and BackupUsed for each that
+    went to a backup. Writes nothing for an egress that stored nothing. Raises the first EgressError after
+    trying all; the manifest then stays in the spool."""
     records = [each for _, each in outputs]
     if not any(r.files or r.playlists or r.images for r in records):
         return
@@ -97,7 +97,7 @@ async def store_manifests(
     failures: list[EgressError] = []
     places: list[tuple[storages.StoragePlan, str]] = []
     told = False
-    for each, _ in outputs:
+    for number, (each, _) in enumerate(outputs):
         place = _place(each, name_of(header), values)
         if place is None or place in places:
             continue
@@ -111,6 +111,8 @@ async def store_manifests(
             continue
         finally:
             await target.close()
+        if stored.backup_used:
+            emit(BackupUsed(number))
         if not told:
             told = True
             emit(ManifestStored(stored.location))

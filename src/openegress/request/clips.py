@@ -75,7 +75,7 @@ def of_running(request: ClipRequest, info: EgressInfo, plan: Plan, spool: Path, 
         begin_ns=wish.begin_ns,
         end_ns=wish.end_ns,
         left_in=str(spool / plan.egress_id / f"{kind}-{index}"),
-        stored=tuple(_part(each, on_backup=info.backup_storage_used) for each in parts),
+        stored=tuple(map(_part, parts)),
         playlist=recorded if isinstance(output, SegmentOutput) else "",
         taken=tuple(dict.fromkeys((recorded, *(each.filename for each in parts)))),
     )
@@ -119,7 +119,7 @@ def of_ended(request: ClipRequest, info: EgressInfo, context: Context, clip_id: 
         last_ns=wish.last_ns,
         begin_ns=wish.begin_ns,
         end_ns=wish.end_ns,
-        stored=tuple(_part(each, on_backup=info.backup_storage_used) for each in files),
+        stored=tuple(map(_part, files)),
         playlist="" if files else name,
         taken=tuple(each.filename for each in files),
     )
@@ -205,9 +205,9 @@ def _stem(name: str) -> str:
     return stem if dot and stem else name
 
 
-def _part(file: FileInfo, *, on_backup: bool) -> StoredPart:
+def _part(file: FileInfo) -> StoredPart:
     """A stored part. Its size is 0 while it is not stored yet and may still grow."""
-    return StoredPart(file.filename, file.duration, file.size if file.location else 0, on_backup)
+    return StoredPart(file.filename, file.duration, file.size if file.location else 0)
 
 
 def _names_storage(message: Message) -> bool:

@@ -130,8 +130,7 @@ def from_options(options: EncodingOptions) -> Wish:
     default = Wish()
     width = side("width", options.width) or default.width
     height = side("height", options.height) or default.height
-    if width * height > MAX_PIXELS:
-        raise missing_or_invalid(f"width ({width}x{height} has more than {MAX_PIXELS} pixels)")
+    check_pixels(width, height)
     # Upstream's colour depth of the display is checked as upstream does, but our display always has 24 bits.
     if options.depth not in (0, 8, 16, 24):
         raise missing_or_invalid("depth")
@@ -181,6 +180,12 @@ def side(field: str, value: int) -> int:
     if value > MAX_SIDE:
         raise missing_or_invalid(f"{field} ({value} is above the largest, {MAX_SIDE})")
     return value
+
+
+def check_pixels(width: int, height: int) -> None:
+    """Raises EgressError for a picture that is too large."""
+    if width * height > MAX_PIXELS:
+        raise missing_or_invalid(f"width ({width}x{height} has more than {MAX_PIXELS} pixels)")
 
 
 def _within(field: str, value: int, least: int, most: int) -> int:
@@ -372,10 +377,16 @@ def _interval(wish: Wish, segment_s: int, streamed: bool) -> float:
         return asked or DEFAULT_KEY_FRAME_INTERVAL_S
     most = asked or (DEFAULT_KEY_FRAME_INTERVAL_S if streamed else float(segment_s))
     frames = segment_s * wish.framerate
-    parts = min(max(1, math.ceil(segment_s / most)), frames)
-    while frames % parts:
-        parts += 1
-    return segment_s / parts
+    least = math.ceil(min(segment_s / most, frames))  # the quotient may be infinite
+    return segment_s / min(parts for parts in _divisors(frames) if parts >= least)
+
+
+def _divisors(number: int) -> Iterator[int]:
+    """Yields the divisors of a number in no order. Trying all of some millions would block others."""
+    for small in range(1, math.isqrt(number) + 1):
+        if number % small == 0:
+            yield small
+            yield number // small
 
 
 def audio_encoding(wish: Wish, codec: AudioCodec) -> AudioEncoding:

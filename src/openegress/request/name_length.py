@@ -124,8 +124,9 @@ def fitted(make: Callable[[Cut], T], paths: Callable[[T], Iterable[str]], limit:
 
 
 def squeezed(path: str, limit: NameLimit, ending_bytes: int) -> str:
-    """`path` with each part cut that is too long; `ending_bytes` are reserved for what follows the last
-    one."""
+    """`path` with each part cut that is too long, and the last one so that the whole fits; `ending_bytes` are
+    reserved for what follows it."""
     *folders, name = path.split("/")
-    parts = [cut(part, limit.part_bytes) for part in folders]
-    return "/".join([*parts, cut(name, limit.part_bytes - ending_bytes)])
+    above = "".join(f"{cut(part, limit.part_bytes)}/" for part in folders)
+    longest_bytes = min(limit.part_bytes, limit.path_bytes - len(above.encode()))
+    return above + cut(name, longest_bytes - ending_bytes)

@@ -33,6 +33,7 @@ of a quarter of a megabyte would block others."""
 
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_ROUND = str.maketrans("{}", "()")
 
 
 def time_values(now_ns: int, zone: tzinfo) -> dict[str, str]:
@@ -81,15 +82,16 @@ def fill(path: str, values: Mapping[str, str]) -> str:
     """Replaces {placeholders} by their `values`; unknown ones stay verbatim.
 
     A value may hold "/" (a room named "a/b" makes a directory) but can never climb: its own "." and ".."
-    parts are dropped, and so is a part of the result that the values turned into one. A value that loses
-    something is followed by a hash, so that rooms named ".." and "." are not recorded to one file.
+    parts are dropped, and so is a part of the result that the values turned into one. It can be no template
+    either, which the second step would fill: "{" becomes "(". A value that loses something is followed by a
+    hash, so that rooms named ".." and "." are not recorded to one file.
     """
 
     def value_of(match: re.Match[str]) -> str:
         value = values.get(match[1])
         if value is None:
             return match[0]
-        kept = _harmless(value)
+        kept = _literal(_harmless(value))
         return kept if kept == value else kept + mark_of(value)
 
     rooted, is_directory = path.startswith("/"), path.endswith("/")
@@ -111,6 +113,11 @@ def fill_late(path: str, values: Mapping[str, str], mark: str) -> str:
 def _harmless(text: str) -> str:
     parts = _CONTROL.sub("", text).split("/")
     return "/".join(part for part in parts if part not in ("", ".", ".."))
+
+
+def _literal(value: str) -> str:
+    """`value` without placeholders."""
+    return value.translate(_ROUND) if "{" in value else value
 
 
 def name(template: str, values: Mapping[str, str]) -> str:
@@ -173,7 +180,7 @@ def distinct(path: str, mark: str) -> str:
 def default_name(identifier: str, values: Mapping[str, str]) -> str:
     """<identifier>-<time>, as one path part; a second attempt ends in its number."""
     retry = "-{retry}" if "retry" in values else ""
-    printable = _CONTROL.sub("", identifier)
+    printable = _literal(_CONTROL.sub("", identifier))
     mark = "" if printable == identifier else mark_of(identifier)
     return fill(f"{printable.replace('/', '_')}{mark}-{{time}}{retry}", values)
 

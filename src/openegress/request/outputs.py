@@ -21,7 +21,7 @@ from openegress.core.plan import ImageOutput as ImagePlan
 from openegress.core.storages import StoragePlan
 from openegress.request import destinations, name_length, naming
 from openegress.request.destinations import AssumeRole, UploadRequest
-from openegress.request.encoding import side
+from openegress.request.encoding import check_pixels, side
 from openegress.request.name_length import Cut, limit_of
 from openegress.request.naming import Distinct, SegmentNames
 from openegress.request.requested import FileWish, ImageWish, SegmentWish
@@ -60,7 +60,7 @@ class Naming:
     deny_networks: tuple[str, ...] = ()
     retry_count: int = 0
     sized: tuple[int, int] = (0, 0)
-    """Picture size of sources with a size of their own; zeros: the track decides."""
+    """Size of the encoded picture; zeros: none is encoded."""
     distinct: Distinct = Distinct.NONE
     egress_id: str = ""
     """The id that makes a name distinct."""
@@ -229,15 +229,15 @@ def image_output(wish: ImageWish, naming_: Naming) -> ImagePlan:
 
 
 def _image_size(wire: ImageOutput, sized: tuple[int, int]) -> tuple[int, int]:
-    """The size of images. If one side is given, the other keeps the picture's shape, if that is known."""
+    """The size of images. If one side is given, the other keeps the picture's shape. Raises EgressError for
+    images that are too large."""
     width, height = side("width", wire.width), side("height", wire.height)
-    if sized == (0, 0) or (width and height):
-        return width, height
-    if width:
-        return width, _even(width * sized[1] / sized[0])
-    if height:
-        return _even(height * sized[0] / sized[1]), height
-    return sized
+    if not (width or height):
+        return sized
+    width = width or _even(height * sized[0] / sized[1])
+    height = height or _even(width * sized[1] / sized[0])
+    check_pixels(width, height)
+    return width, height
 
 
 def _even(value: float) -> int:

@@ -106,11 +106,16 @@ def _among(places: Iterable[str], names: Iterable[str]) -> Iterator[str]:
 
 
 def check_apart(plan: Plan, is_folding: IsFolding = _never) -> None:
-    """Raises EgressError invalid_argument if two outputs of the plan write to the same path."""
+    """Raises EgressError invalid_argument if two outputs of the plan write to the same path, or one needs a
+    folder where another one writes a file."""
     counted = Counter(_all(plan, "", is_folding))
     twice = [place for place, count in counted.items() if count > 1]
     if place := min([*twice, *_among(counted, counted)], default=None):
         raise invalid(f"two outputs of the request write to the same path, {_shown(place)}")
+    on_disk = [place for place in counted if local_path(place) is not None]
+    for place in on_disk:
+        if any(other.startswith(f"{place}/") for other in on_disk):
+            raise invalid(f"one output is the file {_shown(place)}, and another needs a folder there")
 
 
 def has_open_names(plan: Plan) -> bool:

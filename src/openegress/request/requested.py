@@ -1,7 +1,8 @@
 """Finds which outputs a request asks for, in v1 and v2."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from livekit.protocol.egress import (
     DirectFileOutput,
@@ -25,6 +26,7 @@ from openegress.request import stream_urls
 from openegress.request.destinations import UploadRequest
 from openegress.request.stream_urls import StreamKind
 
+Live = TypeVar("Live", StreamTarget, WebsocketOutput)
 Encoded = (
     RoomCompositeEgressRequest | WebEgressRequest | ParticipantEgressRequest | TrackCompositeEgressRequest
 )
@@ -218,18 +220,21 @@ def _stream(stream: WireStream, others: bool) -> StreamOutput:
     urls = _stream_urls(stream)
     if not urls and not others:
         raise missing_or_invalid("stream url")
-    targets: dict[str, StreamTarget] = {}
-    for url, stream_id in urls:
-        target = stream_urls.target(url, kind, stream_id)
-        if targets.setdefault(target.url, target).id != stream_id:
-            raise missing_or_invalid(f"stream url ({target.redacted} is there twice, with two ids)")
-    return StreamOutput(
-        protocol="rtmp" if kind is StreamKind.RTMP else "srt", targets=tuple(targets.values())
-    )
+    targets = _each_once(stream_urls.target(url, kind, stream_id) for url, stream_id in urls)
+    return StreamOutput(protocol="rtmp" if kind is StreamKind.RTMP else "srt", targets=targets)
 
 
 def _websockets(stream: WireStream) -> tuple[WebsocketOutput, ...]:
     urls = _stream_urls(stream)
     if not urls:
         raise missing_or_invalid("stream url")
-    return tuple(stream_urls.websocket(url, stream_id) for url, stream_id in urls)
+    return _each_once(stream_urls.websocket(url, stream_id) for url, stream_id in urls)
+
+
+def _each_once(targets: Iterable[Live]) -> tuple[Live, ...]:
+    """The targets, each URL once. Raises EgressError for a URL with two ids."""
+    found: dict[str, Live] = {}
+    for target in targets:
+        if found.setdefault(target.url, target).id != target.id:
+            raise missing_or_invalid(f"stream url ({target.redacted} is there twice, with two ids)")
+    return tuple(found.values())

@@ -5,7 +5,7 @@ import re
 
 from openegress.core.errors import invalid
 from openegress.core.http_url import is_http
-from openegress.core.shown_url import redact_endpoint
+from openegress.core.shown_url import redact_endpoint, redact_identifier
 from openegress.core.storages import AliOSSStorage, AzureStorage, GCPStorage, S3Storage
 from openegress.core.text import shown
 
@@ -37,7 +37,10 @@ def check_names(backend: S3Storage | GCPStorage | AzureStorage | AliOSSStorage) 
         case GCPStorage():
             _check("gcp bucket", backend.bucket, _BUCKET, "letters, digits, '.', '_' and '-'")
         case AzureStorage():
-            _check("azure account_name", backend.account_name, _ACCOUNT, "3 to 24 small letters and digits")
+            if _ACCOUNT.fullmatch(backend.account_name) is None:
+                # It may be a connection string, which has the key.
+                name = shown(redact_identifier(backend.account_name))
+                raise invalid(f"azure account_name {name} does not have 3 to 24 small letters and digits")
             _check("azure container_name", backend.container, _CONTAINER, "letters, digits and '-'")
 
 

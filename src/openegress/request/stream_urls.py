@@ -86,8 +86,10 @@ def target(url: str, kind: StreamKind, stream_id: str = "") -> StreamTarget:
             case StreamKind.WEBSOCKET:
                 if re.search(r"[\s\x00-\x1f\x7f]", dialled):
                     raise invalid("spaces and control characters must be percent-encoded")
-                if not is_http(f"http{dialled.removeprefix('ws')}"):
-                    raise invalid("no host, or no port between 1 and 65535")
+                from openegress.core.exact_url import can_be_sent  # loads yarl, which other URLs do not need
+
+                if not (is_http(f"http{dialled.removeprefix('ws')}") and can_be_sent(dialled)):
+                    raise invalid("no valid host, or no port between 1 and 65535")
                 if "#" in dialled:
                     raise invalid("websocket URLs have no fragment (RFC 6455, section 3); write # as %23")
     except EgressError as error:
@@ -144,12 +146,13 @@ def redact(url: str) -> str:
 
 
 def _redact_rtmp(url: str, parts: rtmp_url.RtmpUrl) -> str:
-    """Redacts an RTMP URL. If nothing follows the application, the last part of its path may be the key."""
+    """Redacts an RTMP URL. If nothing but a query follows the application, the last part of its path may be
+    the key."""
     app, end = parts.app, redact_identifier(parts.key) if parts.key else ""
     if "@" in app:  # the @ follows a password with a "/"
         return f"{parts.scheme}://{HIDDEN}@{_without_values(app.rpartition('@')[2])}/{end}"
     path = re.split("[?#]", app, maxsplit=1)[0]
-    if not parts.key and "/" in path:
+    if parts.key[:1] in ("", "?", "#") and "/" in path:
         head, _, last = path.rpartition("/")
         app = f"{head}/{redact_identifier(last)}{app[len(path) :]}"
     written = url.removesuffix(f"{parts.app}/{parts.key} live=1").removesuffix(f"{parts.app}/{parts.key}")

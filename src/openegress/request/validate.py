@@ -218,8 +218,7 @@ class _Planner:
         video = encoding.video_encoding(wish, formats.video, segment_s, streamed) if formats.video else None
         audio_codec = formats.audio if wanted.is_encoded else None
         audio = encoding.audio_encoding(wish, audio_codec) if audio_codec else None
-        size = (0, 0) if is_media else (wish.width, wish.height)
-        names = self._naming(subject, size)
+        names = self._naming(subject, (wish.width, wish.height))
         found = self._outputs(wanted, formats.file, names)
         return self._plan(
             narrowed(subject.source, has_audio, has_video),

@@ -19,10 +19,11 @@ from livekit.protocol.webhook import WebhookEvent
 
 from openegress.config.settings import Settings
 from openegress.core.errors import invalid
+from openegress.core.exact_url import can_be_sent
 from openegress.core.http_url import is_http
 from openegress.core.ids import new_id
 from openegress.core.info import is_terminal
-from openegress.core.shown_url import redact_endpoint
+from openegress.core.shown_url import redact_endpoint, redact_identifier
 from openegress.core.text import shown
 from openegress.core.values import Secret
 from openegress.proto.today import today
@@ -116,7 +117,7 @@ def check_webhooks(webhooks: Sequence[WebhookConfig], keys: Collection[str], fal
     if len(webhooks) > MAX_WEBHOOKS:
         raise invalid(f"the request has {len(webhooks)} webhooks, and at most {MAX_WEBHOOKS} are accepted")
     for webhook in webhooks:
-        if not is_http(webhook.url):
+        if not (is_http(webhook.url) and can_be_sent(webhook.url)):
             raise invalid(
                 f'webhook url "{redact_endpoint(webhook.url)}" is not an http or https URL with a host'
             )
@@ -124,9 +125,9 @@ def check_webhooks(webhooks: Sequence[WebhookConfig], keys: Collection[str], fal
         if not key:
             raise invalid("webhook without signing_key: this server has no key of its own to sign with")
         if key not in keys:
-            raise invalid(
-                f'no secret for provided signing key "{shown(key)}": name an API key of this server'
-            )
+            # It may be a secret, as the field sounds like one.
+            name = shown(redact_identifier(key))
+            raise invalid(f"no secret for provided signing key {name}: name an API key of this server")
         _check_filter(webhook)
 
 

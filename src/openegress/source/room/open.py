@@ -8,6 +8,7 @@ from openegress.core.plan import (
     LayoutSource,
     MediaSource,
     Plan,
+    Source,
     StreamOutput,
     TracksFile,
     TracksSource,
@@ -33,6 +34,9 @@ from openegress.source.room.recorded_people import RecordedPeople
 from openegress.source.room.track_follower import TrackFollower
 from openegress.source.room.track_policy import RequestedTracks, TrackPolicy
 from openegress.source.room.tracks_source import RoomTracksSource
+
+_OF_EVERYBODY = frozenset({"all", "kind", "not_kind", "alternate"})
+"""Routes of sound that are not of one track or participant."""
 
 
 async def open_source(
@@ -94,6 +98,14 @@ def is_observed(plan: Plan) -> bool:
     source = plan.source
     into_file = isinstance(source, TracksSource) and bool(source.data)
     return bool(plan.sidecars) or into_file or (plan.resumes and isinstance(source, LayoutSource))
+
+
+def is_whole_room(source: Source) -> bool:
+    """Whether the source is everybody in a room, so that no single track can name its files."""
+    if not isinstance(source, MediaSource):
+        return isinstance(source, LayoutSource)
+    takes_all = any(not route.exclude and route.match in _OF_EVERYBODY for route in source.audio)
+    return takes_all and source.video is None
 
 
 def kept_kinds(plan: Plan) -> frozenset[MediaKind]:

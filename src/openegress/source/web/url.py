@@ -1,7 +1,7 @@
 """Checks the URLs of pages, makes those of templates, and hides the secrets in them."""
 
 import re
-from urllib.parse import parse_qsl, unquote_plus, urlencode, urlsplit, urlunsplit
+from urllib.parse import unquote_plus, urlencode, urlsplit, urlunsplit
 
 from openegress.core.errors import missing_or_invalid
 from openegress.core.plan import TemplateSource
@@ -28,12 +28,17 @@ def check(url: str, field: str = "web url") -> str:
 
 
 def template_url(source: TemplateSource) -> str:
-    """The base_url with layout, url and token in its query. They replace parameters of the same names."""
+    """The base_url with layout, url and token in its query. They replace parameters of the same names; others
+    stay byte for byte, as they may be signed."""
     check(source.base_url, "template base url")
     parts = urlsplit(source.base_url)
     given = {"layout": source.layout, "url": source.ws_url, "token": source.token}
-    kept = [(k, v) for k, v in parse_qsl(parts.query, keep_blank_values=True) if k not in given]
-    return urlunsplit(parts._replace(query=urlencode([*kept, *given.items()])))
+    kept = [pair for pair in parts.query.split("&") if pair and _name(pair) not in given]
+    return urlunsplit(parts._replace(query="&".join([*kept, urlencode(given)])))
+
+
+def _name(pair: str) -> str:
+    return unquote_plus(pair.partition("=")[0])
 
 
 def redact(text: str) -> str:
