@@ -19,6 +19,7 @@ from livekit.protocol.room import (
 
 from openegress.core import foreign_json
 from openegress.core.errors import Code, EgressError, Fault
+from openegress.core.http_failure import why_unreachable
 from openegress.core.shown_url import redact_endpoint
 from openegress.core.tokens import room_service_token
 
@@ -115,7 +116,7 @@ class RoomService:
         except TimeoutError:
             raise self._unreachable(f"no answer within {self._timeout_s:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise self._unreachable(str(error) or type(error).__name__) from None
+            raise self._unreachable(why_unreachable(error)) from None
         except DecodeError:
             raise self._unreachable("the answer does not come from LiveKit") from None
 
