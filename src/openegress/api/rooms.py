@@ -20,7 +20,7 @@ from livekit.protocol.room import (
 from openegress.core import foreign_json
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.http_failure import why_unreachable
-from openegress.core.shown_url import redact_endpoint
+from openegress.core.shown_url import HIDDEN, redact_endpoint
 from openegress.core.tokens import room_service_token
 
 TIMEOUT_S = 5.0
@@ -112,7 +112,8 @@ class RoomService:
                 body = await response.read()
                 if response.status == 200:
                     return answer.FromString(body)
-                raise self._refusal(method, response.status, body)
+                # livekit-server repeats a token that it refuses.
+                raise self._refusal(method, response.status, body.replace(token.encode(), HIDDEN.encode()))
         except TimeoutError:
             raise self._unreachable(f"no answer within {self._timeout_s:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
