@@ -163,9 +163,7 @@ def _show(arguments: argparse.Namespace, info: Mapping[str, Any], *, with_detail
     if arguments.json:
         return _print_json(info)
     palette = terminal.palette(sys.stdout)
-    status = palette.paint(
-        egress_row.status_text(info), egress_row.STATUS_COLOURS.get(str(info.get("status")))
-    )
+    status = palette.paint(egress_row.status_text(info), egress_row.status_colour(info))
     what = f"{egress_row.kind_text(info)} of {egress_row.source_text(info)}"
     print(f"{shown(str(info.get('egress_id', '')))}  {status}  {what}")
     if with_details and info.get("details"):
