@@ -71,6 +71,7 @@ def test_a_token_opens_the_api(capsys: pytest.CaptureFixture[str]) -> None:
             ("list", *SHORT, "--url", "localhost:7980"),
             '"localhost:7980" is not the address of a server',
         ),
+        (("list", *SHORT, "--limit", "-1"), "--limit -1 is less than none"),
         (("record", "room:lobby", "lobby.mp4"), "no LiveKit server: set LIVEKIT_URL, LIVEKIT_API_KEY and"),
         (("record", "room:lobby", "lobby.mp4", *SHORT), "no LiveKit server: set LIVEKIT_URL"),
     ],

@@ -51,6 +51,8 @@ def start(arguments: argparse.Namespace) -> int:
 
 
 def list_egresses(arguments: argparse.Namespace) -> int:
+    if arguments.limit < 0:
+        raise invalid(f"--limit {arguments.limit} is less than none")
     if not arguments.watch:
         return _list(arguments)
     if not sys.stdout.isatty() or arguments.json:

@@ -161,7 +161,7 @@ def _clients(commands: "Commands") -> None:
     listing.add_argument("--id", action="append", help="only this one; may be repeated")
     listing.add_argument("--room", help="only those of this room")
     listing.add_argument("-a", "--active", action="store_true", help="only running ones")
-    listing.add_argument("--limit", type=int, default=0, help="at most this many")
+    listing.add_argument("--limit", type=int, default=0, help="at most this many (default 0: all)")
     listing.add_argument("--watch", action="store_true", help="refresh every two seconds, until Ctrl-C")
     listing.set_defaults(run=_later("client", "list_egresses"))
 
