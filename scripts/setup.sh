@@ -42,7 +42,9 @@ mark() { touch "$cache/stamps/$1"; }
 # --- servers in Go, for tests and the demo: built beside the other steps, which mostly wait for downloads
 go_build=
 build_servers() {
-    say "livekit-server, versitygw (about three minutes)"
+    local servers=livekit-server
+    [ "$part" = demo ] || servers+=", versitygw"
+    say "$servers (built in about three minutes)"
     {
         command -v livekit-server || (cd tools/livekit-server && CGO_ENABLED=0 go build \
             -o "$cache/bin/livekit-server" github.com/livekit/livekit-server/cmd/server)

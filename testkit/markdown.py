@@ -64,6 +64,7 @@ def table(path: Path, first_cell: str) -> list[list[str]]:
 
 
 def commands(block: Block) -> list[str]:
-    """The commands of a shell block: one each, continued lines joined, without comments."""
+    """The commands of a shell block: one each, continued and quoted lines joined, without comments."""
     joined = re.sub(r"\\\n\s*", " ", block.text)
+    joined = re.sub(r"'[^']*'", lambda quoted: re.sub(r"\n\s*", " ", quoted[0]), joined)
     return [line for line in map(str.strip, joined.splitlines()) if line and not line.startswith("#")]

@@ -143,9 +143,8 @@ def track_packets(data: bytes) -> None:
             packet = packets.parse(each[1:])
             if packet is not None:
                 bench.receiver.rtp(packet, bench.now_ns)
-            for report in rtcp.parse(each[1:]):
-                if isinstance(report, rtcp.SenderReport):
-                    bench.receiver.sender_report(report, bench.now_ns)
+            for report in rtcp.sender_reports(each[1:]):
+                bench.receiver.sender_report(report, bench.now_ns)
             for due_ns in bench.wishes.due_ns[-1:]:
                 bench.receiver.due(due_ns)
         bench.receiver.close()

@@ -126,7 +126,7 @@ def rtp_packet(data: bytes) -> None:
 
 @target
 def rtcp_packet(data: bytes) -> None:
-    rtcp.parse(data)
+    rtcp.sender_reports(data)
 
 
 @target

@@ -355,6 +355,7 @@ async def test_livekit_that_cannot_be_asked(livekit: LivekitServer) -> None:
             await rooms.close()
         assert error.value.code is code
         assert text in error.value.message
+        assert "eyJ" not in error.value.message, "a token that is refused"
 
 
 async def test_livekit_that_is_silent() -> None:

@@ -158,9 +158,7 @@ CARD = "[data-egress=EG_one]"
 
 
 async def test_shows_what_is_there_and_what_changes(site: Site, tab: Tab) -> None:
-    site.board.node(
-        lambda: {"cpu_cores": 4, "cpu_used": 1.5, "memory_mib": 100, "version": "1.2", "uptime_s": 60}
-    )
+    site.board.node(lambda: {"cpu_cores": 4, "cpu_used": 1.5, "memory_mib": 100, "version": "1.2"})
     site.board.update(running())
     await tab.open(f"{site.url}#token={TOKEN}")
     await tab.sees("live", "#connection")

@@ -83,7 +83,12 @@ def response(status: str, body: str) -> bytes:
 @pytest.mark.parametrize(
     ("answer", "code", "fault", "words"),
     [
-        (response("401 Unauthorized", "invalid token"), Code.UNAUTHENTICATED, Fault.CALLER, "invalid token"),
+        (
+            response("401 Unauthorized", "invalid token: a.private.token, error: expired"),
+            Code.UNAUTHENTICATED,
+            Fault.CALLER,
+            "(invalid token: {...}, error: expired)",
+        ),
         (response("403 Forbidden", ""), Code.UNAUTHENTICATED, Fault.CALLER, "api_key"),
         (
             response("404 Not Found", "requested room does not exist"),

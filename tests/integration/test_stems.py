@@ -47,9 +47,8 @@ def stems(meeting: Path, folder: Path, *arguments: str) -> list[dict[str, Any]]:
 
 
 def _folder(beside: Path) -> Path:
-    found = beside / "stems"
-    found.mkdir()
-    return found
+    """The command makes it."""
+    return beside / "stems"
 
 
 def loudness(path: Path) -> float:
@@ -90,7 +89,8 @@ def test_each_is_as_loud_as_is_asked_for(meeting: Path, tmp_path: Path) -> None:
     ("arguments", "error"),
     [
         (["{meeting}", ".", "--loudness", "16"], "--loudness 16 is not a loudness"),
-        (["{meeting}", "gone"], "is not a folder"),
+        (["{meeting}", "gone/stems"], 'gone" is not a folder'),
+        (["{meeting}", "garbage.mkv"], 'garbage.mkv" is not a folder'),
         (["gone.mkv"], "is not a file"),
         (["{garbage}"], "cannot be read"),
     ],

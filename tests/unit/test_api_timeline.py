@@ -34,9 +34,11 @@ def test_a_life() -> None:
     recording = info(status=EgressStatus.EGRESS_ACTIVE, file_results=[FileInfo(started_at=20)])
     assert told(requested, recording) == [(20, "Recording", "good")]
     ending = info(
-        status=EgressStatus.EGRESS_ENDING, details="End reason: x", file_results=[FileInfo(started_at=20)]
+        status=EgressStatus.EGRESS_ENDING,
+        details="End reason: StopEgress API; left out: 2 pictures",
+        file_results=[FileInfo(started_at=20)],
     )
-    assert told(recording, ending) == [(50, "Ending: End reason: x", "busy")]
+    assert told(recording, ending) == [(50, "Ending: StopEgress API", "busy")]
     stored = FileInfo(started_at=20, filename="a.mp4", location="/out/a.mp4")
     done = info(status=EgressStatus.EGRESS_COMPLETE, ended_at=60, file_results=[stored])
     assert told(ending, done) == [(50, "Stored a.mp4", "good"), (60, "Complete", "good")]
@@ -116,8 +118,8 @@ def test_pauses() -> None:
     assert told(running, paused) == [(50, "Paused", "busy")]
     assert told(paused, running) == [(50, "Resumed", "good")]
     assert told(paused, paused) == []
-    ending = info(status=EgressStatus.EGRESS_ENDING, details="End reason: x")
-    assert told(paused, ending) == [(50, "Ending: End reason: x", "busy")]
+    ending = info(status=EgressStatus.EGRESS_ENDING, details="End reason: StopEgress API")
+    assert told(paused, ending) == [(50, "Ending: StopEgress API", "busy")]
 
 
 def test_each_part_of_a_split_file_begins() -> None:

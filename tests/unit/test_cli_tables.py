@@ -124,6 +124,21 @@ def texts(**more: Any) -> dict[str, str]:
     return {column.title: cell.text for column, cell in zip(columns, rows[0], strict=True)}
 
 
+@pytest.mark.parametrize(
+    ("status", "details", "shown"),
+    [
+        ("EGRESS_ACTIVE", "", "active"),
+        ("EGRESS_ACTIVE", "Paused", "paused"),
+        ("EGRESS_ACTIVE", "layout has no effect; Paused", "paused"),
+        ("EGRESS_ACTIVE", "ignored, as not known here: Paused", "active"),
+        ("EGRESS_ENDING", "Paused", "ending"),
+        ("EGRESS_LIMIT_REACHED", "", "limit reached"),
+    ],
+)
+def test_a_status_says_whether_it_is_paused(status: str, details: str, shown: str) -> None:
+    assert texts(status=status, details=details)["STATUS"] == shown
+
+
 def test_a_row() -> None:
     row = texts(
         file_results=[{"location": "/out/a.mp4", "size": "1500000"}],

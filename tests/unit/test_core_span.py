@@ -42,7 +42,7 @@ def test_what_lies_in_the_recording_is_taken(begin: int, length: int, rest: int)
 @pytest.mark.parametrize(
     ("wish", "words"),
     [
-        (RequestedSpan(), "span: none"),
+        (RequestedSpan(), "no span"),
         (RequestedSpan(S, 0), "either last, or from and to"),
         (RequestedSpan(None, 5 * S, 5 * S), "is not before to"),
         (RequestedSpan(None, 9 * S, 2 * S), "is not before to"),

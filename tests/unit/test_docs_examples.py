@@ -4,6 +4,7 @@ import ast
 import contextlib
 import importlib
 import io
+import itertools
 import json
 import re
 import shlex
@@ -174,8 +175,19 @@ def test_the_livekit_server_has_the_key_and_redis_of_its_worker(block: Block) ->
     assert server.get("redis") == worker.get("redis")
 
 
+@of("yaml", "compose.yaml")
+def test_a_composed_service_is_set_up_as_ours(block: Block) -> None:
+    shown = yaml.safe_load(block.text)["services"]["egress"]
+    ours = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text())["services"]["egress"]
+    for key in ("image", "stop_grace_period"):
+        assert shown[key] == ours[key]
+    for key in ("security_opt", "volumes"):
+        named = [each for each in shown[key] if not each.startswith("./")]
+        assert named and set(named) <= set(ours[key])
+
+
 def test_every_yaml_says_what_it_is() -> None:
-    titles = {"config.yaml", "values.yaml", "livekit.yaml", "reference.yaml"}
+    titles = {"config.yaml", "values.yaml", "livekit.yaml", "compose.yaml", "reference.yaml"}
     assert [str(each) for each in BLOCKS if each.language == "yaml" and each.title not in titles] == []
 
 
@@ -239,7 +251,8 @@ CHECKS = {
     "helm": check_files,
     "kubectl": check_files,
 }
-TAKEN_AS_THEY_ARE = {"source", "export", "echo", "uv", "pipx", "git", "python"}
+VARIABLE = re.compile("[A-Z_]+=")
+TAKEN_AS_THEY_ARE = {"source", "export", "echo", "uv", "pipx", "git", "python", "ffmpeg"}
 
 
 @pytest.mark.parametrize(
@@ -248,11 +261,17 @@ TAKEN_AS_THEY_ARE = {"source", "export", "echo", "uv", "pipx", "git", "python"}
 )
 def test_commands_exist(place: str, command: str) -> None:
     for part in command.split(" && "):
-        program, *words = shlex.split(part, comments=True)
+        said = shlex.split(part, comments=True)
+        program, *words = itertools.dropwhile(VARIABLE.match, said)
         if program in CHECKS:
             CHECKS[program](words)
         else:
             assert program in TAKEN_AS_THEY_ARE
+
+
+def test_every_command_is_in_a_block_that_is_checked() -> None:
+    others = {"bash", "shell", "console", "zsh"}
+    assert [str(block) for block in BLOCKS if block.language in others] == []
 
 
 def test_what_is_echoed_into_a_file_is_a_request() -> None:

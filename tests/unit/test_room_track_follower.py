@@ -15,7 +15,6 @@ from openegress.room import Lock, OnFrame, Participant, Track, TrackSource, Vide
 from openegress.room.budget import Reason
 from openegress.room.events import (
     ConnectionLost,
-    Joined,
     KeyFrameArrived,
     MediaArrived,
     Reconnected,
@@ -56,8 +55,8 @@ class ScriptedRoom:
         """All that was said was taken, and what changed was looked at."""
         await self._events.join()
 
-    async def join(self) -> Joined:
-        return Joined("RM_1", "room")
+    async def join(self) -> None:
+        pass
 
     async def connected(self) -> None:
         """At once."""

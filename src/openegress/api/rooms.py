@@ -19,7 +19,8 @@ from livekit.protocol.room import (
 
 from openegress.core import foreign_json
 from openegress.core.errors import Code, EgressError, Fault
-from openegress.core.shown_url import redact_endpoint
+from openegress.core.http_failure import why_unreachable
+from openegress.core.shown_url import HIDDEN, redact_endpoint
 from openegress.core.tokens import room_service_token
 
 TIMEOUT_S = 5.0
@@ -111,11 +112,12 @@ class RoomService:
                 body = await response.read()
                 if response.status == 200:
                     return answer.FromString(body)
-                raise self._refusal(method, response.status, body)
+                # livekit-server repeats a token that it refuses.
+                raise self._refusal(method, response.status, body.replace(token.encode(), HIDDEN.encode()))
         except TimeoutError:
             raise self._unreachable(f"no answer within {self._timeout_s:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise self._unreachable(str(error) or type(error).__name__) from None
+            raise self._unreachable(why_unreachable(error)) from None
         except DecodeError:
             raise self._unreachable("the answer does not come from LiveKit") from None
 

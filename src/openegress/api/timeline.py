@@ -7,7 +7,7 @@ from enum import StrEnum
 from livekit.protocol.egress import EgressInfo, EgressStatus, FileInfo, SegmentsInfo, StreamInfo
 
 from openegress.core.events import ExtraFileStored, MarkerAdded, Rejoined, TimelineEvent
-from openegress.core.info import composing, is_paused, is_terminal
+from openegress.core.info import composing, end_reason, is_paused, is_terminal
 from openegress.core.units import S
 
 
@@ -77,7 +77,7 @@ def _life(before: EgressInfo | None, after: EgressInfo) -> Iterator[Moment]:
             after.updated_at, *(("Paused", Mood.BUSY) if is_paused(after) else ("Resumed", Mood.GOOD))
         )
     if after.status == EgressStatus.EGRESS_ENDING != old.status:
-        yield Moment(after.updated_at, _because("Ending", after.details), Mood.BUSY)
+        yield Moment(after.updated_at, _because("Ending", end_reason(after) or ""), Mood.BUSY)
     if (composed := composing(after)) and composed[0].isdigit() and not composing(old)[:1].isdigit():
         yield Moment(after.updated_at, "Composing", Mood.BUSY)
 

@@ -98,7 +98,7 @@ async def _template(settings: Settings) -> str:
     if not (STATIC / "template" / "index.html").is_file():
         raise EgressError(
             Code.FAILED_PRECONDITION,
-            "the built-in template is not built: run `make setup`",
+            "the built-in template is not built: run `make setup-demo`",
             fault=Fault.SERVICE,
         )
     return "built in: rooms are laid out without a browser"

@@ -25,7 +25,8 @@ class Stem:
 
 
 def make_stems(source: Path, folder: Path, form: StemFormat, target_lufs: float | None) -> list[Stem]:
-    """All stems are as long as the recording, and begin with it. Blocking. Raises EgressError."""
+    """All stems are as long as the recording, and begin with it. Makes the folder, but none above it.
+    Blocking. Raises EgressError."""
     _check(source, folder, target_lufs)
     file = MeetingFile(source)
     file.refuse_without_tracks()
@@ -35,6 +36,7 @@ def make_stems(source: Path, folder: Path, form: StemFormat, target_lufs: float 
     paths = {identity: folder / name_of(source.stem, identity, form) for identity in identities}
     drafts = {identity: path.with_name(f".{path.name}.part") for identity, path in paths.items()}
     try:
+        folder.mkdir(exist_ok=True)
         measured = measured_lufs(file, file.end_ns)
         gains = gains_db(measured, target_lufs) if target_lufs else {}
         write_stems(file, drafts, form, file.end_ns, gains)
@@ -59,8 +61,9 @@ def _check(source: Path, folder: Path, target_lufs: float | None) -> None:
     """Raises EgressError for a file that cannot be read or written, or a loudness that cannot be reached."""
     if not source.is_file():
         raise invalid(f'"{source}" is not a file')
-    if not folder.is_dir():
-        raise invalid(f'"{folder}" is not a folder')
+    above = folder if folder.exists() else folder.parent
+    if not above.is_dir():
+        raise invalid(f'"{above}" is not a folder')
     if target_lufs is None:
         return
     try:

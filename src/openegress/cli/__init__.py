@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 from openegress.cli.errors import Exit, report
@@ -12,6 +13,8 @@ from openegress.core.errors import EgressError
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit status, one of Exit."""
     arguments = build_parser().parse_args(argv)
+    # PyJWT warns about short secrets at each use. `config check` does it once, and not about that of a trial.
+    warnings.filterwarnings("ignore", message="The HMAC key is")
     try:
         status: int = arguments.run(arguments)
         sys.stdout.flush()

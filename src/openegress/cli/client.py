@@ -1,4 +1,4 @@
-"""`openegress start | list | stop | update-layout | update-stream`: a client of any Egress API."""
+"""The commands that call a service: `openegress start`, `list`, `stop`, `pause` and so on."""
 
 import argparse
 import asyncio
@@ -14,8 +14,11 @@ import aiohttp
 
 from openegress.cli import egress_row, table, terminal
 from openegress.cli.errors import Exit, report
+from openegress.cli.flags import key_of
 from openegress.cli.quantities import duration_text
 from openegress.core.errors import Code, EgressError, invalid
+from openegress.core.http_failure import why_unreachable
+from openegress.core.http_url import is_http
 from openegress.core.text import shown
 from openegress.core.tokens import egress_token
 
@@ -48,6 +51,8 @@ def start(arguments: argparse.Namespace) -> int:
 
 
 def list_egresses(arguments: argparse.Namespace) -> int:
+    if arguments.limit < 0:
+        raise invalid(f"--limit {arguments.limit} is less than none")
     if not arguments.watch:
         return _list(arguments)
     if not sys.stdout.isatty() or arguments.json:
@@ -160,9 +165,7 @@ def _show(arguments: argparse.Namespace, info: Mapping[str, Any], *, with_detail
     if arguments.json:
         return _print_json(info)
     palette = terminal.palette(sys.stdout)
-    status = palette.paint(
-        egress_row.status_text(info), egress_row.STATUS_COLOURS.get(str(info.get("status")))
-    )
+    status = palette.paint(egress_row.status_text(info), egress_row.status_colour(info))
     what = f"{egress_row.kind_text(info)} of {egress_row.source_text(info)}"
     print(f"{shown(str(info.get('egress_id', '')))}  {status}  {what}")
     if with_details and info.get("details"):
@@ -185,24 +188,20 @@ async def _post(
     request: Mapping[str, object],
     service: str = "livekit.Egress",
 ) -> Any:
-    url = (arguments.url or os.environ.get("OPENEGRESS_URL") or DEFAULT_URL).rstrip("/")
-    url = url.replace("ws://", "http://", 1).replace("wss://", "https://", 1)
-    key = arguments.api_key or os.environ.get("LIVEKIT_API_KEY", "")
-    secret = arguments.api_secret or os.environ.get("LIVEKIT_API_SECRET", "")
-    if not key or not secret:
-        raise invalid("no API key: set LIVEKIT_API_KEY and LIVEKIT_API_SECRET, or --api-key and --api-secret")
-    headers = {"Authorization": f"Bearer {egress_token(key, secret)}"}
-    timeout = aiohttp.ClientTimeout(total=CLIP_TIMEOUT_S if method == "Clip" else TIMEOUT_S)
+    url = _server_url(arguments.url or os.environ.get("OPENEGRESS_URL") or DEFAULT_URL)
+    headers = {"Authorization": f"Bearer {egress_token(*key_of(arguments))}"}
+    timeout_s = CLIP_TIMEOUT_S if method == "Clip" else TIMEOUT_S
     try:
         async with (
-            aiohttp.ClientSession(timeout=timeout) as http,
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(timeout_s)) as http,
             http.post(f"{url}/twirp/{service}/{method}", json=request, headers=headers) as answer,
         ):
             text = await answer.text()
-    except (aiohttp.ClientError, TimeoutError) as error:
-        raise EgressError(
-            Code.UNAVAILABLE, f"{url}: {error or 'no answer'}; is openegress serving there?"
-        ) from None
+    except TimeoutError:
+        raise EgressError(Code.UNAVAILABLE, f"{url}: no answer within {timeout_s:g} s") from None
+    except (aiohttp.ClientError, OSError) as error:
+        hint = "is openegress serving there? Another address: --url or OPENEGRESS_URL"
+        raise EgressError(Code.UNAVAILABLE, f"{url}: {why_unreachable(error)}; {hint}") from None
     if answer.status != 200:
         raise _refusal(answer.status, text)
     try:
@@ -211,6 +210,13 @@ async def _post(
         raise EgressError(
             Code.UNKNOWN, f"{url} answers, but not as an Egress API does; check --url or OPENEGRESS_URL"
         ) from None
+
+
+def _server_url(text: str) -> str:
+    url = text.rstrip("/").replace("ws://", "http://", 1).replace("wss://", "https://", 1)
+    if not is_http(url):
+        raise invalid(f'"{text}" is not the address of a server: write http://HOST:PORT')
+    return url
 
 
 def _refusal(status: int, text: str) -> EgressError:

@@ -3,9 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from livekit.protocol.egress import EgressInfo
+
 from openegress.cli.quantities import NONE, duration_text, size_text, time_text
 from openegress.cli.table import Cell, Column
 from openegress.cli.terminal import Colour
+from openegress.core.info import is_paused
 from openegress.core.public import where
 from openegress.core.shown_url import redact_page
 from openegress.core.text import shown
@@ -76,7 +79,7 @@ def _row(info: Info, now_s: float) -> list[Cell]:
         Cell(shown(str(info.get("egress_id", "")))),
         Cell(kind_text(info)),
         Cell(source_text(info) or NONE),
-        Cell(status_text(info), STATUS_COLOURS.get(str(info.get("status")))),
+        Cell(status_text(info), status_colour(info)),
         Cell(time_text(started_s, now_s) if started_s else NONE),
         Cell(duration_text(lasted_s) if started_s else NONE),
         Cell(size_text(size_bytes) if size_bytes else NONE),
@@ -91,8 +94,18 @@ def kind_text(info: Info) -> str:
 
 
 def status_text(info: Info) -> str:
-    """EGRESS_LIMIT_REACHED -> limit reached."""
+    """EGRESS_LIMIT_REACHED -> limit reached. Says too whether a recording is paused."""
+    if _is_paused(info):
+        return "paused"
     return str(info.get("status", "")).removeprefix("EGRESS_").lower().replace("_", " ")
+
+
+def status_colour(info: Info) -> Colour | None:
+    return Colour.YELLOW if _is_paused(info) else STATUS_COLOURS.get(str(info.get("status")))
+
+
+def _is_paused(info: Info) -> bool:
+    return info.get("status") == "EGRESS_ACTIVE" and is_paused(EgressInfo(details=info.get("details")))
 
 
 def source_text(info: Info) -> str:

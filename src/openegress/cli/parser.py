@@ -12,6 +12,18 @@ TYPES = ("room-composite", "web", "participant", "track-composite", "track", "eg
 LEVELS = ("debug", "info", "warn", "error")
 SHELLS = ("bash", "zsh", "fish")
 
+GROUPS = {
+    "services": ("serve", "worker"),
+    "recording without a service": ("record", "compose", "stems"),
+    "requests to a service": ("start", "list", "stop", "update-layout", "update-stream", "token"),
+    "while a recording runs": ("pause", "resume", "set", "marker", "clip"),
+    "layouts": ("layout", "test-template"),
+    "set-up": ("doctor", "config", "completion"),
+}
+"""The commands as `openegress --help` lists them."""
+
+PRESETS = "0: 1280x720 at 30 frames a second (default), 1: at 60, 2 and 3: 1920x1080, 4 to 7: upright"
+
 
 class Parser(argparse.ArgumentParser):
     """Reports wrong use in one line, and lists the exit statuses below the options."""
@@ -23,14 +35,41 @@ class Parser(argparse.ArgumentParser):
         self.exit(Exit.WRONG_USE, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
+class ProgramParser(Parser):
+    """Lists the commands in groups."""
+
+    def format_help(self) -> str:
+        formatter = self._get_formatter()
+        formatter.add_usage(self.usage, self._actions, self._mutually_exclusive_groups)
+        formatter.add_text(self.description)
+        about = {
+            each.dest: each
+            for action in self._actions
+            if isinstance(action, argparse._SubParsersAction)
+            for each in action._choices_actions
+        }
+        for title, names in GROUPS.items():
+            formatter.start_section(title)
+            formatter.add_arguments([about[name] for name in names])
+            formatter.end_section()
+        formatter.start_section("options")
+        formatter.add_arguments([action for action in self._actions if action.option_strings])
+        formatter.end_section()
+        formatter.add_text("openegress COMMAND --help explains a command")
+        formatter.add_text(STATUSES)
+        return formatter.format_help()
+
+
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[Parser]
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="openegress", description="Records and streams LiveKit rooms, tracks and web pages.")
+    parser = ProgramParser(
+        prog="openegress", description="Records and streams LiveKit rooms, tracks and web pages."
+    )
     parser.add_argument("--version", action="version", version=metadata.version("openegress"))
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
     _servers(commands)
     _record(commands)
     _compose(commands)
@@ -39,21 +78,25 @@ def build_parser() -> argparse.ArgumentParser:
     _template(commands)
     _layout(commands)
     _checks(commands)
-    completion = commands.add_parser("completion", help="print a script that completes this command")
-    completion.add_argument("shell", choices=SHELLS)
+    completion = _add(commands, "completion", help="print a script that completes this command")
+    completion.add_argument("shell", choices=SHELLS, help="the shell that the script is for")
     completion.set_defaults(run=_later("completion"))
     return parser
 
 
+def _add(commands: "Commands", name: str, *, help: str) -> Parser:
+    return commands.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
+
+
 def _servers(commands: "Commands") -> None:
-    serve = commands.add_parser("serve", help="the Egress API, its pages and a worker in one process")
+    serve = _add(commands, "serve", help="run the Egress API, its pages and a worker in one process")
     flags.add_config(serve)
     flags.add_livekit(serve)
     flags.add_listen(serve)
     flags.add_folders(serve)
     serve.set_defaults(run=_later("serve", "serve"))
 
-    worker = commands.add_parser("worker", help="a worker behind a livekit-server, over Redis")
+    worker = _add(commands, "worker", help="run a worker behind a livekit-server, over Redis")
     flags.add_config(worker)
     flags.add_livekit(worker)
     flags.add_folders(worker)
@@ -61,17 +104,17 @@ def _servers(commands: "Commands") -> None:
 
 
 def _record(commands: "Commands") -> None:
-    record = commands.add_parser("record", help="one recording of a page or a room, without a server")
+    record = _add(commands, "record", help="record a page or a room, without a service")
     record.add_argument("source", metavar="SOURCE", help="https://... or room:NAME")
     record.add_argument("file", metavar="FILE", help="out.mp4; out.ogg, out.mp3: sound; out.mkv: all tracks")
     record.add_argument("--duration", help="30s, 1m30s; by default until Ctrl-C or the room's end")
     record.add_argument(
         "--layout", default="", help="grid, speaker, single-speaker, each also -light, -dark; or tracks"
     )
-    record.add_argument("--preset", type=int, choices=range(8), help="EncodingOptionsPreset; 0 unless given")
-    record.add_argument("--audio-only", action="store_true")
-    record.add_argument("--video-only", action="store_true")
-    record.add_argument("--log-level", choices=LEVELS, default="warn")
+    _add_preset(record)
+    record.add_argument("--audio-only", action="store_true", help="record no picture")
+    record.add_argument("--video-only", action="store_true", help="record no sound")
+    record.add_argument("--log-level", choices=LEVELS, default="warn", help="what is logged (default warn)")
     flags.add_json(record, "the whole record at the end, as in the API")
     flags.add_config(record)
     flags.add_livekit(record)
@@ -79,84 +122,95 @@ def _record(commands: "Commands") -> None:
 
 
 def _compose(commands: "Commands") -> None:
-    compose = commands.add_parser("compose", help="one film of a recording of all tracks")
+    compose = _add(commands, "compose", help="make one film of a recording of all tracks")
     compose.add_argument("recording", metavar="RECORDING.mkv", help="as recorded with layout tracks")
-    compose.add_argument("file", metavar="FILE.mp4")
+    compose.add_argument("file", metavar="FILE.mp4", help="the film")
     compose.add_argument(
-        "--layout", default="grid", help="grid, speaker, single-speaker, each also -light, -dark"
+        "--layout", default="grid", help="grid (default), speaker, single-speaker, each also -light, -dark"
     )
     compose.add_argument("--from", dest="begin", metavar="WHERE", help="90, 10:00, 1:02:03; to the second")
     compose.add_argument("--to", dest="end", metavar="WHERE", help="as --from; by default the end")
-    compose.add_argument("--preset", type=int, default=0, choices=range(8), help="EncodingOptionsPreset")
+    _add_preset(compose, default=0)
     flags.add_json(compose, '{"file", "length_s", "took_s"}')
     compose.set_defaults(run=_later("compose"))
 
 
 def _stems(commands: "Commands") -> None:
-    stems = commands.add_parser("stems", help="each voice of a recording of all tracks, in a file of its own")
+    stems = _add(commands, "stems", help="write each voice of a recording of all tracks to a file of its own")
     stems.add_argument("recording", metavar="RECORDING.mkv", help="as recorded with layout tracks")
     stems.add_argument("folder", metavar="FOLDER", nargs="?", help="by default that of the recording")
-    stems.add_argument("--format", choices=("wav", "flac", "opus"), default="wav")
-    stems.add_argument("--loudness", type=float, metavar="LUFS", help="-16, -23: as EBU R 128 measures it")
+    stems.add_argument(
+        "--format", choices=("wav", "flac", "opus"), default="wav", help="of the files (default wav)"
+    )
+    stems.add_argument(
+        "--loudness", type=float, metavar="LUFS", help="that each voice is brought to: -16, -23"
+    )
     flags.add_json(stems, 'a list of {"identity", "file", "lufs"}')
     stems.set_defaults(run=_later("stems"))
 
 
 def _clients(commands: "Commands") -> None:
-    start = commands.add_parser("start", help="start an egress from a JSON request")
+    start = _add(commands, "start", help="start an egress from a JSON request")
     start.add_argument("request", metavar="REQUEST.json", help="a file, or - for standard input")
-    start.add_argument("--type", choices=TYPES, default="room-composite")
+    start.add_argument(
+        "--type", choices=TYPES, default="room-composite", help="of the request (default room-composite)"
+    )
     start.set_defaults(run=_later("client", "start"))
 
-    listing = commands.add_parser("list", help="list egresses")
-    listing.add_argument("--id", action="append", help="only this one; may be given several times")
+    listing = _add(commands, "list", help="list egresses")
+    listing.add_argument("--id", action="append", help="only this one; may be repeated")
     listing.add_argument("--room", help="only those of this room")
     listing.add_argument("-a", "--active", action="store_true", help="only running ones")
-    listing.add_argument("--limit", type=int, default=0, help="at most this many")
+    listing.add_argument("--limit", type=int, default=0, help="at most this many (default 0: all)")
     listing.add_argument("--watch", action="store_true", help="refresh every two seconds, until Ctrl-C")
     listing.set_defaults(run=_later("client", "list_egresses"))
 
-    stop = commands.add_parser("stop", help="stop egresses")
-    stop.add_argument("--id", action="append", required=True, help="may be given several times")
+    stop = _add(commands, "stop", help="stop egresses")
+    stop.add_argument("--id", action="append", required=True, help="of an egress; may be repeated")
     stop.set_defaults(run=_later("client", "stop"))
 
-    layout = commands.add_parser("update-layout", help="change the layout of a room composite")
-    layout.add_argument("--id", required=True)
-    layout.add_argument("--layout", required=True)
+    layout = _add(commands, "update-layout", help="change the layout of a room composite")
+    layout.add_argument("--id", required=True, help="of the egress")
+    layout.add_argument("--layout", required=True, help="speaker, speaker?text=Part%%202, @pause ...")
     layout.set_defaults(run=_later("client", "update_layout"))
 
-    pause = commands.add_parser("pause", help="pause a recording: the time until resume is left out")
-    pause.add_argument("id", metavar="ID")
+    pause = _add(commands, "pause", help="pause a recording: the time until resume is left out")
+    pause.add_argument("id", metavar="ID", help="of the egress")
     pause.set_defaults(run=_later("client", "pause"))
 
-    resume = commands.add_parser("resume", help="resume a paused recording")
-    resume.add_argument("id", metavar="ID")
+    resume = _add(commands, "resume", help="resume a paused recording")
+    resume.add_argument("id", metavar="ID", help="of the egress")
     resume.set_defaults(run=_later("client", "resume"))
 
-    change = commands.add_parser("set", help="change options of a running recording")
-    change.add_argument("id", metavar="ID")
+    change = _add(commands, "set", help="change options of a running recording")
+    change.add_argument("id", metavar="ID", help="of the egress")
     change.add_argument("options", metavar="KEY=VALUE", nargs="+", help="max_duration=2h, max_size=5GB ...")
     change.set_defaults(run=_later("client", "set_options"))
 
-    marker = commands.add_parser("marker", help="name a moment of a running recording")
-    marker.add_argument("id", metavar="ID")
+    marker = _add(commands, "marker", help="name a moment of a running recording")
+    marker.add_argument("id", metavar="ID", help="of the egress")
     marker.add_argument("name", metavar="NAME", help="becomes the title of a chapter")
     marker.add_argument("--ago", default="", help="10s: how long ago the moment was")
     marker.set_defaults(run=_later("client", "marker"))
 
-    clip = commands.add_parser("clip", help="store part of a recording, even while it runs")
-    clip.add_argument("id", metavar="ID")
+    clip = _add(commands, "clip", help="store part of a recording, even while it runs")
+    clip.add_argument("id", metavar="ID", help="of the egress")
     clip.add_argument("file", metavar="FILE", help="in the storage of the egress, as {from}-{to}.mp4")
     clip.add_argument("--last", default="", help="30s, 2m: what was recorded last")
     clip.add_argument("--from", dest="begin", default="", metavar="WHERE", help="90, 10:00, 1:02:03.5")
     clip.add_argument("--to", dest="end", default="", metavar="WHERE", help="as --from")
     clip.set_defaults(run=_later("client", "clip"))
 
-    stream = commands.add_parser("update-stream", help="add or remove stream URLs")
-    stream.add_argument("--id", required=True)
-    stream.add_argument("--add-urls", action="append", metavar="URL")
-    stream.add_argument("--remove-urls", action="append", metavar="URL")
+    stream = _add(commands, "update-stream", help="add or remove stream URLs")
+    stream.add_argument("--id", required=True, help="of the egress")
+    stream.add_argument("--add-urls", action="append", metavar="URL", help="may be repeated")
+    stream.add_argument("--remove-urls", action="append", metavar="URL", help="may be repeated")
     stream.set_defaults(run=_later("client", "update_stream"))
+
+    token = _add(commands, "token", help="print a token for the API and the dashboard")
+    token.add_argument("--valid-for", default="6h", metavar="DURATION", help="30m, 12h (default 6h)")
+    flags.add_key(token.add_argument_group("key"))
+    token.set_defaults(run=_later("token"))
 
     for command in (start, listing, stop, layout, pause, resume, change, marker, clip, stream):
         flags.add_json(command, "whole records, as in the API")
@@ -164,7 +218,7 @@ def _clients(commands: "Commands") -> None:
 
 
 def _template(commands: "Commands") -> None:
-    template = commands.add_parser("test-template", help="see what a template looks like in a recording")
+    template = _add(commands, "test-template", help="see what a template looks like in a recording")
     template.add_argument("--base-url", required=True, metavar="URL", help="of the template")
     template.add_argument("--layout", default="", help="what the template gets as its layout")
     template.add_argument("--publishers", type=int, required=True, metavar="N", help="participants to show")
@@ -176,9 +230,9 @@ def _template(commands: "Commands") -> None:
 
 
 def _layout(commands: "Commands") -> None:
-    layout = commands.add_parser("layout", help="look at layouts")
+    layout = _add(commands, "layout", help="preview layouts")
     verbs = layout.add_subparsers(required=True, metavar="VERB")
-    preview = verbs.add_parser("preview", help="draw a layout with people in it, without a room")
+    preview = _add(verbs, "preview", help="draw a layout with people in it, without a room")
     preview.add_argument("layout", metavar="LAYOUT", help="a JSON file, or the name of a layout")
     preview.add_argument("out", metavar="OUT.png", help="the picture")
     preview.add_argument("--people", type=int, default=4, metavar="N", help="how many there are (default 4)")
@@ -193,21 +247,25 @@ def _layout(commands: "Commands") -> None:
 
 
 def _checks(commands: "Commands") -> None:
-    doctor = commands.add_parser("doctor", help="check this machine and its configuration")
+    doctor = _add(commands, "doctor", help="check this machine and its configuration")
     flags.add_json(doctor, 'a list of {"name", "ok", "text"}')
     flags.add_config(doctor)
     flags.add_livekit(doctor)
     flags.add_folders(doctor)
     doctor.set_defaults(run=_later("doctor"))
 
-    config = commands.add_parser("config", help="check or print the configuration")
+    config = _add(commands, "config", help="check or print the configuration")
     verbs = config.add_subparsers(required=True, metavar="VERB")
-    check = verbs.add_parser("check", help="say what is wrong with it, and which keys have no effect")
+    check = _add(verbs, "check", help="say what is wrong, and which keys have no effect")
     flags.add_json(check, 'a list of {"level", "path", "text"}')
     flags.add_config(check)
     check.set_defaults(run=_later("config", "check"))
-    reference = verbs.add_parser("reference", help="print every key with its default and its meaning")
+    reference = _add(verbs, "reference", help="print every key with its default and its meaning")
     reference.set_defaults(run=_later("config", "reference"))
+
+
+def _add_preset(parser: Parser, default: int | None = None) -> None:
+    parser.add_argument("--preset", type=int, default=default, choices=range(8), metavar="0-7", help=PRESETS)
 
 
 def _later(module: str, function: str = "run") -> Callable[[argparse.Namespace], int]:

@@ -24,7 +24,7 @@ from openegress.app.one_shot import OneShot
 from openegress.cli import core_files
 from openegress.cli.durations import parse_duration
 from openegress.cli.errors import MAX_CHARS, Exit, say
-from openegress.cli.flags import settings_of
+from openegress.cli.flags import require_livekit, settings_of
 from openegress.cli.quantities import duration_text, size_text
 from openegress.config.settings import Settings
 from openegress.core import lookup_loop
@@ -57,6 +57,8 @@ TRACK_FILE_TYPES = (".mkv", ".mka", ".mcap")
 def run(arguments: argparse.Namespace) -> int:
     core_files.forbid()
     settings, _ = settings_of(arguments)
+    if arguments.source.startswith(ROOM):
+        require_livekit(settings)
     target = Path(arguments.file).absolute()
     quiet = msgspec.structs.replace(settings.logging, level=type(settings.logging.level)(arguments.log_level))
     # There is no port that pages could reach.

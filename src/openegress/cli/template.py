@@ -7,7 +7,7 @@ import signal
 import time
 import webbrowser
 
-from openegress.cli.flags import settings_of
+from openegress.cli.flags import require_livekit, settings_of
 from openegress.config.settings import Settings
 from openegress.core.errors import invalid
 from openegress.core.plan import TemplateSource
@@ -19,11 +19,7 @@ RECORDER = "template_test"
 
 def run(arguments: argparse.Namespace) -> int:
     settings, _ = settings_of(arguments)
-    if not (settings.api_key and settings.ws_url):
-        raise invalid(
-            "no LiveKit server: set LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET, or --livekit-url,"
-            " --api-key and --api-secret"
-        )
+    require_livekit(settings)
     if arguments.publishers < 0:
         raise invalid(f"--publishers {arguments.publishers} is less than none")
     room = arguments.room or f"layout-demo-{int(time.time())}"

@@ -1,1 +1,1 @@
-"""Pure domain of an egress: errors, codecs, plan, validation, naming, status transitions. No I/O."""
+"""What all packages share: plan, events, EgressInfo, errors, codecs, units; tasks, locks and connections."""

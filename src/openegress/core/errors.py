@@ -68,7 +68,6 @@ class Fault(Enum):
 class Phase(StrEnum):
     """Where in the life of a recording something failed; part of every error's text after the start."""
 
-    VALIDATE = "validate"
     ADMISSION = "admission"
     BROWSER_START = "browser start"
     PAGE_LOAD = "page load"

@@ -39,7 +39,7 @@ class RequestedSpan:
         if self.last_ns is not None and (self.begin_ns is not None or self.end_ns is not None):
             raise invalid("last: give either last, or from and to")
         if self.last_ns is None and self.begin_ns is None and self.end_ns is None:
-            raise invalid('span: none; give last ("30s"), or from and to')
+            raise invalid('no span: give last ("30s"), or from and to')
         for field, value in (("last", self.last_ns), ("from", self.begin_ns), ("to", self.end_ns)):
             if value is not None and value < 0:
                 raise invalid(f"{field}: {shown_s(value)} lies before the start of the recording")

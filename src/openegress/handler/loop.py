@@ -46,7 +46,7 @@ class HandlerLoop:
         self._channel = channel
         self._settings: ipc.HandlerSettings | None = None
         self._browser: WarmBrowser | None = None
-        self._session: Recording | None = None
+        self._recording: Recording | None = None
         self._recovery: Recovery | None = None
         self._clipping: Clipping | None = None
         self._names: NameClaim | None = None
@@ -81,12 +81,12 @@ class HandlerLoop:
                 return
             message = following.result()
             if message is None:
-                if self._session is not None and self._session.is_left_to_next:
+                if self._recording is not None and self._recording.is_left_to_next:
                     _log.warning("the worker is gone: the next one continues the recording")
                     os._exit(ORPHANED)
-                if self._session is not None:
+                if self._recording is not None:
                     _log.warning("the worker is gone: finishing the recording")
-                    self._session.stop(EndReason.KILLED, orphaned=True)
+                    self._recording.stop(EndReason.KILLED, orphaned=True)
                 if self._recovery is not None:
                     self._recovery.stop(EndReason.KILLED, orphaned=True)
                 if self._clipping is not None:
@@ -107,7 +107,7 @@ class HandlerLoop:
                 cage = self._cage(plan, Work.PAGE if needs_browser(plan) else Work.ROOM)
                 send = self._channel.send
                 self._names = NameClaim(plan, send)
-                self._session = Recording(
+                self._recording = Recording(
                     plan, self._told, send, self._browser, cage, self._names, self._composer(plan)
                 )
                 self._browser = None
@@ -115,7 +115,7 @@ class HandlerLoop:
                     self._keys = KeyQuestions(send)
                 supply = KeySupply(room_keys, self._keys)
                 self._running = asyncio.create_task(
-                    self._session.run(supply, resumes=resumes, seal=seal), name="session"
+                    self._recording.run(supply, resumes=resumes, seal=seal), name="recording"
                 )
             case ipc.Recover(plan):
                 if plan.render is Render.LIVE:
@@ -131,11 +131,11 @@ class HandlerLoop:
                 self._clipping = Clipping(clip, Path(self._told.spool), self._channel.send, cage)
                 self._running = asyncio.create_task(self._clipping.run(), name="clip")
             case ClipStored():
-                if self._session is not None:
-                    await self._session.note_clip(message)
+                if self._recording is not None:
+                    await self._recording.note_clip(message)
             case ipc.Stop(reason):
-                if self._session is not None:
-                    self._session.stop(EndReason(reason))
+                if self._recording is not None:
+                    self._recording.stop(EndReason(reason))
                 if self._recovery is not None:
                     self._recovery.stop(EndReason(reason))
                 if self._clipping is not None:
@@ -187,9 +187,9 @@ class HandlerLoop:
 
     async def _reply(self, call: int, ask: Callable[[Recording], Awaitable[None]]) -> None:
         try:
-            if self._session is None:
+            if self._recording is None:
                 raise RuntimeError("a request before Run")
-            await ask(self._session)
+            await ask(self._recording)
         except EgressError as error:
             self._channel.send(ipc.Reply(call, error.code.value, error.message))
         else:

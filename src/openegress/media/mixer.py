@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openegress.core.units import S
-from openegress.media.loudness import Loudness
+from openegress.media.pause_detector import PauseDetector
 from openegress.media.samples import SAMPLE_RATE, Samples
 from openegress.media.time_stretch import resampled, without_a_period
 
@@ -59,7 +59,7 @@ class MixerInput:
     """The position up to which blocks have been returned."""
     _late: int = 0
     """Lateness of the last returned sound, in samples. Silence makes up for it."""
-    _loudness: Loudness = field(default_factory=Loudness)
+    _detector: PauseDetector = field(default_factory=PauseDetector)
     _blocks: int = 0
 
     @property
@@ -107,7 +107,7 @@ class MixerInput:
         if abs(early) <= SLACK_SAMPLES:
             return expected, samples
         late = -early
-        if self._loudness.is_pause(samples):
+        if self._detector.is_pause(samples):
             return (wanted, samples) if early > 0 else (expected, samples[min(late, len(samples)) :])
         if late > RUSH_SAMPLES or (late > HURRY_SAMPLES and self._blocks % HURRY_EVERY == 0):
             return expected, without_a_period(samples, late)

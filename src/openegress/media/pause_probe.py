@@ -3,7 +3,7 @@ worthwhile."""
 
 from openegress.core.codecs import AudioCodec
 from openegress.media.decoder import AudioDecoder
-from openegress.media.loudness import Loudness
+from openegress.media.pause_detector import PauseDetector
 
 DTX_BYTES = 2
 """Limit for an Opus packet without sound (RFC 6716 section 3.1)."""
@@ -15,7 +15,7 @@ class PauseProbe:
     def __init__(self, codec: AudioCodec) -> None:
         self._codec = codec
         self._decoder: AudioDecoder | None = None
-        self._loudness = Loudness()
+        self._detector = PauseDetector()
 
     def is_pause(self, data: bytes) -> bool:
         if self._codec is AudioCodec.OPUS and len(data) <= DTX_BYTES:
@@ -23,4 +23,4 @@ class PauseProbe:
         if self._decoder is None:
             self._decoder = AudioDecoder(self._codec)
         samples = self._decoder.decode(data)
-        return bool(len(samples)) and self._loudness.is_pause(samples)
+        return bool(len(samples)) and self._detector.is_pause(samples)

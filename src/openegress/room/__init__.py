@@ -16,7 +16,7 @@ from openegress.core.left_out import TrackLosses
 from openegress.room.budget import Reason
 
 if TYPE_CHECKING:
-    from openegress.room.events import Joined, RoomEvent
+    from openegress.room.events import RoomEvent
 
 
 class TrackSource(StrEnum):
@@ -129,7 +129,7 @@ class VideoQuality:
 class Room(Protocol):
     """The interface of room.client.RoomClient."""
 
-    async def join(self) -> "Joined":
+    async def join(self) -> None:
         """Joins. Tracks may be subscribed to from now on, while the media path is brought up. Raises
         EgressError with phase SIGNALLING, the address tried and the cause."""
 

@@ -10,7 +10,7 @@ from openegress.room import Lock, OnFrame, Participant, Track, VideoQuality
 from openegress.room.budget import Reason
 from openegress.room.connection import SessionOptions
 from openegress.room.event_queue import EventQueue
-from openegress.room.events import Joined, KeysAnswered, RoomEvent
+from openegress.room.events import KeysAnswered, RoomEvent
 from openegress.room.key_asker import KeyAsker
 from openegress.room.membership import Membership, MembershipOptions
 from openegress.room.rejoin import REJOIN_FOR_S
@@ -64,12 +64,9 @@ class RoomClient:
         )
         self._closed = False
 
-    async def join(self) -> Joined:
+    async def join(self) -> None:
         """Joins the room. Raises EgressError with phase SIGNALLING, the address tried and the cause."""
-        join = await self._membership.join()
-        joined = Joined(join.room.sid, join.room.name)
-        self._events.put(joined)
-        return joined
+        await self._membership.join()
 
     async def connected(self) -> None:
         """Waits for the media path. Raises EgressError with phase ICE or SIGNALLING, what was tried and the

@@ -108,7 +108,7 @@ class RoomConnection:
         self._goodbye: asyncio.TimerHandle | None = None
         self.token = ""
 
-    async def open(self, token: str) -> JoinResponse:
+    async def open(self, token: str) -> None:
         """Joins; the media path comes up meanwhile (see up). Raises EgressError, with everything closed."""
         self.token = token
         try:
@@ -119,7 +119,6 @@ class RoomConnection:
             await self.close()
             raise
         self._tasks.append(asyncio.create_task(self._read()))
-        return join
 
     async def up(self) -> None:
         """Waits for the media path. Raises EgressError, with everything closed, when it does not come up."""

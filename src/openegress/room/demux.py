@@ -49,8 +49,6 @@ class Demux:
         self._ticked_ns = 0
         self.packets = 0
         """RTP and RTCP packets so far."""
-        self.unknown = 0
-        """RTP packets of no subscribed track."""
 
     def connect(self, send_rtcp: Callable[[bytes], None], drain: Callable[[], None]) -> None:
         """A new connection, on which SSRCs of the old one have no meaning. `drain` hands in all packets that
@@ -106,22 +104,19 @@ class Demux:
             receiver = self._by_rtx.get(packet.ssrc)
             if receiver is not None:
                 receiver.rtx(packet, now_ns)
-            else:
-                self.unknown += 1
         except Exception as error:
             self._broken(receiver, error)
 
     def rtcp(self, data: bytes, arrival_ns: int) -> None:
         self.packets += 1
-        for item in rtcp.parse(data):
-            if isinstance(item, rtcp.SenderReport):
-                receiver = self._by_ssrc.get(item.ssrc)
-                if receiver is None:
-                    continue
-                try:
-                    receiver.sender_report(item, arrival_ns)
-                except Exception as error:
-                    self._broken(receiver, error)
+        for report in rtcp.sender_reports(data):
+            receiver = self._by_ssrc.get(report.ssrc)
+            if receiver is None:
+                continue
+            try:
+                receiver.sender_report(report, arrival_ns)
+            except Exception as error:
+                self._broken(receiver, error)
 
     def _broken(self, receiver: TrackReceiver | None, error: Exception) -> None:
         if receiver is None:

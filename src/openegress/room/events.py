@@ -11,12 +11,6 @@ from openegress.room.budget import Reason
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
-    room_sid: str
-    room_name: str
-
-
-@dataclass(frozen=True, slots=True)
 class ParticipantJoined:
     participant: Participant
 
@@ -196,8 +190,7 @@ class RoomClosed:
 
 
 RoomEvent = (
-    Joined
-    | ParticipantJoined
+    ParticipantJoined
     | ParticipantLeft
     | ParticipantChanged
     | SpeakersChanged

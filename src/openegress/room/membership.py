@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from livekit.protocol.rtc import JoinResponse
-
 from openegress.core.errors import EgressError, Phase, internal
 from openegress.core.tasks import cancelled
 from openegress.room.connection import (
@@ -74,13 +72,12 @@ class Membership:
         """The current connection; None while it is lost."""
         return self._connection
 
-    async def join(self) -> JoinResponse:
+    async def join(self) -> None:
         """Joins the room. Raises EgressError with phase SIGNALLING, the address tried and the cause."""
         if self._supervisor is not None:
             raise RuntimeError("a RoomClient joins once")
-        connection, join = await self._open()
+        connection = await self._open()
         self._supervisor = asyncio.create_task(self._supervise(connection))
-        return join
 
     async def connected(self) -> None:
         """Waits for the media path. Raises EgressError with phase ICE or SIGNALLING, what was tried and the
@@ -119,7 +116,7 @@ class Membership:
         """The path of the media, for logs: `udp host -> address:port`."""
         return self._connection.path if self._connection else "none"
 
-    async def _open(self) -> tuple[RoomConnection, JoinResponse]:
+    async def _open(self) -> RoomConnection:
         connection = RoomConnection(
             self._url,
             self._demux,
@@ -127,9 +124,9 @@ class Membership:
             options=self._options.session,
             make_transport=self._options.make_transport,
         )
-        join = await connection.open(self._token)
+        await connection.open(self._token)
         self._connection = connection
-        return connection, join
+        return connection
 
     async def _supervise(self, connection: RoomConnection) -> None:
         """Owns the connection from the join to the end of the room, and reports that end whatever happens."""
@@ -188,7 +185,7 @@ class Membership:
         return True
 
     async def _open_again(self) -> None:
-        connection, _ = await self._open()
+        connection = await self._open()
         await self._listener.on_open_again()
         await self._up(connection)
         if self._batches_reads:

@@ -9,7 +9,7 @@ import { type FeedState, follow, wordsOf } from "./feed";
 import type { ServerEvent } from "./server-events";
 import { StartDialog } from "./start";
 import { StopDialog } from "./stop";
-import { bytes, duration } from "./wording";
+import { bytes } from "./wording";
 
 const TOKEN_KEY = "openegress.token";
 
@@ -18,7 +18,6 @@ interface Node {
   readonly cpu_used?: number;
   readonly memory_mib?: number;
   readonly version?: string;
-  readonly uptime_s?: number;
 }
 
 /** The server may live below a prefix: this page is at <api>/dashboard/. */
@@ -59,9 +58,11 @@ function showNode(node: Node): void {
     node.version && `version ${node.version}`,
     node.cpu_cores !== undefined && `CPU ${(node.cpu_used ?? 0).toFixed(2)} of ${node.cpu_cores} cores`,
     node.memory_mib !== undefined && `memory ${bytes(node.memory_mib * 1024 * 1024)}`,
-    node.uptime_s !== undefined && `up ${duration(node.uptime_s * 1000)}`,
   ];
-  find("node").textContent = parts.filter(Boolean).join(" · ");
+  const known = parts.filter((part) => typeof part === "string" && part !== "");
+  find("node").replaceChildren(
+    ...known.flatMap((part, n) => [n > 0 ? " · " : "", make("span", "", String(part))]),
+  );
 }
 
 function onEvent({ name, data }: ServerEvent): void {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 NTP_UNIX_OFFSET_S = 2_208_988_800
 """Seconds from 1900, where NTP time starts, to 1970."""
 
-SENDER_REPORT, RECEIVER_REPORT, BYE = 200, 201, 203
+SENDER_REPORT, RECEIVER_REPORT = 200, 201
 TRANSPORT_FEEDBACK, PAYLOAD_FEEDBACK = 205, 206
 GENERIC_NACK, PICTURE_LOSS = 1, 1
 
@@ -28,11 +28,6 @@ class SenderReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Bye:
-    ssrcs: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class ReportBlock:
     ssrc: int
     fraction_lost: int
@@ -48,10 +43,9 @@ class ReportBlock:
     """DLSR: the time since that report, in units of 1/65536 s."""
 
 
-def parse(data: bytes) -> list[SenderReport | Bye]:
-    """The sender reports and goodbyes of a compound packet. Everything else, and whatever is cut short, is
-    ignored."""
-    found: list[SenderReport | Bye] = []
+def sender_reports(data: bytes) -> list[SenderReport]:
+    """The sender reports of a compound packet. Everything else, and whatever is cut short, is ignored."""
+    found: list[SenderReport] = []
     position = 0
     while position + 4 <= len(data):
         first, kind, words = struct.unpack_from("!BBH", data, position)
@@ -63,9 +57,6 @@ def parse(data: bytes) -> list[SenderReport | Bye]:
             ntp_ns = (seconds - NTP_UNIX_OFFSET_S) * 1_000_000_000 + (fraction * 1_000_000_000 >> 32)
             middle = (seconds & 0xFFFF) << 16 | fraction >> 16
             found.append(SenderReport(ssrc, ntp_ns, timestamp, middle))
-        elif kind == BYE:
-            count = min(first & 0x1F, words)
-            found.append(Bye(struct.unpack_from(f"!{count}I", data, position + 4)))
         position = end
     return found
 

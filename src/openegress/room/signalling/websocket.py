@@ -20,7 +20,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
-from openegress.core.shown_url import redact_endpoint
+from openegress.core.shown_url import HIDDEN, redact_endpoint
 from openegress.room.signalling.enum_names import name_of
 
 _log = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ class Signalling:
                 max_size=None,
             )
         except InvalidStatus as error:
-            raise self._refused(error) from error
+            raise self._refused(error, token) from error
         except TimeoutError as error:
             raise self._unreachable(f"no answer within {OPEN_TIMEOUT_S:g} s") from error
         except (OSError, InvalidHandshake, InvalidURI, EOFError) as error:
@@ -178,9 +178,11 @@ class Signalling:
     ) -> None:
         await self.close()
 
-    def _refused(self, error: InvalidStatus) -> EgressError:
+    def _refused(self, error: InvalidStatus, token: str) -> EgressError:
         status = error.response.status_code
-        body = bytes(error.response.body or b"")[:EXCERPT_CHARACTERS].decode(errors="replace").strip()
+        # livekit-server repeats a token that it refuses, and which may be valid a minute later.
+        body = bytes(error.response.body or b"").decode(errors="replace").replace(token, HIDDEN)
+        body = body[:EXCERPT_CHARACTERS].strip()
         said = f" ({body})" if body else ""
         match status:
             case 401 | 403:

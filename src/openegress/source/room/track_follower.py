@@ -20,7 +20,6 @@ from openegress.room.events import (
     ConnectionLost,
     DataLocked,
     EndKind,
-    Joined,
     KeyFrameArrived,
     KeysAnswered,
     MediaArrived,
@@ -84,7 +83,6 @@ class TrackFollower:
         self._speakers: tuple[str, ...] = ()
         self._metadata = ""
         self._began = False
-        self.joined = Joined("", "")
 
     @property
     def selection(self) -> Selection:
@@ -106,7 +104,7 @@ class TrackFollower:
         Raises EgressError: NOT_FOUND for a track or participant that does not appear, or the room client's
         error about the connection.
         """
-        self.joined = await self._room.join()
+        await self._room.join()
         self._connecting = asyncio.create_task(self._connect(), name="room media path")
         self._tasks += [asyncio.create_task(self._follow(), name="room events"), self._connecting]
         self._reselect()

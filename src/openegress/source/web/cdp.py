@@ -79,8 +79,7 @@ class Splitter:
 class DevToolsConnection(asyncio.Protocol):
     """The browser's end of the pipes. `session_id` is empty for commands to the browser itself."""
 
-    def __init__(self, write_fd: int) -> None:
-        self._write_fd = write_fd
+    def __init__(self) -> None:
         self._writer: asyncio.WriteTransport | None = None
         self._reader: asyncio.ReadTransport | None = None
         self._splitter = Splitter()
@@ -95,7 +94,7 @@ class DevToolsConnection(asyncio.Protocol):
     async def open(cls, read_fd: int, write_fd: int) -> "DevToolsConnection":
         """Takes over both descriptors."""
         loop = asyncio.get_running_loop()
-        connection = cls(write_fd)
+        connection = cls()
         reader = os.fdopen(read_fd, "rb", buffering=0)
         writer = os.fdopen(write_fd, "wb", buffering=0)
         connection._reader, _ = await loop.connect_read_pipe(lambda: connection, reader)

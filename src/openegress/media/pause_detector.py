@@ -12,8 +12,8 @@ FADE = 0.995
 """Decay of the voice's level per block. It follows a voice that becomes quieter within some seconds."""
 
 
-class Loudness:
-    """Measures the loudness of one voice, block by block."""
+class PauseDetector:
+    """Hears one voice, block by block."""
 
     def __init__(self) -> None:
         self._voice = 0.0
