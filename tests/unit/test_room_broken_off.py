@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from openegress.core.codecs import VideoCodec
 from openegress.core.units import MS, S
 from openegress.room.rtp.depacketise import join_video
+from openegress.room.rtp.frame_cipher import MAX_FAILURES
 from openegress.room.rtp.packets import RtpPacket
 from tests.unit.test_room_depacketise import (
     AV1_SEQUENCE_640,
@@ -26,7 +27,7 @@ from tests.unit.test_room_depacketise import (
     vp8_payloads,
     vp9_payloads,
 )
-from tests.unit.test_room_receiver import TYPES, Bench
+from tests.unit.test_room_receiver import KEY, TYPES, Bench, Encrypted
 
 SIZE = 40
 """Bytes in a packet."""
@@ -316,6 +317,18 @@ def test_a_blank_picture_closes_a_frame_that_broke_off(name: str, blank: bytes, 
         stream.send([blank])
         assert stream.recorded == expected, f"after {count} packets"
         assert stream.bench.receiver.stats.blank
+
+
+def test_an_encrypted_frame_that_breaks_off_is_no_sign_of_a_wrong_key() -> None:
+    bench = Encrypted()
+    bench.send(0, bench.frame(KEY))
+    bench.settle()
+    for index in range(1, MAX_FAILURES + 2):
+        bench.send(index * STEP_MS, bench.frame(KEY)[:-20], marker=False)
+    assert bench.wishes.troubles == []
+    assert bench.receiver.stats.dropped == MAX_FAILURES
+    bench.send(bench.now_ns // MS + STEP_MS, bench.frame(KEY))
+    assert [frame.data for frame in bench.frames] == [KEY[1:], KEY[1:]]
 
 
 @dataclass(frozen=True, slots=True)

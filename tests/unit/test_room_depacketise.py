@@ -297,6 +297,7 @@ MALFORMED: list[tuple[VideoCodec, str, list[str]]] = [
     (VideoCodec.VP8, "nothing", []),
     (VideoCodec.VP8, "an empty payload", [""]),
     (VideoCodec.VP8, "no first partition", ["00aabb"]),
+    (VideoCodec.VP8, "a start within a frame", ["1031aa", "1031aa"]),
     (VideoCodec.VP8, "a descriptor cut short", ["9080"]),
     (VideoCodec.VP8, "a descriptor and nothing more", ["10"]),
     (VideoCodec.VP8, "a key frame without its start code", ["1030330000000000000000"]),
