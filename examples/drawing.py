@@ -16,8 +16,8 @@ from testkit.browser_tab import Tab, open_tab
 from testkit.probe import frames
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
-COLOURS = 160
-"""Of a PNG with a palette: drawn faces need no more, and a page loads in a blink."""
+COLOURS = 256
+"""Of a picture, which is a PNG with a palette, so that the documentation loads quickly."""
 WAVE_HEIGHT = 90
 WAVES = ((31, 78, 121), (194, 69, 45))
 GAP = 6
