@@ -83,6 +83,16 @@ def test_logins_are_those_of_ffmpeg(description: str, expected: str | None) -> N
         assert login.answer(description, "us:pw", "live") == expected
 
 
+def test_credentials_are_decoded_as_those_of_any_url() -> None:
+    """A password with a slash can be written in no other way."""
+    asked = "authmod=adobe ] : ?reason=needauth&user=u/s&salt=SALT&challenge=CHAL"
+    with patch.object(login, "token_hex", lambda _: "c76a12ac"):
+        encoded, plain = (login.answer(asked, text, "live") for text in ("u%2Fs:p%2Fw%25", "u/s:p/w%25"))
+        other = login.answer(asked, "u/s:p/w", "live")
+    assert encoded == plain != other
+    assert encoded is not None and "user=u/s&" in encoded
+
+
 def test_nobody_logs_in_without_a_name() -> None:
     assert login.answer("code=403 need auth; authmod=adobe", "", "live") is None
 

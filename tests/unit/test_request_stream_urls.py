@@ -149,6 +149,11 @@ def test_srt_stream_ids_reach_the_server_as_they_were_meant(query: str, stream_i
             StreamKind.RTMP,
             "the password has 50 bytes; RTMP clients can send at most 49",
         ),
+        (
+            f"rtmp://u:{'%2F' * 50}@h/a/k",
+            StreamKind.RTMP,
+            "the password has 50 bytes; RTMP clients can send at most 49",
+        ),
         *(
             (f"ws://{host}/in", StreamKind.WEBSOCKET, "no valid host, or no port between 1 and 65535")
             for host in ("127.1", "2130706433", "127.0.0.01", "1.2.3.4.5", "h\\@h", "a..b")
@@ -186,6 +191,7 @@ def test_refused(url: str, kind: StreamKind, why: str) -> None:
         ("SRT://h:1?passphrase=x", "SRT://h:1?passphrase={...}"),
         ("srt://h:1?streamid=#!::r=SECRET,u=SECRET", "srt://h:1?streamid={...}"),
         ("srt://h:1?streamid=a&SECRET", "srt://h:1?streamid={...}&{...}"),
+        ("srt://ann:?SECRET=@h", "srt://ann:?{...}"),
         ("srt://h:1#!::SECRET", "srt://h:1#{...}"),
         ("wss://h/in?SECRET", "wss://h/{...}?{...}"),
         ("wss://h/in#token=SECRET", "wss://h/{...}#{...}"),
@@ -211,6 +217,10 @@ def test_refused(url: str, kind: StreamKind, why: str) -> None:
         ("rtmp://ann:SEC/RET@h/app/key-of-nine", "rtmp://{...}"),
         ("rtmp://ann:1/SECRET@h/app/key-of-nine", "rtmp://{...}@h/app/{key...ine}"),
         ("rtmp://ann:1/SECRET@h/key-of-nine", "rtmp://{...}@h/{key...ine}"),
+        ("rtmp://ann:/SECRET/@h", "rtmp://ann:/{...}/{...}"),
+        ("rtmp://ann:1/SECRET/a@host/app", "rtmp://{...}@host/{a...p}"),
+        ("rtmp://h/app/key@of@nine", "rtmp://h/app/{key...ine}"),
+        ("rtmp://ann:1/SECRET/a@host", "rtmp://ann:1/{...}/{a@...st}"),
         ("rtmps://[2001:db8::1]:443/app/key-of-nine", "rtmps://[2001:db8::1]:443/app/{key...ine}"),
         ("rtmp://ümlaut.example/app/key-of-nine", "rtmp://ümlaut.example/app/{key...ine}"),
     ],

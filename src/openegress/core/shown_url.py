@@ -40,9 +40,10 @@ def redact_endpoint(url: str) -> str:
 
 
 def redact_query(tail: str) -> str:
-    """The names of parameters in "?..."; nothing of a fragment."""
-    if len(tail) > 1 and tail[0] == "#":
-        return f"#{HIDDEN}"
+    """The names of parameters in "?..."; nothing of a fragment, nor of a query with an "@": it may end a
+    password that has a "?"."""
+    if len(tail) > 1 and (tail[0] == "#" or "@" in tail):
+        return f"{tail[0]}{HIDDEN}"
     return tail[:1] + _PAIR.sub(lambda found: _pair(found[0]), tail[1:])
 
 

@@ -1,11 +1,12 @@
 """Splits rtmp:// and rtmps:// URLs into the application and the stream that they name. Pure.
 
 The application is the path up to its last "/". The stream key is the rest with the query, as nginx-rtmp, OBS
-and GStreamer's rtmp2sink read it. Nothing is decoded or rewritten: servers compare keys byte for byte.
+and GStreamer's rtmp2sink read it. Neither is decoded or rewritten: servers compare keys byte for byte.
 """
 
 import re
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from openegress.core.errors import invalid
 
@@ -34,7 +35,7 @@ class RtmpUrl:
     scheme: str
     """The scheme in lower case."""
     credentials: str
-    """user:password; empty: none."""
+    """user:password, as written in the URL; empty: none."""
     place: str
     """Host and port, as written in the URL."""
     app: str
@@ -96,7 +97,7 @@ def parse(url: str) -> RtmpUrl:
         raise invalid("no port between 1 and 65535")
     _check_length("URL without its stream key", parts.tc_url, MAX_TC_URL_BYTES)
     _check_length("stream key", parts.key, MAX_KEY_BYTES)
-    user, _, password = parts.credentials.partition(":")
+    user, _, password = map(unquote, parts.credentials.partition(":"))
     _check_length("user name", user, MAX_CREDENTIAL_BYTES)
     _check_length("password", password, MAX_CREDENTIAL_BYTES)
     return parts

@@ -152,7 +152,9 @@ def _redact_rtmp(url: str, parts: rtmp_url.RtmpUrl) -> str:
     if "@" in app:  # the @ follows a password with a "/"
         return f"{parts.scheme}://{HIDDEN}@{_without_values(app.rpartition('@')[2])}/{end}"
     path = re.split("[?#]", app, maxsplit=1)[0]
-    if parts.key[:1] in ("", "?", "#") and "/" in path:
+    if "@" in parts.key and ":" in parts.place:  # place and application may be the parts of a password
+        app = HIDDEN
+    elif parts.key[:1] in ("", "?", "#") and "/" in path:
         head, _, last = path.rpartition("/")
         app = f"{head}/{redact_identifier(last)}{app[len(path) :]}"
     written = url.removesuffix(f"{parts.app}/{parts.key} live=1").removesuffix(f"{parts.app}/{parts.key}")

@@ -5,6 +5,7 @@ import base64
 import hashlib
 import re
 from secrets import token_hex
+from urllib.parse import unquote
 
 _MODES = ("adobe", "llnw")
 
@@ -13,9 +14,9 @@ def answer(description: str, credentials: str, app: str) -> str | None:
     """Returns the query after application and tcUrl for the next attempt, in answer to what the server said
     about the last one; None: it asks for nothing that can be answered.
 
-    `credentials`: user:password.
+    `credentials`: user:password, as in a URL: percent-encoded where they have a character that URLs reserve.
     """
-    user, _, password = credentials.partition(":")
+    user, _, password = map(unquote, credentials.partition(":"))
     found = re.search(r"authmod=(\w+)", description)
     if found is None or found[1] not in _MODES or not user:
         return None
