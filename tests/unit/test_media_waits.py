@@ -11,7 +11,7 @@ from itertools import cycle
 from typing import Any, cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from openegress.core.units import MS, US, S
@@ -188,7 +188,7 @@ class Room:
         """Returns how long that takes."""
         machine, stop_ns = self.machine, self.machine.now_ns
         machine.queue.expect_end()
-        self._give(Until.all(stop_ns), stop_ns)
+        self._give(self.output.until_end(stop_ns), stop_ns)
         machine.finish()
         return machine.now_ns - stop_ns
 
@@ -250,6 +250,8 @@ def hiccups(most_ms: int) -> st.SearchStrategy[dict[int, int]]:
 
 
 @settings(deadline=None, max_examples=50)
+@example(15, (Silences(0, 600 * MS), {}), 0)
+@example(30, (Silences(0, 900 * MS), {}), 0)
 @given(
     st.sampled_from([15, 30, 60]),
     st.one_of(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from openegress.core.units import MS, S
 from openegress.source.cuts import BLOCK_NS, Cuts
-from openegress.source.room.paced_output import PacedOutput, TimeSpent, Until
+from openegress.source.room.paced_output import PacedOutput, TimeSpent
 from openegress.source.room.timeline import RoomTimeline
 
 ZERO_NS = 1_700_000_000 * S
@@ -40,7 +40,9 @@ def test_a_hold_is_silent_from_its_first_block_to_its_last(kept_ms: int) -> None
     assert timeline.held_ns == begin_ns
     end_ns = timeline.resume(ZERO_NS + 3001 * MS, ZERO_NS + 3001 * MS)
     assert timeline.held_ns is None
-    output.give(cast("Any", heard), Until.all(4 * S), timeline.cuts, timeline.holds, TimeSpent(lambda: 0, 0))
+    output.give(
+        cast("Any", heard), output.until_end(4 * S), timeline.cuts, timeline.holds, TimeSpent(lambda: 0, 0)
+    )
     silent = [n * BLOCK_NS for n, block in enumerate(heard.blocks) if not any(block)]
     assert silent == list(range(begin_ns - ZERO_NS, end_ns - ZERO_NS, BLOCK_NS))
     assert len(heard.blocks) == 4 * S // BLOCK_NS

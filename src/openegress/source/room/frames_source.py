@@ -261,7 +261,7 @@ class RoomFrameSource:
     def _finish(self) -> None:
         end_ns = self._timeline.ns(self._stop_ns)
         self._take(end_ns)
-        self._give_until(Until.all(self._timeline.cuts.recorded_ns(end_ns)))
+        self._give_until(self._output.until_end(self._timeline.cuts.recorded_ns(end_ns)))
 
 
 def _tick_s(video: VideoEncoding | None, watched: bool) -> float:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from openegress.core.units import S
 from openegress.media import FrameSink
 from openegress.media.mixer import BLOCK_SAMPLES
-from openegress.media.overload import LAST_PICTURES_S, LeftOutPictures
+from openegress.media.overload import LAST_PICTURES_S, MAX_WAITING_NS, LeftOutPictures
 from openegress.media.samples import SAMPLE_RATE
 from openegress.source.cuts import BLOCK_NS, Cuts
 from openegress.source.room.clock import Horizon, Slots, is_left_out
@@ -42,10 +42,6 @@ class Until:
     """No later: while the event loop is held up, only sound waits for what it has not read."""
     due_ns: int
     """The end if nothing had been awaited."""
-
-    @classmethod
-    def all(cls, due_ns: int) -> "Until":
-        return cls(due_ns, due_ns, due_ns)
 
 
 class PacedOutput:
@@ -89,6 +85,10 @@ class PacedOutput:
         reached_ns = self._horizon.advance(due_ns, complete_ns)
         return Until(reached_ns, min(reached_ns, sound_ns), due_ns)
 
+    def until_end(self, end_ns: int) -> Until:
+        """All that is left when the recording ends: nothing is awaited any more."""
+        return Until(end_ns, end_ns, end_ns - self.excused_ns)
+
     def _excuse(self, due_ns: int, awaited_ns: int) -> int:
         """Updates `excused_ns`: it lasts until the wait is caught up with."""
         passed_ns, self._looked_ns = due_ns - self._looked_ns, due_ns
@@ -120,11 +120,7 @@ class PacedOutput:
         if self._pictures is None or self._pictures.next_ns >= until.pictures_ns:
             return False
         picture_ns = self._pictures.next_ns
-        age_ns = until.due_ns - picture_ns + spent.giving_ns  # giving itself may take long
-        awaited_ns = until.due_ns - until.pictures_ns
-        if self._is_too_late(spent.waiting_ns, picture_ns) or is_left_out(
-            self._pictures.next, age_ns, awaited_ns
-        ):
+        if self._is_left_out(self._pictures.next, picture_ns, until, spent):
             self.left_out += 1
             self._left_out.note(picture_ns / S)
         else:
@@ -132,6 +128,13 @@ class PacedOutput:
             sink.video(self._compositor.picture(cuts.source_ns(picture_ns)), picture_ns)
         self._pictures.next += 1
         return True
+
+    def _is_left_out(self, number: int, picture_ns: int, until: Until, spent: TimeSpent) -> bool:
+        age_ns = until.due_ns - picture_ns + spent.giving_ns  # giving itself may take long
+        if spent.stop_ns:
+            # That many pictures wait may be for media that was awaited until the stop.
+            return self._is_too_late(spent.waiting_ns, picture_ns) or age_ns > MAX_WAITING_NS
+        return is_left_out(number, age_ns, until.due_ns - until.pictures_ns)
 
     def _is_too_late(self, waited_ns: int, picture_ns: int) -> bool:
         """Whether somebody has waited for the end so long that this picture is dropped."""
