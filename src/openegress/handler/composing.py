@@ -19,7 +19,7 @@ from openegress.core.deferred import MAX_TRIES
 from openegress.core.end_rules import EndRules
 from openegress.core.errors import Code, EgressError, Fault, Phase, internal
 from openegress.core.events import AnyEvent, Composing, Ended, EndReason, EndReport, FileUpdate
-from openegress.core.plan import FileOutput, LayoutSource, Limits, Plan, SegmentOutput
+from openegress.core.plan import FileOutput, LayoutSource, Limits, Plan
 from openegress.core.tasks import cancelled
 from openegress.core.units import S
 from openegress.handler.after_pauses import AfterPauses
@@ -33,7 +33,8 @@ from openegress.handler.uploaders import Uploaders
 from openegress.media.meeting_file import MeetingFile
 from openegress.media.pipeline import EncodePipeline
 from openegress.output.manifest import paused_ns
-from openegress.output.naming import content_type_of, sidecar_name
+from openegress.output.naming import content_type_of
+from openegress.request.output_names import tracks_name
 from openegress.source.room.composition import Composition, View
 from openegress.source.room.meeting_history import MeetingHistory
 from openegress.source.room.meeting_lines import lines_of
@@ -254,7 +255,7 @@ class Composer:
         uploaders.late = self._late
         uploader = uploaders.make(output.storage)
         values = {**self._plan.name_values, **self._journal.names}
-        name = _tracks_name(output, values)
+        name = tracks_name(output, values)
         try:
             kind = content_type_of(Container.MKV, with_video=True)
             stored = await uploader.put(tracks, name, kind, delete_local=True)
@@ -309,12 +310,3 @@ def _where(plan: Plan) -> tuple[int, plans.FileOutput | plans.SegmentOutput | pl
         for number, output in enumerate(plan.outputs)
         if isinstance(output, plans.FileOutput | plans.SegmentOutput | plans.ImageOutput)
     )
-
-
-def _tracks_name(
-    output: plans.FileOutput | plans.SegmentOutput | plans.ImageOutput, values: dict[str, str]
-) -> str:
-    ending = f".{Container.MKV.value}"
-    if isinstance(output, FileOutput | SegmentOutput):
-        return sidecar_name(output, values, ending)
-    return f"{output.directory}{output.prefix}{ending}"
