@@ -38,7 +38,9 @@ from openegress.request.output_names import tracks_name
 from openegress.source.room.composition import Composition, View
 from openegress.source.room.meeting_history import MeetingHistory
 from openegress.source.room.meeting_lines import lines_of
+from openegress.storage import open_storage
 from openegress.storage.late import LateUploads
+from openegress.storage.uploader import Connect
 
 _log = logging.getLogger(__name__)
 
@@ -57,14 +59,15 @@ class Composer:
         plan: Plan,
         send: Callable[[AnyEvent], None],
         turn: ComposeTurn,
+        connect: Connect = open_storage,
     ) -> None:
         # Limits on a recording have applied while it was recorded.
         self._plan = msgspec.structs.replace(plan, limits=Limits(), end_rules=EndRules())
         self._send = send
         self._turn = turn
+        self._uploaders = Uploaders(send, connect)
         self._journal: RecordingJournal
         self._tracks: SpooledTracks
-        self._late: LateUploads | None = None
         self._thread = ThreadPoolExecutor(1, "compose", initializer=_be_idle)
         self._stopped = asyncio.Event()
         self._composition: Composition | None = None
@@ -128,7 +131,8 @@ class Composer:
     async def run_left(self, journal: RecordingJournal, late: LateUploads) -> tuple[Ended, bool]:
         """Composes what a dead process has left. Returns its last event, and whether the spool is no longer
         needed. Raises EgressError."""
-        self._journal, self._tracks, self._late = journal, SpooledTracks(journal.folder), late
+        self._journal, self._tracks = journal, SpooledTracks(journal.folder)
+        self._uploaders.late = late
         recorded = journal.recorded
         if recorded is None:
             # Composing discards the outputs' updates.
@@ -209,7 +213,7 @@ class Composer:
             self._end,
             StoredSidecars(self._plan),
             ask_key=pipeline.key_frame_at,
-            late=self._late,
+            uploaders=self._uploaders,
         )
         self._outputs = outputs
         outputs.open(pipeline.formats, recorded.started_at_ns, self._journal.names, passthrough=False)
@@ -251,9 +255,7 @@ class Composer:
             self.is_settled = True  # no participant sent anything
             return why
         index, output = _where(self._plan)
-        uploaders = Uploaders(self._send)
-        uploaders.late = self._late
-        uploader = uploaders.make(output.storage)
+        uploader = self._uploaders.make(output.storage)
         values = {**self._plan.name_values, **self._journal.names}
         name = tracks_name(output, values)
         try:
