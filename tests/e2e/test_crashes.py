@@ -188,8 +188,11 @@ async def test_an_orphaned_handler_finishes_by_itself_and_is_reported_later(
         handler = psutil.Process(service.handler_pid())
         await service.kill()
         await asyncio.to_thread(handler.wait, 20)
-        assert probe(service.out / "page.mp4").video is not None
+        # Nobody puts it in its place.
+        (finished,) = service.data.glob(f"spool/{egress_id}/file-0/*")
+        assert probe(finished).video is not None and not (service.out / "page.mp4").exists()
         await service.start()
         info = await service.wait(egress_id, timeout_s=20)
+        assert probe(service.out / "page.mp4").video is not None
         assert info["status"] == "EGRESS_FAILED"
         check_kept(info)

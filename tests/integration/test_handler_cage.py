@@ -21,7 +21,9 @@ from openegress.handler import landlock, seccomp
 from openegress.handler.recording_journal import RecordingJournal
 from openegress.output.spool_file import HEADER_BYTES
 from openegress.worker.fork_client import ForkClient
+from openegress.worker.local_puts import LocalPuts
 from openegress.worker.process import HandlerProcess
+from openegress.worker.put_permits import RecordingPermits
 
 pytestmark = pytest.mark.skipif(
     landlock.abi() < 6 or not seccomp.is_there(),
@@ -43,10 +45,13 @@ def write(path):
     path.write_bytes(b"x" * 10)
     return path.stat().st_size
 
-def stored():
+def part():
     (own / "part").write_bytes(b"x" * 10)
-    os.link(own / "part", out / "mine" / "a.mp4")
-    os.rename(own / "part", out / "mine" / "b.mp4")
+    return own / "part"
+
+def replaced_by_a_link():
+    (own / "same").symlink_to(out / "mine" / "theirs.mp4")
+    return write(own / "same")
 
 def take_space():
     from openegress.output.file.spare_space import claim, draft_of
@@ -105,7 +110,6 @@ ATTEMPTS = {
     # its own
     "write in its folder": lambda: write(own / "a"),
     "make a folder in it": lambda: (own / "deep" / "er").mkdir(parents=True),
-    "store a file": stored,
     "take space beforehand": take_space,
     "learn of certificates": lambda: len(os.listdir("/etc/ssl/certs")),
     "learn of names": lambda: socket.getaddrinfo("localhost", 80),
@@ -123,6 +127,16 @@ ATTEMPTS = {
     "read passwords": lambda: Path("/etc/shadow").read_bytes(),
     "read them in a new thread": new_thread,
     "read its neighbour": lambda: (spool / "EG_2" / "journal.jsonl").read_bytes(),
+    "store a file itself": lambda: write(out / "mine" / "a.mp4"),
+    "link a file to its place": lambda: os.link(part(), out / "mine" / "a.mp4"),
+    "move a file to its place": lambda: os.rename(part(), out / "mine" / "a.mp4"),
+    "make a folder beside it": lambda: (out / "mine" / "a").mkdir(),
+    "replace what another has stored": lambda: os.rename(part(), out / "mine" / "theirs.mp4"),
+    "write over it": lambda: (out / "mine" / "theirs.mp4").open("r+b"),
+    "write through a link": replaced_by_a_link,
+    "remove it": lambda: (out / "mine" / "theirs.mp4").unlink(),
+    "rename it": lambda: os.rename(out / "mine" / "theirs.mp4", out / "mine" / "a.mp4"),
+    "list what lies beside it": lambda: os.listdir(out / "mine"),
     "store beside its outputs": lambda: write(out / "c.mp4"),
     "store in another's folder": lambda: write(out / "theirs" / "c.mp4"),
     "list what others store": lambda: os.listdir(out),
@@ -197,7 +211,6 @@ asyncio.run(main())
 ITS_OWN = {
     "write in its folder",
     "make a folder in it",
-    "store a file",
     "take space beforehand",
     "learn of certificates",
     "learn of names",
@@ -238,7 +251,7 @@ async def tried(folder: Path) -> dict[str, list[Any]]:
     assert asked.returncode == 0
     found: dict[str, list[Any]] = json.loads(said)
     assert (spool / "EG_2" / "journal.jsonl").read_text() == "a secret"
-    assert {path.name for path in (out / "mine").iterdir()} == {"a.mp4", "b.mp4", "theirs.mp4"}
+    assert {path.name for path in (out / "mine").iterdir()} == {"theirs.mp4"}
     assert {path.name for path in out.iterdir()} == {"mine", "theirs"}
     assert all(path.read_text() == "a recording" for path in out.glob("*/theirs.mp4"))
     return found
@@ -270,13 +283,19 @@ def attempt(what):
     except OSError as error:
         return [False, error.strerror]
 
-def stored():
+def cut():
     (spool / "CL_1" / "clip").write_bytes(b"x" * 10)
+
+def stored():
+    cut()
     os.link(spool / "CL_1" / "clip", out / "clips" / "new.mp4")
 
 ATTEMPTS = {
     "read what it is cut from": (out / "calls" / "a.mp4").read_bytes,
+    "cut it": cut,
     "store it": stored,
+    "replace an earlier clip": lambda: os.rename(spool / "CL_1" / "clip", out / "clips" / "theirs.mp4"),
+    "remove an earlier clip": (out / "clips" / "theirs.mp4").unlink,
     "cut what it is cut from": lambda: os.truncate(out / "calls" / "a.mp4", 0),
     "remove it": (out / "calls" / "a.mp4").unlink,
     "read what lies beside": (out / "calls" / "theirs.mp4").read_bytes,
@@ -284,6 +303,7 @@ ATTEMPTS = {
     "read what lies elsewhere": (out / "others" / "theirs.mp4").read_bytes,
     "move it to read it": lambda: os.rename(out / "others" / "theirs.mp4", out / "clips" / "a.mp4"),
     "list what others store": lambda: os.listdir(out / "others"),
+    "list what lies beside": lambda: os.listdir(out / "calls"),
     "read an earlier clip": (out / "clips" / "theirs.mp4").read_bytes,
     "read another recording": (spool / "EG_1" / "journal.jsonl").read_bytes,
 }
@@ -312,9 +332,9 @@ async def test_what_makes_a_clip_has_nothing_but_what_it_is_cut_from(tmp_path: P
     async with asyncio.timeout(60):
         said, _ = await asked.communicate()
     found: dict[str, list[Any]] = json.loads(said)
-    assert {name for name, (done, _) in found.items() if done} == {"read what it is cut from", "store it"}
+    assert {name for name, (done, _) in found.items() if done} == {"read what it is cut from", "cut it"}
     assert all((out / name).read_text() == "a secret" for name in files)
-    assert {path.name for path in (out / "clips").iterdir()} == {"theirs.mp4", "new.mp4"}
+    assert {path.name for path in (out / "clips").iterdir()} == {"theirs.mp4"}
 
 
 # --- a handler of a worker
@@ -400,31 +420,63 @@ async def test_what_it_may_not_remove_its_worker_does(forks: ForkClient, tmp_pat
 FUZZED = Path(__file__).parents[1] / "fuzz" / "corpus"
 
 
+class Left:
+    """A recording to "a.mp4" that a dead handler has left, and a handler that recovers it."""
+
+    def __init__(self, folder: Path, media: bytes, name: str = "a.mp4") -> None:
+        """`name` is what the journal says that the file is named."""
+        self.spool, self.out = folder / "spool", folder / "out"
+        storage = storages.StoragePlan(storages.LocalStorage(str(self.out)), retry_for_s=0)
+        output = plans.FileOutput("a.mp4", Container.MP4, storage, False)
+        source = plans.MediaSource(ws_url="ws://127.0.0.1:1", token="t", room_name="r")
+        self.plan = Plan("EG_1", source, (output,), plans.VideoEncoding(320, 180, 15, 500, 2.0), None)
+        journal = RecordingJournal.create(self.spool, self.plan)
+        journal.note(FileUpdate(0, name, S, 2 * S, S, 1000))
+        self.recorded = journal.folder / "file-0" / "recording.mp4"
+        self.recorded.parent.mkdir()
+        self.recorded.write_bytes(media)
+        journal.release()
+
+    async def recover(self, forks: ForkClient) -> Ended:
+        handler = await HandlerProcess.spawn(forks, ipc.HandlerSettings(str(self.spool)))
+        puts = LocalPuts("EG_1", RecordingPermits(self.plan, None, lambda data: ""))
+        handler.send(ipc.Recover(self.plan))
+        said: list[ipc.ToWorker] = []
+        async with asyncio.timeout(30):
+            async for message in handler.messages():
+                said.append(message)
+                if isinstance(message, ipc.PutFile):
+                    puts.begin(message, handler.folder, handler.send)
+        await puts.end()
+        await handler.reap()
+        (ended,) = [each for each in said if isinstance(each, Ended)]
+        return ended
+
+
 @pytest.mark.parametrize(
-    ("left", "code"),
+    ("media", "code"),
     [("mp4_boxes/ours", ""), ("mp4_recovery/found-3", "internal")],
     ids=["a recording", "one that claims gigabytes"],
 )
 async def test_what_was_left_is_recovered_within_a_gigabyte(
-    forks: ForkClient, tmp_path: Path, left: str, code: str
+    forks: ForkClient, tmp_path: Path, media: str, code: str
 ) -> None:
-    storage = storages.StoragePlan(storages.LocalStorage(str(tmp_path / "out")), retry_for_s=0)
-    output = plans.FileOutput("a.mp4", Container.MP4, storage, False)
-    source = plans.MediaSource(ws_url="ws://127.0.0.1:1", token="t", room_name="r")
-    plan = Plan("EG_1", source, (output,), plans.VideoEncoding(320, 180, 15, 500, 2.0), None)
-    journal = RecordingJournal.create(tmp_path / "spool", plan)
-    journal.note(FileUpdate(0, "a.mp4", S, 2 * S, S, 1000))
-    recorded = journal.folder / "file-0" / "recording.mp4"
-    recorded.parent.mkdir()
     # As large as if there were frames in it: of less nobody thinks that anything was recorded.
-    recorded.write_bytes((FUZZED / left).read_bytes() + bytes(HEADER_BYTES if code else 0))
-    journal.release()
-    handler = await HandlerProcess.spawn(forks, ipc.HandlerSettings(str(tmp_path / "spool")))
-    handler.send(ipc.Recover(plan))
-    async with asyncio.timeout(30):
-        said = [message async for message in handler.messages()]
-    (ended,) = [each for each in said if isinstance(each, Ended)]
+    left = Left(tmp_path, (FUZZED / media).read_bytes() + bytes(HEADER_BYTES if code else 0))
+    ended = await left.recover(forks)
     assert ended.code == code, ended.error
-    is_stored = (tmp_path / "out" / "a.mp4").is_file()
-    assert is_stored is (code == "") and recorded.exists() is not is_stored
-    await handler.reap()
+    is_stored = (left.out / "a.mp4").is_file()
+    assert is_stored is (code == "") and left.recorded.exists() is not is_stored
+
+
+async def test_a_recovery_stores_under_no_name_that_another_recording_has(
+    forks: ForkClient, tmp_path: Path
+) -> None:
+    """Whoever took the first handler over has written the journal."""
+    left = Left(tmp_path, (FUZZED / "mp4_boxes/ours").read_bytes(), "theirs.mp4")
+    left.out.mkdir()
+    (left.out / "theirs.mp4").write_text("a recording")
+    ended = await left.recover(forks)
+    assert ended.code == "permission_denied" and "theirs.mp4" in ended.error
+    assert [path.name for path in left.out.iterdir()] == ["theirs.mp4"] and left.recorded.exists()
+    assert (left.out / "theirs.mp4").read_text() == "a recording"

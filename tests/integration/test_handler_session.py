@@ -34,6 +34,7 @@ from openegress.handler.name_claim import NameClaim
 from openegress.handler.recording import Recording
 from openegress.handler.recording_journal import RecordingJournal
 from openegress.handler.recovery import Recovery
+from openegress.handler.worker_services import WorkerServices
 from openegress.media import FrameSink, PacketSink, StreamFormat
 from openegress.source import AwaitsSignal, SourceEvent, SourceStats
 from openegress.storage.uploader import Stored, Uploader
@@ -231,7 +232,7 @@ class Rig:
         monkeypatch.setattr(sessions, "open_input", build)
         settings = HandlerSettings(spool=str(self.spool), stop_timeout_s=0.5)
         names = NameClaim(self.plan, lambda message: names.answer(NamesClaimed()))
-        self.session = Recording(self.plan, settings, self._take, None, Unconfined(), names)
+        self.session = Recording(self.plan, settings, self._take, None, Unconfined(), WorkerServices(names))
 
     def _take(self, event: AnyEvent | LiveState | AddedTarget) -> None:
         assert not isinstance(event, LiveState | AddedTarget), "nobody goes on with it"

@@ -12,6 +12,8 @@ from openegress.core import plan
 SOURCES = Path(openegress.__file__).parent
 WRITERS = {"request", "config", "proto"}
 """They make plans."""
+NAMES = SOURCES / "request" / "output_names.py"
+"""It carries out what a plan says of names."""
 
 
 def read_in(tree: ast.AST) -> Iterator[str]:
@@ -28,7 +30,8 @@ def read_in(tree: ast.AST) -> Iterator[str]:
 def test_every_field_of_a_plan_is_read_by_those_who_carry_it_out() -> None:
     read: set[str] = set()
     for path in SOURCES.rglob("*.py"):
-        if path.relative_to(SOURCES).parts[0] not in WRITERS and path != Path(plan.__file__):
+        is_written = path.relative_to(SOURCES).parts[0] in WRITERS or path == Path(plan.__file__)
+        if path == NAMES or not is_written:
             read.update(read_in(ast.parse(path.read_text())))
     parts = [
         kind

@@ -72,47 +72,11 @@ def test_it_reads_the_pictures_that_it_may_draw() -> None:
     assert access["/etc/acme.png"] == access["/srv/stage.jpg"] == READ
 
 
-def test_it_writes_into_its_folder_and_its_outputs() -> None:
-    own = str(SPOOL / "EG_1")
-    assert written(granted()) == {own}
-    assert written(granted(storages.S3Storage("b"))) == {own}
-    assert written(granted(storages.LocalStorage("/out"), backup=storages.LocalStorage("/spare"))) == {
-        own,
-        "/out",
-        "/spare",
-    }
-
-
-@pytest.mark.parametrize(
-    ("path", "folder"),
-    [
-        ("a.mp4", ""),
-        ("calls/2026/a.mp4", "/calls/2026"),
-        ("/calls/a.mp4", "/calls"),
-        ("/out/calls/a.mp4", "/calls"),
-        ("calls/{room_id}/x/a.mp4", "/calls"),
-        ("calls/day-{publisher_identity}/a.mp4", "/calls"),
-        ("{track_type}/a.mp4", ""),
-    ],
-)
-def test_of_a_folder_that_all_store_to_it_has_no_more_than_its_paths_need(path: str, folder: str) -> None:
-    backend, spare = storages.LocalStorage("/out"), storages.LocalStorage("/spare")
-    storage = storages.StoragePlan(backend, prefix="", backup=spare, backup_prefix="late")
-    file = plans.FileOutput(path, Container.MP4, storage, False)
-    found = rules(Plan("EG_1", plans.WebSource("http://a"), (file,), None, None), SPOOL, NAMED, HOME)
-    stored = {str(rule.path): rule.access for rule in found if str(rule.path).startswith(("/out", "/spare"))}
-    assert "/out" + folder in stored and len(stored) == 2
-    assert not any(access & (Access.READ_FILE | Access.TRUNCATE) for access in stored.values())
-
-
-def test_segments_and_images_have_folders_of_their_own() -> None:
-    storage = storages.StoragePlan(storages.LocalStorage("/out"), prefix="p")
-    outputs = (
-        plans.SegmentOutput("hls/", "s", "list.m3u8", "live/list.m3u8", 6, Container.TS, False, storage),
-        plans.ImageOutput("pictures/", "i", 5, 0, 0, "index", storage),
-    )
-    found = rules(Plan("EG_1", plans.WebSource("http://a"), outputs, None, None), SPOOL, NAMED, HOME)
-    assert written(found) == {"/out/p/hls", "/out/p/hls/live", "/out/p/pictures", str(SPOOL / "EG_1")}
+@pytest.mark.parametrize("backend", [storages.S3Storage("b"), storages.LocalStorage("/out")])
+def test_it_writes_into_its_folder_alone(backend: Backend) -> None:
+    found = granted(backend, backup=storages.LocalStorage("/spare"))
+    assert written(found) == {str(SPOOL / "EG_1")}
+    assert not [rule for rule in found if str(rule.path).startswith(("/out", "/spare"))]
 
 
 def test_a_clip_has_the_files_that_it_is_cut_from_and_no_others() -> None:
@@ -131,9 +95,7 @@ def test_a_clip_has_the_files_that_it_is_cut_from_and_no_others() -> None:
     }
     own = {"/data/spool/CL_1", "/data/spool/EG_1/file-0"}
     assert readable == own | {f"{root}/{name}" for root in ("/out/p", "/spare") for name in A_AND_B}
-    assert written(found) == {"/data/spool/CL_1", "/out/p/clips", "/spare/clips"}
-    lasting = [rule for rule in found if str(rule.path).startswith(("/out", "/spare"))]
-    assert not any(Access.TRUNCATE in rule.access for rule in lasting)
+    assert written(found) == {"/data/spool/CL_1"}
 
 
 A_AND_B = ("calls/a.mp4", "b.mp4")
@@ -145,7 +107,7 @@ def test_a_clip_of_segments_reads_the_folder_of_its_playlist() -> None:
     target = plans.FileOutput("clip-{from}", None, storage, False)
     found = rules(ClipPlan("CL_1", recorded, target, playlist="hls/list.m3u8"), SPOOL, NAMED, HOME)
     access = {str(rule.path): rule.access for rule in found}
-    assert access["/out/hls"] == READ and not access["/out"] & Access.READ_FILE
+    assert access["/out/hls"] == READ and "/out" not in access
 
 
 def test_neither_the_working_folder_nor_the_data_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

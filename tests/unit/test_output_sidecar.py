@@ -16,7 +16,6 @@ from openegress.core.plan import FileOutput, Plan, SegmentOutput, Split, TracksS
 from openegress.core.sidecars import Sidecar
 from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.core.units import MS, S
-from openegress.output.naming import sidecar_name
 from openegress.output.sidecar import entries, log
 from openegress.output.sidecar.entries import LogEntry, entry_of
 from openegress.output.sidecar.labels import labels_of
@@ -27,6 +26,7 @@ from openegress.output.sidecar.rttm import rttm
 from openegress.output.sidecar.speech import SpeechSegment, segments
 from openegress.output.sidecar.store import store_sidecars
 from openegress.output.sidecar.webvtt import Cue, webvtt
+from openegress.request.output_names import sidecar_name
 from openegress.room.events import ParticipantJoined, SpeakersChanged
 from openegress.storage.uploader import Uploader
 from tests.unit.test_room_recorded_people import person

@@ -12,7 +12,7 @@ from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.core.units import S
 from openegress.media import Packet
 from openegress.output.file.splitter import Begun, Complete, FileSplitter, Step, Written
-from openegress.output.part_names import spool_name, stored_name
+from openegress.request.part_names import spool_name, stored_name
 
 AUDIO_BASE = Fraction(1, 48_000)
 STORAGE = StoragePlan(LocalStorage("/out"))

@@ -29,10 +29,10 @@ from openegress.core.plan import (
 from openegress.core.restart import Restart
 from openegress.core.storages import LocalStorage, S3Storage, StoragePlan
 from openegress.core.units import S
-from openegress.output.part_names import stored_name
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.request.initial_info import initial
 from openegress.request.later_part import later_part
+from openegress.request.part_names import stored_name
 from openegress.store.handovers import HandoverOffer
 
 HERE, THERE = StoragePlan(LocalStorage("/here")), StoragePlan(LocalStorage("/there"))

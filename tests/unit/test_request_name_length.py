@@ -12,11 +12,10 @@ from openegress.core.plan import Split
 from openegress.core.sidecars import ENDINGS
 from openegress.core.stems import StemFormat, ending
 from openegress.core.storages import AliOSSStorage, Backend, LocalStorage, S3Storage, StoragePlan
-from openegress.output import naming as late
-from openegress.output.part_names import stored_name
-from openegress.request import naming, outputs
+from openegress.request import naming, output_names, outputs
 from openegress.request.name_length import cut
 from openegress.request.outputs import Naming
+from openegress.request.part_names import stored_name
 from openegress.request.requested import FileWish, ImageWish, SegmentWish
 
 LOCAL = LocalStorage("/out")
@@ -95,7 +94,7 @@ def test_segments_and_pictures_leave_room_for_their_numbers() -> None:
     for room in ("段" * 80, "n" * 255):
         output = outputs.segment_output(wish, names(room))
         written = naming.longest_of_segments(
-            late.segment_names(output, {}), f".{output.container.value}", output.timestamp_suffix
+            output_names.segment_names(output, {}), f".{output.container.value}", output.timestamp_suffix
         )
         assert longest_part("/".join(written)) <= 255
     picture = ImageOutput(filename_prefix="{room_name}")
@@ -114,7 +113,9 @@ def test_what_only_the_room_tells_is_cut_when_it_does(filepath: str) -> None:
     except EgressError:
         assert filepath.startswith("x")  # with the placeholder as it stands, nothing fits
         return
-    filled = [late.file_name(output, {"publisher_identity": identity * 100}) for identity in ("ü", "ö")]
+    filled = [
+        output_names.file_name(output, {"publisher_identity": identity * 100}) for identity in ("ü", "ö")
+    ]
     assert all(longest_part(name + ".webm") <= 255 for name in filled)
     assert filled[0] != filled[1]
 
@@ -130,12 +131,12 @@ def test_what_lies_beside_a_recording_fits_too(room: str, identity: str, filepat
     for whole in (f"{'n' * 200}{room}", f"{'n' * 200}{room}!"):
         output = outputs.file_output(FileWish(wire, (wire,)), Container.MP4, names(whole))
         for each in (output, replace(output, split=Split(every_s=60.0))):
-            named = naming.with_extension(late.file_name(each, {}), ".mp4")
+            named = naming.with_extension(output_names.file_name(each, {}), ".mp4")
             numbers = (0, 99_999) if each.split else (0, 1)
             written += [stored_name(each, number, named) for number in numbers]
         endings = [tail for each in ENDINGS.values() for tail in each]
         endings += [ending(who, StemFormat.OPUS) for who in (identity, identity * 20 + "x")]
-        written += [late.sidecar_name(output, {}, tail) for tail in endings]
+        written += [output_names.sidecar_name(output, {}, tail) for tail in endings]
     assert max(map(longest_part, written)) <= 255
     assert len(set(written)) == len(written)
 
@@ -146,8 +147,8 @@ def test_what_lies_beside_a_recording_in_a_deep_folder_fits_too(backend: Backend
     wire = EncodedFileOutput(filepath=f"{'d' * 500}/{'x' * 517}")
     output = outputs.file_output(FileWish(wire, (wire,)), Container.MP4, names("r", backend))
     endings = [tail for each in ENDINGS.values() for tail in each]
-    written = [late.sidecar_name(output, {}, tail) for tail in endings]
-    written.append(stored_name(output, 1, late.file_name(output, {})))
+    written = [output_names.sidecar_name(output, {}, tail) for tail in endings]
+    written.append(stored_name(output, 1, output_names.file_name(output, {})))
     assert max(len(path) for path in written) <= 1023
     assert len(set(written)) == len(endings) + 1
 

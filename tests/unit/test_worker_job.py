@@ -60,6 +60,10 @@ class Handler:
         self.killed = self.reaped = self.dumped = False
         self._deaf = deaf
 
+    @property
+    def folder(self) -> Path:
+        return Path("/nonexistent")
+
     def send(self, message: Any) -> None:
         self.heard.put_nowait(message)
 
@@ -179,6 +183,26 @@ async def test_a_handler_that_was_taken_over_costs_the_service_nothing(tmp_path:
     assert handler.killed and isinstance(recovery.heard.get_nowait(), ipc.Recover)
     assert info.status == Status.EGRESS_FAILED and len(info.file_results) == 1
     assert "a message of part 1099511627776 of a file" in info.error
+
+
+async def test_a_handler_that_was_taken_over_has_no_file_put_in_anothers_place(tmp_path: Path) -> None:
+    world = World(tmp_path, FILE)
+    handler = Handler(Active(5), ipc.PutFile(3, "a", "/out", "theirs.mp4"), lingers=True)
+    running = asyncio.create_task(world.run(handler))
+    async with asyncio.timeout(10):
+        while not isinstance(put := await handler.heard.get(), ipc.FilePut):
+            pass
+    assert (put.call, put.code) == (3, Code.PERMISSION_DENIED)
+    handler.said.put_nowait(Ended(9, EndReason.API))
+    handler.said.put_nowait(None)
+    assert (await running).status == Status.EGRESS_COMPLETE and not handler.killed
+
+
+async def test_a_handler_that_puts_more_files_at_once_than_any_recorder_is_killed(tmp_path: Path) -> None:
+    asked = [ipc.PutFile(call, "a", "/out", "a.mp4") for call in range(ipc.MAX_PUTS + 1)]
+    world, handler = World(tmp_path, FILE), Handler(Active(5), *asked, lingers=True)
+    info = await world.run(handler, Handler(Ended(9, EndReason.FAILURE)))
+    assert handler.killed and "more files to put in their places" in info.error
 
 
 async def test_a_handler_that_ends_by_itself_is_not_killed(tmp_path: Path) -> None:

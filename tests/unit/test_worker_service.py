@@ -42,9 +42,9 @@ from openegress.store.leases import MemoryLeases
 from openegress.worker import start as starts
 from openegress.worker.admission import Cost, Load
 from openegress.worker.config import WorkerConfig, WorkerLeases
-from openegress.worker.handler_link import OnNames
 from openegress.worker.job import Job
 from openegress.worker.load import LoadMeter
+from openegress.worker.put_permits import OnNames
 from openegress.worker.records import Record
 from openegress.worker.service import WorkerService
 from openegress.worker.supervisor import Supervisor

@@ -145,6 +145,8 @@ class NamesClaimed(msgspec.Struct, frozen=True, tag="names_claimed"):
 
     mark: str = ""
     """The suffix for each name, if another recording has the names without it."""
+    seal: str = ""
+    """The seal of the names, for the journal: without it, no later worker puts files in their places."""
     code: str = ""
     error: str = ""
 
@@ -164,6 +166,16 @@ class KeysGiven(msgspec.Struct, frozen=True, tag="keys_given"):
     error: str = ""
 
 
+class FilePut(msgspec.Struct, frozen=True, tag="file_put"):
+    """The answer to PutFile. Empty code: the file is in its place."""
+
+    call: int
+    code: str = ""
+    error: str = ""
+    fault: str = ""
+    """An errors.Fault."""
+
+
 ToHandler = (
     Environment
     | Warm
@@ -176,6 +188,7 @@ ToHandler = (
     | NamesClaimed
     | Turn
     | KeysGiven
+    | FilePut
     | ClipStored
 )
 
@@ -227,6 +240,22 @@ class AskKeys(msgspec.Struct, frozen=True, tag="ask_keys"):
     question: KeyQuestion
 
 
+MAX_PUTS = 4
+"""Limit for the files of one handler that are being put in their places."""
+
+
+class PutFile(msgspec.Struct, frozen=True, tag="put_file"):
+    """A file is to be put in its place in a local storage, where only the worker may write."""
+
+    call: int
+    local: str
+    """Path below the folder of the egress in the spool."""
+    root: str
+    """The root of the local storage."""
+    path: str
+    """Path in the storage, with the prefix of the plan."""
+
+
 ToWorker = (
     Ready
     | Reply
@@ -235,6 +264,7 @@ ToWorker = (
     | ClaimClip
     | AskTurn
     | AskKeys
+    | PutFile
     | ClipMade
     | LiveState
     | AddedTarget

@@ -1,13 +1,12 @@
 """Restricts what a handler may do once it reads untrusted media: FFmpeg's decoders are C.
 
-A handler that records a room, or finishes another's recording, keeps its spool folder and the output folders
-of its plan, and reads what it needs to run. It starts no program and no process. A handler with a browser
+A handler that records a room, or finishes another's recording, keeps its spool folder, and reads what it
+needs to run. It starts no program and no process. A handler with a browser
 must start programs, and by then has threads that Landlock would not bind; once the browser is up, it starts
 no more.
 """
 
 import asyncio
-import contextlib
 import logging
 import os
 import sys
@@ -15,18 +14,19 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import openegress
 from openegress.core import plan as plans
 from openegress.core.clip_plan import ClipPlan
+from openegress.core.daemon_thread import settle
 from openegress.core.looks import PictureFiles
 from openegress.core.storages import AzureStorage, Backend, GCPStorage, S3Storage
 from openegress.handler import landlock, seccomp
 from openegress.handler.clip_rules import clip_rules
-from openegress.handler.landlock import READ, STORE, WRITE, Access, PathRule
-from openegress.handler.own_folders import own_folders
+from openegress.handler.landlock import READ, WRITE, Access, PathRule
 from openegress.handler.seccomp import UnixSockets
 from openegress.storage.journal import make_folder
 
@@ -112,7 +112,8 @@ class Cage:
     async def enter(self) -> None:
         if self._work is Work.PAGE:
             return
-        await _make_folders(self._plan, self._spool if self._work is not Work.RECOVERY else None)
+        if self._work is not Work.RECOVERY:  # its folder exists, or there is none
+            await _make_folder(self._spool, self._plan.egress_id)
         try:
             restricted = landlock.restrict(rules(self._plan, self._spool, os.environ, _home()))
         except OSError as error:
@@ -151,7 +152,6 @@ def rules(plan: Granted, spool: Path, environment: Mapping[str, str], home: Path
     return [
         *(PathRule(each, READ) for each in read),
         *(clip_rules(plan) if isinstance(plan, ClipPlan) else ()),
-        *(PathRule(path, STORE) for path in dict.fromkeys(each.path for each in own_folders(plan.outputs))),
         PathRule(spool / plan.egress_id, WRITE),
         PathRule(Path("/dev/null"), READ | Access.WRITE_FILE),
     ]
@@ -193,28 +193,15 @@ def _identity(backend: Backend, environment: Mapping[str, str], home: Path) -> I
             pass
 
 
-async def _make_folders(plan: Granted, spool: Path | None) -> None:
-    """Makes the granted folders, which must exist. A recovery passes no `spool`: its spool folder exists, or
-    there is none. Runs in a thread that ends: a thread of the loop's pool would stay outside the cage. Raises
-    EgressError."""
-    made: Future[None] = Future()
-    thread = threading.Thread(target=_made_folders, args=(plan, spool, made), name="folders", daemon=True)
+async def _make_folder(spool: Path, egress_id: str) -> None:
+    """Makes the folder in the spool, which must exist to be granted. Runs in a thread that ends: a thread of
+    the loop's pool would stay outside the cage. Raises EgressError."""
+    made: Future[Path] = Future()
+    making = partial(settle, made, partial(make_folder, spool, egress_id))
+    thread = threading.Thread(target=making, name="folder", daemon=True)
     thread.start()
     try:
         await asyncio.wrap_future(made)
     finally:
         if made.done():
             thread.join()
-
-
-def _made_folders(plan: Granted, spool: Path | None, made: "Future[None]") -> None:
-    for each in own_folders(plan.outputs):
-        with contextlib.suppress(OSError):  # the upload will report it
-            each.make()
-    try:
-        if spool is not None:
-            make_folder(spool, plan.egress_id)
-    except Exception as error:
-        made.set_exception(error)
-    else:
-        made.set_result(None)

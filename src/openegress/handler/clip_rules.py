@@ -7,7 +7,7 @@ from pathlib import Path
 from openegress.core.clip_plan import ClipPlan
 from openegress.core.errors import EgressError
 from openegress.core.storages import LocalStorage
-from openegress.handler.landlock import READ, Access, PathRule
+from openegress.handler.landlock import READ, PathRule
 from openegress.storage.local import parts_below
 from openegress.storage.uploader import join
 
@@ -23,17 +23,14 @@ def clip_rules(plan: ClipPlan) -> Iterator[PathRule]:
     ):
         if isinstance(backend, LocalStorage):
             root = Path(backend.root).absolute()
-            for path, folder_access in _sources(plan):
-                with contextlib.suppress(EgressError):  # it leads outside the root: nothing is read there
-                    *folders, name = parts_below(root, join(prefix, path))
-                    yield PathRule(root.joinpath(*folders), folder_access)
-                    yield PathRule(root.joinpath(*folders, name), READ)
+            for path in (part.path for part in plan.stored):
+                yield from _rule(root, join(prefix, path), is_playlist=False)
+            if plan.playlist:
+                yield from _rule(root, join(prefix, plan.playlist), is_playlist=True)
 
 
-def _sources(plan: ClipPlan) -> Iterator[tuple[str, Access]]:
-    """Yields paths in the storage, and the access to their folders. A storage opens the folder of a file. A
-    playlist names its segments only once it is read."""
-    for part in plan.stored:
-        yield part.path, Access.READ_DIR
-    if plan.playlist:
-        yield plan.playlist, READ
+def _rule(root: Path, path: str, *, is_playlist: bool) -> Iterator[PathRule]:
+    """A playlist names its segments only once it is read, so its folder is granted."""
+    with contextlib.suppress(EgressError):  # it leads outside the root: nothing is read there
+        *folders, name = parts_below(root, path)
+        yield PathRule(root.joinpath(*folders, *(() if is_playlist else (name,))), READ)

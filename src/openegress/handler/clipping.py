@@ -17,6 +17,8 @@ from openegress.core.tasks import cancelled
 from openegress.handler.cage import Confinement
 from openegress.handler.uploaders import Uploaders
 from openegress.output.clip.maker import ClipMaker
+from openegress.storage import open_storage
+from openegress.storage.uploader import Connect
 
 _log = logging.getLogger(__name__)
 
@@ -32,12 +34,19 @@ Send = Callable[[AnyEvent | ClipMade | ipc.ClaimClip], None]
 class Clipping:
     """Makes one clip. Run it once."""
 
-    def __init__(self, plan: ClipPlan, spool: Path, send: Send, confinement: Confinement) -> None:
+    def __init__(
+        self,
+        plan: ClipPlan,
+        spool: Path,
+        send: Send,
+        confinement: Confinement,
+        connect: Connect = open_storage,
+    ) -> None:
         self._plan = plan
         self._spool = spool
         self._send = send
         self._confinement = confinement
-        self._uploaders = Uploaders(send)
+        self._uploaders = Uploaders(send, connect)
         storage = plan.target.storage
         patience_s = min(storage.retry_for_s, RETRY_FOR_S)
         uploader = self._uploaders.make(msgspec.structs.replace(storage, retry_for_s=patience_s))

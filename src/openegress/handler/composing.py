@@ -19,7 +19,7 @@ from openegress.core.deferred import MAX_TRIES
 from openegress.core.end_rules import EndRules
 from openegress.core.errors import Code, EgressError, Fault, Phase, internal
 from openegress.core.events import AnyEvent, Composing, Ended, EndReason, EndReport, FileUpdate
-from openegress.core.plan import FileOutput, LayoutSource, Limits, Plan, SegmentOutput
+from openegress.core.plan import FileOutput, LayoutSource, Limits, Plan
 from openegress.core.tasks import cancelled
 from openegress.core.units import S
 from openegress.handler.after_pauses import AfterPauses
@@ -33,11 +33,14 @@ from openegress.handler.uploaders import Uploaders
 from openegress.media.meeting_file import MeetingFile
 from openegress.media.pipeline import EncodePipeline
 from openegress.output.manifest import paused_ns
-from openegress.output.naming import content_type_of, sidecar_name
+from openegress.output.naming import content_type_of
+from openegress.request.output_names import tracks_name
 from openegress.source.room.composition import Composition, View
 from openegress.source.room.meeting_history import MeetingHistory
 from openegress.source.room.meeting_lines import lines_of
+from openegress.storage import open_storage
 from openegress.storage.late import LateUploads
+from openegress.storage.uploader import Connect
 
 _log = logging.getLogger(__name__)
 
@@ -56,14 +59,15 @@ class Composer:
         plan: Plan,
         send: Callable[[AnyEvent], None],
         turn: ComposeTurn,
+        connect: Connect = open_storage,
     ) -> None:
         # Limits on a recording have applied while it was recorded.
         self._plan = msgspec.structs.replace(plan, limits=Limits(), end_rules=EndRules())
         self._send = send
         self._turn = turn
+        self._uploaders = Uploaders(send, connect)
         self._journal: RecordingJournal
         self._tracks: SpooledTracks
-        self._late: LateUploads | None = None
         self._thread = ThreadPoolExecutor(1, "compose", initializer=_be_idle)
         self._stopped = asyncio.Event()
         self._composition: Composition | None = None
@@ -127,7 +131,8 @@ class Composer:
     async def run_left(self, journal: RecordingJournal, late: LateUploads) -> tuple[Ended, bool]:
         """Composes what a dead process has left. Returns its last event, and whether the spool is no longer
         needed. Raises EgressError."""
-        self._journal, self._tracks, self._late = journal, SpooledTracks(journal.folder), late
+        self._journal, self._tracks = journal, SpooledTracks(journal.folder)
+        self._uploaders.late = late
         recorded = journal.recorded
         if recorded is None:
             # Composing discards the outputs' updates.
@@ -208,7 +213,7 @@ class Composer:
             self._end,
             StoredSidecars(self._plan),
             ask_key=pipeline.key_frame_at,
-            late=self._late,
+            uploaders=self._uploaders,
         )
         self._outputs = outputs
         outputs.open(pipeline.formats, recorded.started_at_ns, self._journal.names, passthrough=False)
@@ -250,11 +255,9 @@ class Composer:
             self.is_settled = True  # no participant sent anything
             return why
         index, output = _where(self._plan)
-        uploaders = Uploaders(self._send)
-        uploaders.late = self._late
-        uploader = uploaders.make(output.storage)
+        uploader = self._uploaders.make(output.storage)
         values = {**self._plan.name_values, **self._journal.names}
-        name = _tracks_name(output, values)
+        name = tracks_name(output, values)
         try:
             kind = content_type_of(Container.MKV, with_video=True)
             stored = await uploader.put(tracks, name, kind, delete_local=True)
@@ -309,12 +312,3 @@ def _where(plan: Plan) -> tuple[int, plans.FileOutput | plans.SegmentOutput | pl
         for number, output in enumerate(plan.outputs)
         if isinstance(output, plans.FileOutput | plans.SegmentOutput | plans.ImageOutput)
     )
-
-
-def _tracks_name(
-    output: plans.FileOutput | plans.SegmentOutput | plans.ImageOutput, values: dict[str, str]
-) -> str:
-    ending = f".{Container.MKV.value}"
-    if isinstance(output, FileOutput | SegmentOutput):
-        return sidecar_name(output, values, ending)
-    return f"{output.directory}{output.prefix}{ending}"

@@ -58,8 +58,6 @@ WRITE = (
     | Access.REMOVE_FILE
     | Access.REFER
 )
-STORE = WRITE & ~(Access.READ_FILE | Access.TRUNCATE | Access.REMOVE_DIR)
-"""Access to a folder that others also store to: its files are not readable."""
 
 
 @dataclass(frozen=True, slots=True)

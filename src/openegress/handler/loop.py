@@ -22,9 +22,11 @@ from openegress.handler.composing import Composer
 from openegress.handler.key_questions import KeyQuestions
 from openegress.handler.name_claim import NameClaim
 from openegress.handler.past import as_changed
+from openegress.handler.put_requests import PutRequests
 from openegress.handler.recording import Recording
 from openegress.handler.recovery import Recovery
 from openegress.handler.warm import BrowserShape, WarmBrowser
+from openegress.handler.worker_services import WorkerServices
 from openegress.request import orders
 from openegress.source import memory
 
@@ -52,6 +54,7 @@ class HandlerLoop:
         self._names: NameClaim | None = None
         self._turn = ComposeTurn(channel.send)
         self._keys: KeyQuestions | None = None
+        self._puts: PutRequests | None = None
         self._running: asyncio.Task[None] | None = None
         self._requests: set[asyncio.Task[None]] = set()
 
@@ -81,6 +84,8 @@ class HandlerLoop:
                 return
             message = following.result()
             if message is None:
+                if self._puts is not None:
+                    self._puts.lose_worker()
                 if self._recording is not None and self._recording.is_left_to_next:
                     _log.warning("the worker is gone: the next one continues the recording")
                     os._exit(ORPHANED)
@@ -105,10 +110,16 @@ class HandlerLoop:
                     # Not in a thread of the loop's pool: it would stay, outside the cage.
                     plan = as_changed(plan, Path(self._told.spool))
                 cage = self._cage(plan, Work.PAGE if needs_browser(plan) else Work.ROOM)
-                send = self._channel.send
+                send, puts = self._channel.send, self._put_requests(plan)
                 self._names = NameClaim(plan, send)
                 self._recording = Recording(
-                    plan, self._told, send, self._browser, cage, self._names, self._composer(plan)
+                    plan,
+                    self._told,
+                    send,
+                    self._browser,
+                    cage,
+                    WorkerServices(self._names, puts.connect),
+                    self._composer(plan, puts),
                 )
                 self._browser = None
                 if keys_from is ipc.KeysFrom.SERVICE:
@@ -120,15 +131,22 @@ class HandlerLoop:
             case ipc.Recover(plan):
                 if plan.render is Render.LIVE:
                     memory.limit(RECOVERY_BYTES)  # composing takes as much as a live recording
-                cage = self._cage(plan, Work.RECOVERY)
+                cage, puts = self._cage(plan, Work.RECOVERY), self._put_requests(plan)
                 self._recovery = Recovery(
-                    plan, Path(self._told.spool), self._channel.send, cage, self._composer(plan)
+                    plan,
+                    Path(self._told.spool),
+                    self._channel.send,
+                    cage,
+                    self._composer(plan, puts),
+                    puts.connect,
                 )
                 self._running = asyncio.create_task(self._recovery.run(), name="recovery")
             case ipc.MakeClip(plan=clip):
                 memory.limit(RECOVERY_BYTES)
-                cage = self._cage(clip, Work.CLIP)
-                self._clipping = Clipping(clip, Path(self._told.spool), self._channel.send, cage)
+                cage, puts = self._cage(clip, Work.CLIP), self._put_requests(clip)
+                self._clipping = Clipping(
+                    clip, Path(self._told.spool), self._channel.send, cage, puts.connect
+                )
                 self._running = asyncio.create_task(self._clipping.run(), name="clip")
             case ClipStored():
                 if self._recording is not None:
@@ -145,6 +163,9 @@ class HandlerLoop:
                     self._names.answer(message)
                 if self._clipping is not None:
                     self._clipping.answer(message)
+            case ipc.FilePut():
+                if self._puts is not None:
+                    self._puts.answer(message)
             case ipc.Turn(behind):
                 self._turn.give(behind)
             case ipc.KeysGiven():
@@ -161,9 +182,15 @@ class HandlerLoop:
             raise RuntimeError("unexpected message from the worker: the first one has to be Warm")
         return self._settings
 
-    def _composer(self, plan: Plan) -> Composer | None:
+    def _put_requests(self, plan: Granted) -> PutRequests:
+        self._puts = PutRequests(Path(self._told.spool) / plan.egress_id, self._channel.send)
+        return self._puts
+
+    def _composer(self, plan: Plan, puts: PutRequests) -> Composer | None:
         """The composer of a plan; None if it is composed while it is recorded, or not at all."""
-        return Composer(plan, self._channel.send, self._turn) if plan.render is Render.DEFERRED else None
+        if plan.render is not Render.DEFERRED:
+            return None
+        return Composer(plan, self._channel.send, self._turn, puts.connect)
 
     def _cage(self, plan: Granted, work: Work) -> Confinement:
         if work is not Work.PAGE:  # a browser limits itself

@@ -31,7 +31,8 @@ class NameClaim:
         answer = await self._answer
         if answer.code:
             raise EgressError(Code(answer.code), answer.error)
-        return {**values, naming.MARK: answer.mark} if answer.mark else values
+        marks = {naming.MARK: answer.mark, naming.SEAL: answer.seal}
+        return {**values, **{key: text for key, text in marks.items() if text}}
 
     def answer(self, message: ipc.NamesClaimed) -> None:
         if not self._answer.done():

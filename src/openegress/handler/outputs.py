@@ -25,7 +25,6 @@ from openegress.output.build import BuiltOutput, build_output
 from openegress.output.manifest import ClipRecord, Pause, Records
 from openegress.output.manifest_store import header_of, store_manifests
 from openegress.output.size_guard import SizeLimit
-from openegress.storage.late import LateUploads
 
 _log = logging.getLogger(__name__)
 
@@ -53,14 +52,13 @@ class Outputs:
         *,
         ask_key: Callable[[int], None] = lambda at_ns: None,
         stream_retry_s: float | None = None,
-        late: LateUploads | None = None,
+        uploaders: Uploaders | None = None,
     ) -> None:
-        """`ask_key`: see build_output(). `late` is set if the recording has already ended."""
+        """`ask_key`: see build_output()."""
         self._plan = plan
         self._sidecars = sidecars
         self._stems = StemRecorder(plan)
-        self._uploaders = Uploaders(emit)
-        self._uploaders.late = late
+        self._uploaders = uploaders or Uploaders(emit)
         self._journal = journal
         self._send = emit
         self._on_end = on_end

@@ -38,7 +38,6 @@ from openegress.handler.composing import Composer
 from openegress.handler.control import RecordingControl
 from openegress.handler.input_stop import InputStop
 from openegress.handler.media_input import MediaInput
-from openegress.handler.name_claim import NameClaim
 from openegress.handler.open_input import open_input
 from openegress.handler.outputs import Outputs
 from openegress.handler.past import Past, journal_and_past, shift_of_part
@@ -46,7 +45,9 @@ from openegress.handler.progress import report_progress
 from openegress.handler.recorded_span import RecordedSpan
 from openegress.handler.recording_journal import RecordingJournal
 from openegress.handler.thumbnails import Thumbnails
+from openegress.handler.uploaders import Uploaders
 from openegress.handler.warm import WarmBrowser
+from openegress.handler.worker_services import WorkerServices
 from openegress.media.timeline_shift import ShiftedFrames, ShiftedPackets, TimelineShift
 from openegress.request.orders import Order
 from openegress.source import AwaitsSignal, Closed, Failed, Muted, Notice, Observed, OrderRequested, memory
@@ -100,7 +101,7 @@ class Recording:
         send: Send,
         browser: WarmBrowser | None,
         confinement: Confinement,
-        names: NameClaim,
+        worker: WorkerServices,
         composer: Composer | None = None,
     ) -> None:
         """`composer` is set for a plan that is composed after it was recorded."""
@@ -109,7 +110,7 @@ class Recording:
         self._send = send
         self._browser = browser
         self._confinement = confinement
-        self._names = names
+        self._worker = worker
         loop = asyncio.get_running_loop()
         self._ending: asyncio.Future[End] = loop.create_future()
         self._begun: asyncio.Future[None] = loop.create_future()
@@ -239,19 +240,21 @@ class Recording:
         def ask_key(at_ns: int) -> None:
             media_input.key_frame_at(at_ns if shift is None else at_ns - shift.by_ns)
 
+        emit = self._send if self._composer is None else _discard
         outputs = Outputs(
             self._work,
             journal,
-            self._send if self._composer is None else _discard,
+            emit,
             self._loop_safe_end,
             self._control.sidecars,
             ask_key=ask_key,
             stream_retry_s=self._settings.stream_retry_s,
+            uploaders=Uploaders(emit, self._worker.connect),
         )
         name_values = journal.names
         if past is None:
             name_values = await self._unless_ended(
-                self._names.settle(media_input.name_values(), media_input.formats())
+                self._worker.names.settle(media_input.name_values(), media_input.formats())
             )
         source_at_ns = started_at_ns = await media_input.start()
         if past is not None:

@@ -34,6 +34,8 @@ from openegress.output.manifest import Records, extra_files_stored
 from openegress.output.manifest_store import header_of, store_manifests
 from openegress.output.sidecar.store import store_sidecars
 from openegress.output.spool_file import HEADER_BYTES
+from openegress.storage import open_storage
+from openegress.storage.uploader import Connect
 
 _log = logging.getLogger(__name__)
 
@@ -46,13 +48,19 @@ class Recovery:
     """Recovers one egress. Run it once; what cannot be stored stays in the spool for a later try."""
 
     def __init__(
-        self, plan: Plan, spool: Path, send: Send, confinement: Confinement, composer: Composer | None = None
+        self,
+        plan: Plan,
+        spool: Path,
+        send: Send,
+        confinement: Confinement,
+        composer: Composer | None = None,
+        connect: Connect = open_storage,
     ) -> None:
         self._plan = plan
         self._confinement = confinement
         self._spool = spool
         self._send = send
-        self._uploaders = Uploaders(send)
+        self._uploaders = Uploaders(send, connect)
         self._composer = composer
         self._stopped = asyncio.Event()
         self._orphaned = False

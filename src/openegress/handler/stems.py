@@ -24,8 +24,8 @@ from openegress.output.extra_files import ExtraFileStore
 from openegress.output.file import voices
 from openegress.output.file.voices import VoicesFile
 from openegress.output.manifest import Records
-from openegress.output.naming import sidecar_name
 from openegress.output.spool_file import disk_error
+from openegress.request.output_names import sidecar_name
 from openegress.source.room.stem_files import gains_db, measured_lufs, write_stems
 from openegress.source.room.stem_mixer import voices as voices_of
 from openegress.storage.uploader import Uploader

@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 from openegress.core.events import AnyEvent, Uploaded
 from openegress.core.storages import StoragePlan
+from openegress.storage import open_storage
 from openegress.storage.late import LateUploads
-from openegress.storage.uploader import Failover, Outcome, Stored, Uploader, UploadRetry
+from openegress.storage.uploader import Connect, Failover, Outcome, Stored, Uploader, UploadRetry
 
 _log = logging.getLogger(__name__)
 
@@ -15,8 +16,9 @@ class Uploaders:
     """The uploaders of one egress. They log retries, report outcomes as events, share one Failover for each
     storage, and stop retrying together."""
 
-    def __init__(self, emit: Callable[[AnyEvent], None]) -> None:
+    def __init__(self, emit: Callable[[AnyEvent], None], connect: Connect = open_storage) -> None:
         self._emit = emit
+        self._connect = connect
         self.late: LateUploads | None = None
         """Set before the first uploader is made, if the recording has already ended."""
         self.stored_bytes = 0
@@ -27,7 +29,11 @@ class Uploaders:
 
     def make(self, storage: StoragePlan) -> Uploader:
         uploader = Uploader(
-            storage, on_retry=_log_retry, on_outcome=self._report, failover=self._failover(storage)
+            storage,
+            on_retry=_log_retry,
+            on_outcome=self._report,
+            connect=self._connect,
+            failover=self._failover(storage),
         )
         if not self._retries:
             uploader.stop_retrying()

@@ -14,10 +14,10 @@ from openegress.core.shown_url import redact_page
 from openegress.output import Emit
 from openegress.output.disk_thread import in_time
 from openegress.output.manifest import ClipRecord, Header, Pause, Records, build, name_of
-from openegress.output.naming import JSON_TYPE, file_name, image_names, segment_names
-from openegress.output.part_names import beside_parts
+from openegress.output.naming import JSON_TYPE
 from openegress.output.spool_file import disk_error
 from openegress.request import naming
+from openegress.request.output_names import manifest_name
 from openegress.storage.uploader import Uploader
 
 
@@ -98,12 +98,13 @@ async def store_manifests(
     places: list[tuple[storages.StoragePlan, str]] = []
     told = False
     for number, (each, _) in enumerate(outputs):
-        place = _place(each, name_of(header), values)
-        if place is None or place in places:
+        path = manifest_name(each, name_of(header), values)
+        if path is None or not isinstance(each, plan.FileOutput | plan.SegmentOutput | plan.ImageOutput):
             continue
-        places.append(place)
-        storage, path = place
-        target = uploader(storage)
+        if (each.storage, path) in places:
+            continue
+        places.append((each.storage, path))
+        target = uploader(each.storage)
         try:
             stored = await target.put(local, path, JSON_TYPE)
         except EgressError as error:
@@ -126,17 +127,3 @@ def _write(local: Path, text: str) -> None:
         local.write_text(text, encoding="utf-8")
     except OSError as error:
         raise disk_error(error, local) from error
-
-
-def _place(output: plan.Output, name: str, values: dict[str, str]) -> tuple[storages.StoragePlan, str] | None:
-    """Returns where an output's manifest goes; None: it has none."""
-    match output:
-        case plan.FileOutput():
-            directory = naming.split(beside_parts(output, file_name(output, values)))[0]
-        case plan.SegmentOutput():
-            directory = segment_names(output, values).directory
-        case plan.ImageOutput():
-            directory = image_names(output, values)[0]
-        case _:
-            return None
-    return (output.storage, naming.manifest_path(directory, name)) if output.manifest else None

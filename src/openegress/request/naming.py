@@ -104,6 +104,9 @@ def fill(path: str, values: Mapping[str, str]) -> str:
 MARK = "-distinct"
 """The key, among the values of names, of the suffix of each name. No placeholder can have this name."""
 
+SEAL = "-seal"
+"""The key, among the values of names, of their seal."""
+
 
 def fill_late(path: str, values: Mapping[str, str], mark: str) -> str:
     """Like `fill`, for values that only the room knows, with `mark` appended to the name."""

@@ -4,10 +4,10 @@ import asyncio
 import errno
 import os
 import secrets
-import shutil
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from openegress.core.errors import Code, EgressError, Fault, Phase, invalid
@@ -21,6 +21,8 @@ NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errn
 COPIED_BELOW_BYTES = 1024 * 1024
 """Size below which files are copied: some playlists, manifests and pictures are rewritten in place while the
 old one is read."""
+
+_COPY_BYTES = 1024 * 1024
 
 TRANSIENT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE})
 """Disk errors that may pass: space is freed, a network mount comes back."""
@@ -66,6 +68,16 @@ def failure(error: OSError, path: str, root: Path, phase: Phase) -> EgressError:
     return EgressError(Code.INVALID_ARGUMENT, text, fault=Fault.CALLER, phase=phase)
 
 
+@dataclass(frozen=True, slots=True)
+class OpenedFile:
+    """A file to be stored, opened for reading."""
+
+    fd: int
+    folder: int
+    """Descriptor of its folder."""
+    name: str
+
+
 class LocalFolder:
     """The Storage for a LocalStorage backend. Folders below the root are made as needed, with the umask.
 
@@ -102,17 +114,25 @@ class LocalFolder:
         try:
             *folders, name = self._parts(path)
             with self._deepest(folders) as (folder, missing):
-                if missing:
-                    raise FileNotFoundError(errno.ENOENT, "no such folder")
-                # O_NONBLOCK: opening a pipe would wait for its writer.
-                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-                fd = os.open(name, flags, dir_fd=folder)
+                return _opened(name, folder, missing)
+        except IsADirectoryError as error:
+            raise EgressError(Code.NOT_FOUND, f"{path!r} is not a file") from error
         except (OSError, EgressError) as error:
             raise EgressError(Code.NOT_FOUND, f"{path!r} is not below {self.root}") from error
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            os.close(fd)
-            raise EgressError(Code.NOT_FOUND, f"{path!r} is not a file")
-        return fd
+
+    @contextmanager
+    def source(self, path: str) -> Iterator[OpenedFile]:
+        """Opens a file that is to be stored elsewhere. Raises EgressError with fault SERVICE if it cannot be
+        read."""
+        *folders, name = self._parts(path)
+        with ExitStack() as stack:
+            try:
+                folder, missing = stack.enter_context(self._deepest(folders))
+                fd = _opened(name, folder, missing)
+            except OSError as error:
+                raise unreadable(self.root / path, error) from error
+            stack.callback(os.close, fd)
+            yield OpenedFile(fd, folder, name)
 
     async def presign(self, path: str, expires_s: int) -> str:
         """Returns the location, as a local file has no URL."""
@@ -123,11 +143,6 @@ class LocalFolder:
 
     async def close(self) -> None:
         """Does nothing, because nothing is open."""
-
-    def make_folder(self, names: Sequence[str]) -> None:
-        """Makes a folder below the root. Raises OSError."""
-        with self._folder(list(names)):
-            pass
 
     def _parts(self, path: str) -> tuple[str, ...]:
         """The parts of a path. It is checked again here, as the name now contains values from the room.
@@ -140,6 +155,7 @@ class LocalFolder:
     def _check(self, path: str) -> None:
         *folders, name = self._parts(path)
         try:
+            self.root.mkdir(parents=True, exist_ok=True)
             with self._deepest(folders) as (folder, missing):
                 if too_long := next((each for each in (*folders, name) if len(os.fsencode(each)) > 255), ""):
                     raise OSError(errno.ENAMETOOLONG, f"{too_long[:32]!r}... has more than 255 bytes")
@@ -156,33 +172,46 @@ class LocalFolder:
             raise failure(error, path, self.root, Phase.STORAGE_CHECK) from error
 
     def _put(self, local: Path, path: str) -> None:
+        with LocalFolder(LocalStorage(str(local.parent))).source(local.name) as source:
+            self.store(source, path)
+
+    def store(
+        self,
+        source: OpenedFile,
+        path: str,
+        *,
+        replaces: bool = True,
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Like put(), and blocking. `replaces`: an existing file is replaced, and refused otherwise. Once
+        `is_wanted` returns False, nothing is put in its place. Raises EgressError."""
         *folders, name = self._parts(path)
-        try:
-            source = os.open(local, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise unreadable(local, error) from error
         try:
             with self._folder(folders) as folder:
                 # Not derived from `name`, which may already have the maximum length.
                 temporary = f".openegress-{secrets.token_hex(8)}"
                 try:
-                    link_or_copy(local, source, temporary, folder)
-                    os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-                except OSError:
+                    _link_or_copy(source, temporary, folder, is_wanted)
+                    _refuse_unwanted(is_wanted)
+                    if not _put_in_place(temporary, name, folder, replaces=replaces):
+                        raise self._taken(path)
+                finally:
+                    # rename(2) does nothing if both names are links to one file, and leaves the first behind.
                     remove_if_there(temporary, folder)
-                    raise
-                # rename(2) does nothing if both names are links to one file, and leaves the first behind.
-                remove_if_there(temporary, folder)
                 os.fsync(folder)
         except OSError as error:
             raise failure(error, path, self.root, Phase.STORAGE_WRITE) from error
-        finally:
-            os.close(source)
+
+    def _taken(self, path: str) -> EgressError:
+        why = f"{path!r} below {self.root} exists already"
+        return EgressError(Code.ALREADY_EXISTS, why, fault=Fault.SERVICE, phase=Phase.STORAGE_WRITE)
 
     def _size(self, path: str) -> int:
         *folders, name = parts_below(self.root, path)
         try:
-            with self._folder(folders) as folder:
+            with self._deepest(folders) as (folder, missing):
+                if missing:
+                    raise FileNotFoundError(errno.ENOENT, "no such folder")
                 return os.stat(name, dir_fd=folder, follow_symlinks=False).st_size
         except OSError as error:
             raise failure(error, path, self.root, Phase.STORAGE_WRITE) from error
@@ -224,9 +253,10 @@ class LocalFolder:
 
     @contextmanager
     def _walk(self, names: list[str], *, make: bool) -> Iterator[tuple[int, int]]:
-        self.root.mkdir(parents=True, exist_ok=True)
-        # Folders on the way need not be readable: a caged recording has access to the last one only.
-        last = len(names) - 1
+        if make:
+            self.root.mkdir(parents=True, exist_ok=True)
+        # A caged recording looks at files in folders that it may not read. Only what is written is flushed.
+        last = len(names) - 1 if make else len(names)
         fd = os.open(self.root, (os.O_RDONLY if last < 0 else os.O_PATH) | os.O_DIRECTORY | os.O_CLOEXEC)
         missing = 0
         try:
@@ -251,27 +281,76 @@ class LocalFolder:
             os.close(fd)
 
 
-def link_or_copy(local: Path, source: int, name: str, folder: int) -> None:
-    """Makes `name` in `folder` (a descriptor) a link to, or a copy of, `local`, on which `source` is open.
-    Returns when the data is on the disk. Raises OSError."""
-    if os.fstat(source).st_size >= COPIED_BELOW_BYTES and link(local, name, folder):
-        os.fsync(source)
+def _opened(name: str, folder: int, missing: int) -> int:
+    """Opens a file in `folder`, below which `missing` folders are missing. Raises OSError."""
+    if missing:
+        raise FileNotFoundError(errno.ENOENT, "no such folder")
+    # O_NONBLOCK: opening a pipe would wait for its writer.
+    fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise IsADirectoryError(errno.EISDIR, "it is not a file")
+    return fd
+
+
+def _link_or_copy(source: OpenedFile, name: str, folder: int, is_wanted: Callable[[], bool]) -> None:
+    """Makes `name` in `folder` (a descriptor) a link to, or a copy of, `source`. Returns when the data is on
+    the disk. Raises OSError."""
+    size_bytes = os.fstat(source.fd).st_size
+    if size_bytes >= COPIED_BELOW_BYTES and _link(source, name, folder):
+        os.fsync(source.fd)
         return
     target = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=folder)
-    with os.fdopen(target, "wb") as writer, os.fdopen(os.dup(source), "rb") as reader:
-        shutil.copyfileobj(reader, writer, 1024 * 1024)
-        writer.flush()
+    with os.fdopen(target, "wb", buffering=0) as writer:
+        copied = 0
+        while data := os.pread(source.fd, min(_COPY_BYTES, size_bytes - copied), copied):
+            _refuse_unwanted(is_wanted)
+            copied += writer.write(data)
         os.fsync(writer.fileno())
 
 
-def link(local: Path, name: str, folder: int) -> bool:
+def _link(source: OpenedFile, name: str, folder: int) -> bool:
     """Makes a hard link. Returns False if the disk does not support it between the two places. Raises OSError
     otherwise."""
     try:
-        os.link(local, name, dst_dir_fd=folder, follow_symlinks=True)
+        os.link(source.name, name, src_dir_fd=source.folder, dst_dir_fd=folder, follow_symlinks=False)
     except OSError as error:
         if error.errno not in NO_LINK:
             raise
+        return False
+    linked = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    if not os.path.samestat(linked, os.fstat(source.fd)):
+        raise OSError(errno.EBUSY, "the recorded file was replaced meanwhile")
+    return True
+
+
+def _refuse_unwanted(is_wanted: Callable[[], bool]) -> None:
+    if not is_wanted():
+        raise OSError(errno.ECANCELED, "the recording process ended meanwhile")
+
+
+def _put_in_place(temporary: str, name: str, folder: int, *, replaces: bool) -> bool:
+    """Gives a file its name. Returns False if the name exists and is not to be replaced. Raises OSError."""
+    if not replaces:
+        try:
+            os.link(temporary, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in NO_LINK:
+                raise
+            if _is_there(name, folder):
+                return False
+        else:
+            return True
+    os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+    return True
+
+
+def _is_there(name: str, folder: int) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
         return False
     return True
 

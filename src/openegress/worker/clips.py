@@ -28,8 +28,10 @@ from openegress.storage.journal import RESTART, Journal, has_journal
 from openegress.worker.handler_messages import HandlerMessageCheck
 from openegress.worker.job import Job
 from openegress.worker.listening import listen
+from openegress.worker.local_puts import LocalPuts
 from openegress.worker.paths import Paths
 from openegress.worker.process import HandlerProcess
+from openegress.worker.put_permits import ClipPermits
 from openegress.worker.supervisor import Supervisor, relay_log
 
 _log = structlog.get_logger(__name__)
@@ -196,6 +198,8 @@ class ClipService:
             raise EgressError(Code.RESOURCE_EXHAUSTED, why, fault=Fault.SERVICE) from error
         self._handlers.add(handler)
         made: ClipMade | None = None
+        permits = ClipPermits(plan)
+        puts = LocalPuts(plan.clip_id, permits)
         try:
             handler.send(ipc.MakeClip(plan))
             words = HandlerMessageCheck(outputs=1)
@@ -205,7 +209,12 @@ class ClipService:
                     case ClipMade():
                         made = message
                     case ipc.ClaimClip(path):
-                        handler.send(await self._claimed(plan, path))
+                        answer = await self._claimed(plan, path)
+                        if not answer.code:
+                            permits.claimed(path)
+                        handler.send(answer)
+                    case ipc.PutFile():
+                        puts.begin(message, handler.folder, handler.send)
                     case ipc.Log():
                         with non_fatal("writing a clip's log"):
                             relay_log(egress_id, message)
@@ -221,6 +230,7 @@ class ClipService:
             raise
         finally:
             self._handlers.discard(handler)
+            await puts.end()
             await handler.reap()
         if made is None:
             why = f"the process that made the clip ended ({handler.ended})"

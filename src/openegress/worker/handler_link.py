@@ -2,7 +2,7 @@
 that continues or recovers its recording."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -23,14 +23,13 @@ from openegress.worker.handler_messages import HandlerMessageCheck
 from openegress.worker.handler_requests import HandlerRequests
 from openegress.worker.key_answers import AskKeys, KeyAnswers
 from openegress.worker.listening import listen
+from openegress.worker.local_puts import LocalPuts
 from openegress.worker.process import HandlerProcess
+from openegress.worker.put_permits import RecordingPermits
 
 _log = structlog.get_logger(__name__)
 
 OnLog = Callable[[str, ipc.Log], None]
-OnNames = Callable[[Plan, ipc.ClaimNames], Awaitable[str]]
-"""Claims the paths of the plan's names once they are known. Returns the suffix that makes its names unique.
-Raises EgressError."""
 OnEvent = Callable[[AnyEvent], None]
 
 
@@ -62,12 +61,12 @@ class HandlerLink:
         plan: Plan,
         on_event: OnEvent,
         on_log: OnLog,
-        claim_names: OnNames | None,
+        permits: RecordingPermits,
         turns: ComposeTurns,
         ask_keys: AskKeys | None = None,
     ) -> None:
         """`on_event` gets every event of the recording, `Ended` last; of a recovery, all but its `Ended`.
-        Without `claim_names` the handler may write any name. `ask_keys` is None without a key service."""
+        `permits` has the names of the recording. `ask_keys` is None without a key service."""
         self.deaths: list[Death] = []
         self.last_words: tuple[str, ...] = ()
         """The last lines that the last handler wrote to standard error."""
@@ -77,9 +76,10 @@ class HandlerLink:
         self._plan = plan
         self._on_event = on_event
         self._on_log = on_log
-        self._claim_names = claim_names
         self._turns = turns
         self._keys = KeyAnswers(plan, ask_keys)
+        self._permits = permits
+        self._puts = LocalPuts(plan.egress_id, permits)
         self._handler: HandlerProcess | None = None
         self._stage = _Stage.WAITING
         self._has_ended = False
@@ -149,6 +149,7 @@ class HandlerLink:
             self._stage = _Stage.ALONE
             self._requests.refuse_all(self._unanswered())
             await self._keys.cancel()
+            await self._puts.end()
             await handler.reap()
             place.leave()
             self.last_words = handler.last_words
@@ -173,6 +174,8 @@ class HandlerLink:
         match order:
             case ipc.Run():
                 self._stage = _Stage.RECORDING
+                if not order.resumes:
+                    self._permits.begin()
                 for update in self._requests.take_early():
                     handler.send(update)
             case ipc.Recover():
@@ -193,9 +196,11 @@ class HandlerLink:
                     case ipc.Reply():
                         self._requests.answer(message)
                     case ipc.ClaimNames():
-                        handler.send(await self._claimed(message))
+                        handler.send(await self._permits.claim(message))
                     case ipc.AskTurn():
                         place.ask(lambda behind: handler.send(ipc.Turn(behind)))
+                    case ipc.PutFile():
+                        self._puts.begin(message, handler.folder, handler.send)
                     case ipc.AskKeys():
                         self._keys.begin(message, handler.send)
                     case LiveState():
@@ -212,14 +217,6 @@ class HandlerLink:
                         if isinstance(message, StreamUpdate) and self._stage is _Stage.RECORDING:
                             self.streams = self.streams.with_update(message)
         return ended
-
-    async def _claimed(self, told: ipc.ClaimNames) -> ipc.NamesClaimed:
-        if self._claim_names is None:
-            return ipc.NamesClaimed()
-        try:
-            return ipc.NamesClaimed(await self._claim_names(self._plan, told))
-        except EgressError as error:
-            return ipc.NamesClaimed(code=error.code.value, error=error.message)
 
 
 def not_running() -> EgressError:

@@ -32,14 +32,15 @@ from openegress.core.events import (
 from openegress.core.left_out import LeftOut
 from openegress.core.live_state import LiveState
 from openegress.core.live_streams import LiveStreams
-from openegress.core.plan import Plan, StreamTarget
+from openegress.core.plan import Plan, StreamTarget, encode
 from openegress.core.render import Render
 from openegress.core.restart_policy import RestartPolicy
 from openegress.core.tasks import non_fatal
 from openegress.worker.compose_turns import ComposeTurns
-from openegress.worker.handler_link import Death, HandlerLink, OnLog, OnNames, between_two, not_running
+from openegress.worker.handler_link import Death, HandlerLink, OnLog, between_two, not_running
 from openegress.worker.job_keys import NO_KEYS, JobKeys
 from openegress.worker.process import HandlerProcess
+from openegress.worker.put_permits import OnNames, RecordingPermits, SealOf
 from openegress.worker.records import Record
 
 _log = structlog.get_logger(__name__)
@@ -68,8 +69,8 @@ class HandlerServices:
     room_keys: JobKeys = NO_KEYS
     """The keys of encrypted rooms."""
     turns: ComposeTurns = field(default_factory=lambda: ComposeTurns(1))
-    seal: Callable[[Plan], str] = lambda plan: ""
-    """The seal by which a later process of this worker recognises the plan."""
+    seal: SealOf = lambda data: ""
+    """The seal by which a later process of this worker recognises the plan, and its names."""
 
 
 class EarlierStart(Enum):
@@ -120,9 +121,8 @@ class Job:
         self.progress: Progress | None = None
         self.composing: Composing | None = None
         """The progress of composing; None before composing."""
-        self.handlers = HandlerLink(
-            plan, self._take, on_log, services.claim_names, services.turns, services.room_keys.ask
-        )
+        permits = RecordingPermits(plan, services.claim_names, services.seal)
+        self.handlers = HandlerLink(plan, self._take, on_log, permits, services.turns, services.room_keys.ask)
         self._services = services
         self._on_observer_event = on_observer_event
         self._stop_reason: EndReason | None = None
@@ -253,7 +253,7 @@ class Job:
                 if self.is_left:
                     return
             is_here = resumes and begun is not EarlierStart.ELSEWHERE
-            seal = self._services.seal(self.plan)
+            seal = self._services.seal(encode(self.plan))
             order = self._services.room_keys.order(self.plan, seal, resumes=is_here)
             outcome = await self._follow(spawner.start, order)
             if self.is_left:

@@ -65,7 +65,7 @@ class HandlerProcess:
         """Whether we killed it."""
         self._spool = spool
         self._folder: Path | None = None
-        """The folder in the spool of the egress that it works on."""
+        """None: it waits for its egress."""
 
     @classmethod
     async def spawn(
@@ -120,6 +120,13 @@ class HandlerProcess:
         await asyncio.to_thread(_clear_after, self.pid, self._spool)
         if self._folder is not None:
             await asyncio.to_thread(_remove_emptied, self._folder)
+
+    @property
+    def folder(self) -> Path:
+        """The folder in the spool of the egress that it works on."""
+        if self._folder is None:
+            raise ValueError("it works on no egress yet")
+        return self._folder
 
     @property
     def alive(self) -> bool:

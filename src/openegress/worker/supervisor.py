@@ -9,14 +9,15 @@ import structlog
 
 from openegress.core import ipc
 from openegress.core.events import EndReason
-from openegress.core.plan import Plan, encode
+from openegress.core.plan import Plan
 from openegress.core.tasks import non_fatal
 from openegress.storage.seal import Seal
 from openegress.worker.compose_turns import ComposeTurns
-from openegress.worker.handler_link import OnLog, OnNames
+from openegress.worker.handler_link import OnLog
 from openegress.worker.job import EarlierStart, HandlerServices, HandlerSpawner, Job, OnObserverEvent
 from openegress.worker.job_keys import NO_KEYS, JobKeys
 from openegress.worker.pool import Pool
+from openegress.worker.put_permits import OnNames
 from openegress.worker.records import Record
 from openegress.worker.room_check import RoomCheck
 
@@ -92,8 +93,8 @@ class Supervisor:
         services = HandlerServices(claim_names, self._keys_of(plan.room_name), self._turns, self._sealed)
         return Job(plan, kind, record, self._on_log, self._on_observer_event, services)
 
-    def _sealed(self, plan: Plan) -> str:
-        return "" if self._seal is None else self._seal.of(encode(plan))
+    def _sealed(self, data: bytes) -> str:
+        return "" if self._seal is None else self._seal.of(data)
 
     def _spawner(self, plan: Plan) -> HandlerSpawner:
         return HandlerSpawner(lambda: self._pool.take(plan), self._pool.spawn, self._rooms.is_on)
@@ -101,7 +102,7 @@ class Supervisor:
     def recover(self, plan: Plan, kind: str, record: Record, text: str, *, had_ended: bool = False) -> Job:
         """Finishes what an earlier process of this worker left of an egress, which ends as FAILED with
         `text`."""
-        services = HandlerServices(turns=self._turns)
+        services = HandlerServices(turns=self._turns, seal=self._sealed)
         job = Job(plan, kind, record, self._on_log, self._on_observer_event, services, had_ended=had_ended)
         self._start(job, job.finish_left(self._pool.spawn, text))
         return job

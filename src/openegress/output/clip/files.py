@@ -24,7 +24,7 @@ from openegress.media.clip.stitched import LocalBytes, Stitched
 from openegress.media.fragment_index import begins_with_fragments
 from openegress.media.mp4 import Mp4Error
 from openegress.output.clip.stored_objects import SpanSource, StoredBytes, StoredObjects
-from openegress.output.part_names import spool_name
+from openegress.request.part_names import spool_name
 
 TRACK_CONTAINERS = (Container.MKV, Container.MKA, Container.MCAP)
 

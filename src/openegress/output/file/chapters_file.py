@@ -8,10 +8,10 @@ from openegress.media.chapters import webvtt
 from openegress.output.disk_thread import in_time
 from openegress.output.manifest import FileRecord
 from openegress.output.spool_file import replace
+from openegress.request.output_names import chapters_name
 from openegress.storage.uploader import Uploader
 
 VTT_TYPE = "text/vtt"
-ENDING = ".chapters.vtt"
 
 
 async def store_chapters(
@@ -21,7 +21,7 @@ async def store_chapters(
     nothing without markers. Raises EgressError."""
     if not markers:
         return ()
-    beside, path = local.with_suffix(".vtt"), f"{filename.rpartition('.')[0]}{ENDING}"
+    beside, path = local.with_suffix(".vtt"), chapters_name(filename)
     await in_time(f"chapters of {filename}", lambda: replace(beside, webvtt(markers, end_ns)))
     stored = await uploader.put(beside, path, VTT_TYPE, delete_local=True)
     return (FileRecord(path, stored.location, stored.presign_error),)

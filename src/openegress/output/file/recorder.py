@@ -19,12 +19,13 @@ from openegress.output.file.chapters_file import store_chapters
 from openegress.output.file.finalise import finalise
 from openegress.output.file.job import FileJob
 from openegress.output.manifest import FileRecord, Records, extra_files_stored
-from openegress.output.naming import container_for, content_type, file_name
-from openegress.output.part_names import spool_name, stored_name
+from openegress.output.naming import container_for, content_type
 from openegress.output.spool_file import disk_error, folder
 from openegress.output.writer import QueuedWriter
 from openegress.request import naming
+from openegress.request.output_names import file_name
 from openegress.request.outputs import renamed
+from openegress.request.part_names import spool_name, stored_name
 from openegress.storage.uploader import Uploader
 
 _log = logging.getLogger(__name__)

@@ -20,10 +20,10 @@ from openegress.output.file.chapters_file import store_chapters
 from openegress.output.file.finalise import finalise
 from openegress.output.manifest import FileRecord, Records
 from openegress.output.naming import content_type_of
-from openegress.output.part_names import spool_name
 from openegress.output.size_guard import MATROSKA_HEADER_BYTES
 from openegress.output.spool_file import HEADER_BYTES
-from openegress.request.name_length import limit_of, squeezed
+from openegress.request.output_names import superseded_name
+from openegress.request.part_names import spool_name
 from openegress.storage import backed_up
 from openegress.storage.late import LateUploads, Superseded
 from openegress.storage.uploader import Uploader
@@ -79,7 +79,7 @@ async def store_left_file(
     try:
         stored = await uploader.put(local, told.filename, kind, delete_local=True, late=late)
     except Superseded as superseded:
-        beside = _beside(told.filename, egress_id, output)
+        beside = superseded_name(told.filename, egress_id, output)
         _log.warning("%s; this one goes to %s", superseded.message, beside)
         stored = await uploader.put(local, beside, kind, delete_local=True, late=late)
         told = msgspec.structs.replace(told, filename=beside)
@@ -124,13 +124,6 @@ def _restore(local: Path, container: Container, filename: str, markers: Sequence
     if recorded_bytes > (MATROSKA_HEADER_BYTES if container in MATROSKA else HEADER_BYTES):
         raise internal(f"nothing playable was recorded of {filename}")
     return None
-
-
-def _beside(filename: str, egress_id: str, output: plan.FileOutput) -> str:
-    """Returns a name that no other recording uses."""
-    extension = Path(filename).suffix
-    ending = f"-{egress_id}{extension}"
-    return squeezed(filename.removesuffix(extension), limit_of(output.storage), len(ending)) + ending
 
 
 def _ended(told: FileUpdate, duration: int, size_bytes: int, location: str) -> FileUpdate:

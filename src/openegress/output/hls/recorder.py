@@ -21,11 +21,12 @@ from openegress.output.hls.playlist_publisher import PlaylistPublisher
 from openegress.output.hls.recover import find_left, left_bytes
 from openegress.output.hls.segment_writer import SegmentWriter
 from openegress.output.manifest import FileRecord, PlaylistRecord, Records
-from openegress.output.naming import content_type, segment_names
+from openegress.output.naming import content_type
 from openegress.output.spool_file import disk_error, folder
 from openegress.output.uploads import OrderedUploads, Upload
 from openegress.output.writer import QueuedWriter
 from openegress.request.naming import SegmentNames
+from openegress.request.output_names import segment_names
 from openegress.storage import backed_up
 from openegress.storage.late import LateUploads
 from openegress.storage.uploader import Stored, Uploader

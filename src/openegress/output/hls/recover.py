@@ -21,9 +21,10 @@ from openegress.media.duration import span_ns
 from openegress.media.mp4 import whole_fragments_bytes
 from openegress.output.hls import layout, playlist
 from openegress.output.manifest import FileRecord, PlaylistRecord, Records
-from openegress.output.naming import PLAYLIST_TYPE, segment_names
+from openegress.output.naming import PLAYLIST_TYPE
 from openegress.output.spool_file import replace
 from openegress.request import naming
+from openegress.request.output_names import segment_names
 from openegress.storage import backed_up
 from openegress.storage.uploader import Stored, Uploader
 

@@ -15,9 +15,10 @@ from openegress.output import Opening
 from openegress.output.images.jpeg import jpeg
 from openegress.output.images.recover import Taken, note_taken, read_taken
 from openegress.output.manifest import ImageRecord, Records
-from openegress.output.naming import IMAGE_TYPE, image_names
+from openegress.output.naming import IMAGE_TYPE
 from openegress.output.spool_file import disk_error, folder
 from openegress.request import naming
+from openegress.request.output_names import image_names
 from openegress.storage import backed_up
 from openegress.storage.uploader import Stored, Uploader
 

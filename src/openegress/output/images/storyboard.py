@@ -18,10 +18,11 @@ from openegress.output.images.jpeg import jpeg
 from openegress.output.images.pictures import PictureFile
 from openegress.output.images.recover import INDEX, Taken, note_taken
 from openegress.output.manifest import FileRecord, ImageRecord, Records
-from openegress.output.naming import IMAGE_TYPE, image_names
+from openegress.output.naming import IMAGE_TYPE
 from openegress.output.sidecar.webvtt import timestamp
 from openegress.output.spool_file import disk_error, folder, replace
 from openegress.request import naming
+from openegress.request.output_names import image_names
 from openegress.storage.uploader import Stored
 
 if TYPE_CHECKING:

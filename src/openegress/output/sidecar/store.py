@@ -13,10 +13,10 @@ from openegress.output import Emit
 from openegress.output.disk_thread import in_time, patience_s
 from openegress.output.extra_files import ExtraFileStore
 from openegress.output.manifest import Records
-from openegress.output.naming import sidecar_name
 from openegress.output.sidecar.log import MAX_BYTES, NAME
 from openegress.output.sidecar.render import render
 from openegress.request import naming
+from openegress.request.output_names import sidecar_name
 from openegress.storage.uploader import Uploader
 
 
