@@ -40,7 +40,7 @@ async def test_started_watched_stopped_and_played(tmp_path: Path) -> None:
         for text in (
             "Requested",
             "Recording",
-            "Ending: End reason: StopEgress API",
+            "Ending: StopEgress API",
             "Stored seen.mp4",
             "Complete",
         ):

@@ -527,7 +527,8 @@ def check_clip(clip: Info, info: Info, restart: dict[str, Any]) -> None:
     facts, found = probe(path), counters(path)
     assert facts.video is not None and facts.audio is not None
     assert facts.duration_s == pytest.approx(length_s, abs=JUMP_S)
-    assert sum(length for _, length in facts.audio.gaps) < 0.1
+    # Sound is read five times a second: a kill may cost it a fifth of a second more than the picture.
+    assert sum(length for _, length in facts.audio.gaps) < 0.25
     assert not found.unreadable and found.in_order and told_jump(found.values, gap_s)
 
 

@@ -82,6 +82,9 @@ class Flooding:
         for data in self._flood():
             peer.sendall(data)
             self.sent_bytes += len(data)
+        # A socket that is closed with data it has not read takes back what the other end has not read yet.
+        while peer.recv(65_536):
+            pass
 
 
 def _exactly(peer: socket.socket, count: int) -> bytes:
