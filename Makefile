@@ -40,7 +40,7 @@ QUIET := -m quiet -o cache_dir=.pytest_cache/quiet tests/integration tests/e2e
 
 test: setup ## Everything: check, then integration and end-to-end tests
 	$(MAKE) check check-pages
-	$(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=30 -m "not quiet" tests/integration tests/e2e
+	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=30 -m "not quiet" tests/integration tests/e2e
 	$(PYTHON) -m pytest $(QUIET) -n 2 --dist loadfile --no-loadscope-reorder --cache-clear --durations=30 || \
 	$(PYTHON) -m pytest $(QUIET) --last-failed --last-failed-no-failures none --durations=30
 
