@@ -1,5 +1,7 @@
 """Remembers which messages have arrived, as a sender may send one twice. Pure."""
 
+from openegress.core.recent import Recent
+
 MAX_EXPIRY_S = 600.0
 """No caller waits longer (recorders start within seconds). A message that claims a later expiry is remembered
 for no longer than this."""
@@ -14,7 +16,7 @@ class SeenIds:
     """Remembers ids of requests until nobody waits for them any more."""
 
     def __init__(self) -> None:
-        self._until_ns: dict[str, int] = {}
+        self._until_ns: Recent[str, int] = Recent(MAX_IDS)
 
     def __len__(self) -> int:
         return len(self._until_ns)
@@ -26,6 +28,4 @@ class SeenIds:
         if expiry_ns <= now_ns or request_id in self._until_ns or len(request_id) > MAX_ID_CHARS:
             return False
         self._until_ns[request_id] = min(expiry_ns, now_ns + int(MAX_EXPIRY_S * 1e9))
-        if len(self._until_ns) > MAX_IDS:
-            del self._until_ns[next(iter(self._until_ns))]
         return True
