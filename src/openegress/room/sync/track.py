@@ -95,22 +95,22 @@ class TrackSync:
     ) -> None:
         """Takes a frame. `timestamp`: as received, 32 bits; `arrival_ns`: of its first packet, monotonic, or
         OVERTAKEN."""
+        rtp = self._unwrapped = self._unwrap(timestamp)
         if len(self._held) >= MAX_HELD_FRAMES:
             self.flush()
             self._held = []  # nothing tells where they belong
-        place = self._observe(timestamp, arrival_ns)
-        assert self._unwrapped is not None
-        self._held.append(_Held(self._unwrapped, unit, codec, after_gap, arrival_ns == OVERTAKEN))
+        place = self._observe(rtp, arrival_ns)
+        self._held.append(_Held(rtp, unit, codec, after_gap, arrival_ns == OVERTAKEN))
         if place is Placement.KNOWN:
             self._release()
 
     def unusable(self, timestamp: int, arrival_ns: int) -> None:
         """Takes a frame that cannot be decoded: it shows, as any other, where those beside it belong."""
-        if self._observe(timestamp, arrival_ns) is Placement.KNOWN:
+        rtp = self._unwrapped = self._unwrap(timestamp)
+        if self._observe(rtp, arrival_ns) is Placement.KNOWN:
             self._release()
 
-    def _observe(self, timestamp: int, arrival_ns: int) -> Placement:
-        rtp = self._unwrapped = self._unwrap(timestamp)
+    def _observe(self, rtp: int, arrival_ns: int) -> Placement:
         place = self._line.observe(self._ns(rtp), arrival_ns)
         if place is Placement.HELD_BEHIND:
             # The frames that this one overtook were sent just before it, and get its place.
