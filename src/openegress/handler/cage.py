@@ -1,9 +1,8 @@
 """Restricts what a handler may do once it reads untrusted media: FFmpeg's decoders are C.
 
 A handler that records a room, or finishes another's recording, keeps its spool folder, and reads what it
-needs to run. It starts no program and no process. A handler with a browser
-must start programs, and by then has threads that Landlock would not bind; once the browser is up, it starts
-no more.
+needs to run. It starts no program and no process. A handler with a browser must start programs, and by then
+has threads that Landlock would not bind; once the browser is up, it starts no more.
 """
 
 import asyncio

@@ -27,10 +27,9 @@ _log = structlog.get_logger(__name__)
 _PATIENCE_S = 5.0
 """How long to wait for the puts of a handler that is gone. On a disk that hangs they take longer, and put
 nothing in its place then."""
-
-
 _PUT_S = 0.002
-"""CPU time that is counted for a put: that of a small file. The kernel links and copies large ones."""
+"""CPU time that is counted for a put: that of a small file. A large one is linked, or copied no faster than
+the disk takes it."""
 
 
 @dataclass(frozen=True, slots=True)

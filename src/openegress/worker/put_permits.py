@@ -29,7 +29,6 @@ Raises EgressError."""
 SealOf = Callable[[bytes], str]
 """Returns the seal of something that a handler keeps in its journal; "": no later process needs it."""
 
-
 _NAMES = b"names of "
 """No plan begins in this way, so that neither has the seal of the other."""
 
