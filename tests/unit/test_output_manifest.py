@@ -8,8 +8,8 @@ import pytest
 from openegress.core.codecs import AudioCodec, Container, MediaKind, VideoCodec
 from openegress.core.errors import Code, EgressError
 from openegress.media import StreamFormat
+from openegress.output.content_types import container_for, content_type
 from openegress.output.manifest import FileRecord, Header, ImageRecord, PlaylistRecord, Records, build
-from openegress.output.naming import container_for, content_type
 
 START_NS = 1_700_000_000_123_456_789
 

@@ -32,8 +32,8 @@ from openegress.handler.spooled_tracks import SpooledTracks
 from openegress.handler.uploaders import Uploaders
 from openegress.media.meeting_file import MeetingFile
 from openegress.media.pipeline import EncodePipeline
+from openegress.output.content_types import content_type_of
 from openegress.output.manifest import paused_ns
-from openegress.output.naming import content_type_of
 from openegress.request.output_names import tracks_name
 from openegress.source.room.composition import Composition, View
 from openegress.source.room.meeting_history import MeetingHistory

@@ -7,7 +7,7 @@ from openegress.core import ipc
 from openegress.core.errors import Code, EgressError
 from openegress.core.plan import FileOutput, Plan
 from openegress.media import StreamFormat
-from openegress.output.naming import container_for
+from openegress.output.content_types import container_for
 from openegress.request import naming, places
 
 

@@ -12,9 +12,9 @@ from openegress.core.marker import Marker
 from openegress.core.restart import Restart
 from openegress.core.shown_url import redact_page
 from openegress.output import Emit
+from openegress.output.content_types import JSON_TYPE
 from openegress.output.disk_thread import in_time
 from openegress.output.manifest import ClipRecord, Header, Pause, Records, build, name_of
-from openegress.output.naming import JSON_TYPE
 from openegress.output.spool_file import disk_error
 from openegress.request import naming
 from openegress.request.output_names import manifest_name

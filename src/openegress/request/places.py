@@ -31,8 +31,8 @@ _NUMBER, _TIME, _LATER, _VOICE = "\x01", "\x02", "\x03", "\x04"
 """Characters in a place that stand for the part in which its many names differ. No name has these
 characters."""
 _STANDS_FOR = {
-    # The numbers of output.naming and output.part_names, up to those of a recording of months. A date such as
-    # 20261130 is not one of them.
+    # The numbers of naming and part_names, up to those of a recording of months. A date such as 20261130 is
+    # not one of them.
     _NUMBER: "(?:0[0-9]{4}|[1-9][0-9]{4,5})",
     _TIME: "[0-9]{17}",
     _LATER: "[1-9][0-9]?",

@@ -20,9 +20,9 @@ from openegress.media.clip.tracks import cut_tracks
 from openegress.media.duration import has_video
 from openegress.output.clip.recorded import open_recorded
 from openegress.output.clip.stored_objects import SpanSource, StoredObjects
+from openegress.output.content_types import content_type_of
 from openegress.output.disk_thread import DiskThread
 from openegress.output.file.finalise import finalise
-from openegress.output.naming import content_type_of
 from openegress.output.spool_file import SpoolFile, disk_error
 from openegress.request import naming
 from openegress.request.name_length import limit_of, squeezed

@@ -13,13 +13,13 @@ from openegress.core.marker import Marker
 from openegress.media import Packet
 from openegress.media.fragment_end import FragmentsEnd, end_of
 from openegress.output import Emit, Opening, disk_thread
+from openegress.output.content_types import container_for, content_type
 from openegress.output.disk_thread import CLOSE_TIMEOUT_S, OPEN_TIMEOUT_S
 from openegress.output.failure import BackupReport, FailureReport
 from openegress.output.file.chapters_file import store_chapters
 from openegress.output.file.finalise import finalise
 from openegress.output.file.job import FileJob
 from openegress.output.manifest import FileRecord, Records, extra_files_stored
-from openegress.output.naming import container_for, content_type
 from openegress.output.spool_file import disk_error, folder
 from openegress.output.writer import QueuedWriter
 from openegress.request import naming

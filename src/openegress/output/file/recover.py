@@ -15,11 +15,11 @@ from openegress.core.errors import internal
 from openegress.core.events import FileUpdate
 from openegress.core.marker import Marker
 from openegress.media.duration import duration_ns, has_video, holds_media
+from openegress.output.content_types import content_type_of
 from openegress.output.disk_thread import in_time, patience_s
 from openegress.output.file.chapters_file import store_chapters
 from openegress.output.file.finalise import finalise
 from openegress.output.manifest import FileRecord, Records
-from openegress.output.naming import content_type_of
 from openegress.output.size_guard import MATROSKA_HEADER_BYTES
 from openegress.output.spool_file import HEADER_BYTES
 from openegress.request.output_names import superseded_name

@@ -4,10 +4,10 @@ import functools
 from pathlib import Path
 
 from openegress.core.marker import Marker
+from openegress.output.content_types import PLAYLIST_TYPE
 from openegress.output.disk_thread import ANSWER_TIMEOUT_S, DiskThread
 from openegress.output.failure import BackupReport
 from openegress.output.hls import playlist
-from openegress.output.naming import PLAYLIST_TYPE
 from openegress.output.spool_file import replace
 from openegress.request.naming import SegmentNames
 from openegress.storage.uploader import Uploader

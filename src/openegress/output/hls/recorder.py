@@ -12,6 +12,7 @@ from openegress.core.marker import Marker
 from openegress.media import Packet
 from openegress.media.muxer import check_fit
 from openegress.output import Emit, Opening
+from openegress.output.content_types import content_type
 from openegress.output.disk_thread import CLOSE_TIMEOUT_S, OPEN_TIMEOUT_S
 from openegress.output.failure import BackupReport, FailureReport
 from openegress.output.hls.init_segments import InitSegments
@@ -21,7 +22,6 @@ from openegress.output.hls.playlist_publisher import PlaylistPublisher
 from openegress.output.hls.recover import find_left, left_bytes
 from openegress.output.hls.segment_writer import SegmentWriter
 from openegress.output.manifest import FileRecord, PlaylistRecord, Records
-from openegress.output.naming import content_type
 from openegress.output.spool_file import disk_error, folder
 from openegress.output.uploads import OrderedUploads, Upload
 from openegress.output.writer import QueuedWriter

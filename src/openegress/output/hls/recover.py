@@ -19,9 +19,9 @@ from openegress.core.marker import Marker
 from openegress.core.units import S
 from openegress.media.duration import span_ns
 from openegress.media.mp4 import whole_fragments_bytes
+from openegress.output.content_types import PLAYLIST_TYPE
 from openegress.output.hls import layout, playlist
 from openegress.output.manifest import FileRecord, PlaylistRecord, Records
-from openegress.output.naming import PLAYLIST_TYPE
 from openegress.output.spool_file import replace
 from openegress.request import naming
 from openegress.request.output_names import segment_names

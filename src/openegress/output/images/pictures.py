@@ -12,10 +12,10 @@ from av.error import FFmpegError
 from openegress.core import plan
 from openegress.core.errors import Phase, internal
 from openegress.output import Opening
+from openegress.output.content_types import IMAGE_TYPE
 from openegress.output.images.jpeg import jpeg
 from openegress.output.images.recover import Taken, note_taken, read_taken
 from openegress.output.manifest import ImageRecord, Records
-from openegress.output.naming import IMAGE_TYPE
 from openegress.output.spool_file import disk_error, folder
 from openegress.request import naming
 from openegress.request.output_names import image_names

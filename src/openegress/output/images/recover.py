@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 
 from openegress.core.events import ImagesUpdate
+from openegress.output.content_types import IMAGE_TYPE
 from openegress.output.manifest import FileRecord, ImageRecord, Records
-from openegress.output.naming import IMAGE_TYPE
 from openegress.storage import backed_up
 from openegress.storage.uploader import Uploader
 

@@ -14,11 +14,11 @@ from openegress.core import plan
 from openegress.core.errors import Phase, internal
 from openegress.core.units import S
 from openegress.output import Opening
+from openegress.output.content_types import IMAGE_TYPE
 from openegress.output.images.jpeg import jpeg
 from openegress.output.images.pictures import PictureFile
 from openegress.output.images.recover import INDEX, Taken, note_taken
 from openegress.output.manifest import FileRecord, ImageRecord, Records
-from openegress.output.naming import IMAGE_TYPE
 from openegress.output.sidecar.webvtt import timestamp
 from openegress.output.spool_file import disk_error, folder, replace
 from openegress.request import naming
