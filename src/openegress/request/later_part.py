@@ -20,8 +20,8 @@ from openegress.core.plan import (
 from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.core.units import S
 from openegress.request import naming
+from openegress.request.part_names import part_number
 
-_FIRST = "00001"
 _MIN_S = 1.0
 """Minimum time limit for a part whose egress reached its limit while no worker recorded."""
 
@@ -86,7 +86,7 @@ def _named_file(output: FileOutput, mark: str, *, is_of_tracks: bool) -> FileOut
         return msgspec.structs.replace(output, filepath=path.replace(naming.PART, f"{mark}-{naming.PART}"))
     holds_tracks = is_of_tracks or isinstance(output, TracksFile)
     if output.split is None and (holds_tracks or output.container is not Container.MP4):
-        mark = f"{mark}-{_FIRST}"
+        mark = f"{mark}-{part_number(0)}"
     return msgspec.structs.replace(output, filepath=naming.distinct(path, mark))
 
 

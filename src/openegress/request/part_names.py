@@ -8,7 +8,7 @@ from openegress.request.naming import PART
 
 def spool_name(output: FileOutput, part: int, container: Container) -> str:
     """Returns a part's file name below the folder of the output; `part` counts from 0."""
-    number = f"-{_number(part)}" if output.split is not None or part else ""
+    number = f"-{part_number(part)}" if output.split is not None or part else ""
     return f"recording{number}.{container.value}"
 
 
@@ -18,9 +18,9 @@ def stored_name(output: FileOutput, part: int, name: str) -> str:
     if output.split is None and not part:
         return name
     if output.split is not None and PART in name:
-        return name.replace(PART, _number(part))
+        return name.replace(PART, part_number(part))
     stem, dot, extension = name.rpartition(".")
-    ending = f"-{_number(part)}{dot}{extension}"
+    ending = f"-{part_number(part)}{dot}{extension}"
     if output.split is None:
         stem = squeezed(stem, limit_of(output.storage), len(ending))
     return stem + ending
@@ -28,10 +28,11 @@ def stored_name(output: FileOutput, part: int, name: str) -> str:
 
 def beside_parts(output: FileOutput, path: str) -> str:
     """Returns the path of something that exists once for all parts: where the first part's would be."""
-    return path if output.split is None else path.replace(PART, _number(0))
+    return path if output.split is None else path.replace(PART, part_number(0))
 
 
-def _number(part: int) -> str:
+def part_number(part: int) -> str:
+    """Returns the number of a part, which counts from 0, as names have it."""
     return f"{part + 1:05d}"
 
 
