@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import random
 import struct
 import time
@@ -257,7 +258,7 @@ class Hostile:
             await self._connection.negotiate()
             self._count("churn")
 
-    async def flapping(self) -> None:
+    async def flapping(self, per_s: float = math.inf) -> None:
         """Somebody joins and leaves, again and again."""
         identity = f"{self._identity} flaps"
         token = self._server.token(self._room, identity, grants=send_only(self._room))
@@ -266,6 +267,7 @@ class Hostile:
                 await signalling.open(token)
                 await signalling.leave()
             self._count("flapping")
+            await asyncio.sleep(1 / per_s)
 
     async def crowd(self, most: int) -> None:
         """This many people come together, stay, and say nothing."""
