@@ -67,3 +67,41 @@ def test_how_often_s3_is_tried_again_is_the_servers_affair() -> None:
     server = S3Storage("b", max_retries=9, min_retry_delay_s=1, max_retry_delay_s=8)
     backend = chosen(S3Upload(bucket="own"), AssumeRole(), server)
     assert (backend.max_retries, backend.min_retry_delay_s, backend.max_retry_delay_s) == (9, 1, 8)
+
+
+OURS = S3Storage("ours")
+
+
+def spare_prefix(upload: S3Upload, server: Backend = OURS, prefix: str = "late/") -> str:
+    plan = StoragePlan(server, backup=LocalStorage("/spare"), backup_prefix=prefix)
+    output = EncodedFileOutput(s3=upload)
+    return destinations.choose([output], plan, allow_local=False).backup_prefix
+
+
+KEYS: dict[str, Any] = {"access_key": "K", "secret": "S"}
+
+
+def test_equal_paths_of_two_buckets_are_two_paths_in_the_backup() -> None:
+    one = spare_prefix(S3Upload(bucket="one", **KEYS))
+    two = spare_prefix(S3Upload(bucket="two", **KEYS))
+    elsewhere = spare_prefix(S3Upload(bucket="one", endpoint="https://store.test", **KEYS))
+    assert one.startswith("late/one-")
+    assert len({one, two, elsewhere}) == 3
+
+
+def test_one_bucket_has_one_folder_in_the_backup_whoever_names_it() -> None:
+    plain = spare_prefix(S3Upload(bucket="one", endpoint="https://store.test", **KEYS))
+    other_words = spare_prefix(
+        S3Upload(bucket="one", endpoint="https://STORE.test:443/", access_key="L", secret="T")
+    )
+    assert plain == other_words
+
+
+def test_the_servers_own_bucket_has_the_backup_as_it_is_configured() -> None:
+    assert spare_prefix(S3Upload(bucket="ours", **KEYS)) == "late/"
+
+
+def test_a_backup_without_a_prefix_has_the_folder_at_its_root() -> None:
+    prefix = spare_prefix(S3Upload(bucket="tenant:x", **KEYS), LocalStorage("/out"), prefix="")
+    assert prefix.startswith("tenant_x-")
+    assert "/" not in prefix

@@ -22,6 +22,7 @@ from openegress.core.storages import (
 )
 from openegress.core.text import shown
 from openegress.request import naming, object_headers
+from openegress.request.bucket import bucket_of, folder_of
 from openegress.request.storage_names import check_names, is_aws
 
 Named = S3Storage | GCPStorage | AzureStorage | AliOSSStorage
@@ -81,10 +82,19 @@ def choose(
         if backend is not None:
             check_names(backend)
             backend = msgspec.structs.replace(backend, deny_networks=deny_networks)
-            return msgspec.structs.replace(server, backend=backend)
+            return _backed_up(msgspec.structs.replace(server, backend=backend), server.backend)
     if isinstance(server.backend, LocalStorage) and not allow_local:
         raise missing_or_invalid("output")
     return server
+
+
+def _backed_up(plan: StoragePlan, server: Backend) -> StoragePlan:
+    """`plan` with a folder of its own in the server's backup, unless its bucket is the server's: equal paths
+    of two buckets would be one path there, and the second recording would replace the first."""
+    if plan.backup is None or bucket_of(plan.backend) == bucket_of(server):
+        return plan
+    prefix = "/".join(part for part in (plan.backup_prefix.rstrip("/"), folder_of(plan.backend)) if part)
+    return msgspec.structs.replace(plan, backup_prefix=prefix)
 
 
 def of_upload(upload: UploadRequest) -> Named | None:

@@ -15,16 +15,9 @@ from openegress.core.main_output import first_stored
 from openegress.core.plan import FileOutput, ImageOutput, Output, Plan, SegmentOutput
 from openegress.core.sidecars import ENDINGS
 from openegress.core.stems import StemFormat
-from openegress.core.storages import (
-    AliOSSStorage,
-    AzureStorage,
-    Backend,
-    GCPStorage,
-    LocalStorage,
-    S3Storage,
-    StoragePlan,
-)
+from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.request import naming
+from openegress.request.bucket import bucket_of
 from openegress.request.outputs import LONGEST_EXTENSION
 
 _NUMBER, _TIME, _LATER, _VOICE = "\x01", "\x02", "\x03", "\x04"
@@ -249,7 +242,7 @@ def _place(storage: StoragePlan, path: str, machine: str, is_folding: IsFolding)
         return f"local|{machine}|{full}"
     prefix = f"{storage.prefix.strip('/')}/" if storage.prefix else ""
     key = "/".join(part for part in f"{prefix}{path}".split("/") if part not in ("", "."))
-    return f"{_bucket(backend)}|{key}"
+    return f"{bucket_of(backend)}|{key}"
 
 
 def _folded(text: str) -> str:
@@ -264,35 +257,8 @@ def local_path(place: str) -> str | None:
     return rest.partition("|")[2] if kind == "local" else None
 
 
-def _bucket(backend: Backend) -> str:
-    match backend:
-        case S3Storage() | AliOSSStorage():
-            kind = "s3" if isinstance(backend, S3Storage) else "alioss"
-            return f"{kind}|{_service(backend.endpoint, backend.bucket)}/{backend.bucket}"
-        case GCPStorage():
-            return f"gcp|{backend.bucket}"
-        case AzureStorage():
-            return f"azure|{_service(backend.endpoint) or backend.account_name}/{backend.container}"
-        case LocalStorage():
-            return "local"
-
-
 _SUFFIXES = {"index": f"_{_NUMBER}", "timestamp": f"_{_TIME}", "none": ""}
 """Endings of the names of pictures."""
-
-_CLOUDS = (".amazonaws.com", ".amazonaws.com.cn", ".aliyuncs.com")
-"""Endings of hosts where a bucket's name belongs to one bucket, whatever the endpoint."""
-
-
-def _service(endpoint: str, bucket: str = "") -> str:
-    """A text that is the same for each spelling of an endpoint; "" for a cloud's own."""
-    scheme, found, rest = endpoint.lower().rpartition("://")
-    host = rest.rstrip("/")
-    if not found or scheme == "https":
-        host = host.removesuffix(":443")
-    elif scheme == "http":
-        host = host.removesuffix(":80")
-    return "" if host.endswith(_CLOUDS) else host.removeprefix(f"{bucket.lower()}.")
 
 
 def _shown(place: str) -> str:
