@@ -146,6 +146,15 @@ def test_local_paths_of_two_machines_are_two() -> None:
     assert not places.places_of(plan, "m") & places.places_of(plan, "n")
 
 
+def test_two_machines_share_a_bucket_that_backs_up_their_disks() -> None:
+    def of(backup: Backend, machine: str) -> frozenset[str]:
+        storage = StoragePlan(LOCAL, backup=backup)
+        return places.places_of(plan_of(FileOutput("x.mp4", Container.MP4, storage)), machine)
+
+    assert places.shared(of(S3, "m"), of(S3, "n"))
+    assert not places.shared(of(LocalStorage("/spare"), "m"), of(LocalStorage("/spare"), "n"))
+
+
 def test_what_the_room_fills_is_the_same_for_the_same_track_alone() -> None:
     def of(track: str) -> frozenset[str]:
         return places.places_of(plan_of(file("{track_type}.mp4"), track=track), "m")

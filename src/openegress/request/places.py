@@ -15,7 +15,7 @@ from openegress.core.main_output import first_stored
 from openegress.core.plan import FileOutput, ImageOutput, Output, Plan, SegmentOutput
 from openegress.core.sidecars import ENDINGS
 from openegress.core.stems import StemFormat
-from openegress.core.storages import LocalStorage, StoragePlan
+from openegress.core.storages import LocalStorage, NamedStorage, StoragePlan
 from openegress.request import naming
 from openegress.request.bucket import bucket_of
 from openegress.request.outputs import LONGEST_EXTENSION
@@ -160,7 +160,17 @@ def filled_images(output: ImageOutput, values: Mapping[str, str], mark: str) -> 
 
 
 def _all(plan: Plan, machine: str, is_folding: IsFolding) -> Iterator[str]:
-    return (_place(storage, name, machine, is_folding) for storage, name in _names(plan))
+    for storage, name in _names(plan):
+        yield _place(storage, name, machine, is_folding)
+        if (backup := _backup_of_disk(storage)) is not None:
+            yield _place(backup, name, machine, is_folding)
+
+
+def _backup_of_disk(storage: StoragePlan) -> StoragePlan | None:
+    """The backup of a local disk, if it is none itself: the disks of several machines may have one backup."""
+    if not isinstance(storage.backend, LocalStorage) or not isinstance(storage.backup, NamedStorage):
+        return None
+    return StoragePlan(storage.backup, storage.backup_prefix)
 
 
 def _names(plan: Plan) -> Iterator[tuple[StoragePlan, str]]:
