@@ -43,12 +43,13 @@ class Medium:
     codec: Codec | None
     red: bool = False
 
-    @property
-    def video(self) -> VideoSpec | None:
+    def video(self, leg: Leg) -> VideoSpec | None:
         if self.codec is None:
             return None
-        # A picture that its publisher dropped would look like one that the network lost.
-        return VideoSpec(self.codec, 640, 360, 15, 600, busy=True, encoded=True, catches_up=True)
+        # A picture that its publisher dropped would look like one that the network lost. On the publisher's
+        # own leg, congestion control decides what it sends, and only WebRTC's encoder follows it.
+        encoded = leg is not Leg.PUBLISHER
+        return VideoSpec(self.codec, 640, 360, 15, 600, busy=True, encoded=encoded, catches_up=encoded)
 
     @property
     def ending(self) -> str:
@@ -117,7 +118,7 @@ def _conditions(leg: Leg) -> tuple[Condition, ...]:
         # livekit-server repeats all pictures of so short a time, and 70 packets of sound: 1.4 s. A publisher
         # repeats the last second that it sent.
         _cut(leg, 5, *((1.0, 4.0) if leg is Leg.RECORDER else (8.0, 7.0))),
-        _cut(leg, 30, frozen_s=36.0, silent_s=36.0),
+        *((_cut(leg, 30, frozen_s=36.0, silent_s=36.0),) if leg is Leg.RECORDER else ()),
         Condition(
             "address changes", leg, changes=(Change(6.0, None),), seconds=36, frozen_s=8.0, silent_s=8.0
         ),
@@ -193,7 +194,7 @@ async def _run(condition: Condition, media: Sequence[Medium], folder: Path) -> R
     ):
         published = [
             await people.enter_async_context(
-                Publisher(livekit, medium.name, "ann", medium.video, AudioSpec(red=medium.red))
+                Publisher(livekit, medium.name, "ann", medium.video(condition.leg), AudioSpec(red=medium.red))
             )
             for medium in media
         ]
@@ -218,11 +219,9 @@ async def _run(condition: Condition, media: Sequence[Medium], folder: Path) -> R
         await asyncio.sleep(max(0.0, active_s + condition.seconds - time.time()))
         stopped_s, stalled_s = time.time(), stalls.worst_s
         infos = await asyncio.gather(*(_finished(service, each) for each in ids))
-        dropped = [
-            await ann.dropped() if medium.codec else 0 for medium, ann in zip(media, published, strict=True)
-        ]
-        for medium, count in zip(media, dropped, strict=True):
-            if count:
+        for medium, ann in zip(media, published, strict=True):
+            video = medium.video(condition.leg)
+            if video and video.encoded and (count := await ann.dropped()):
                 print(f"{medium.name}: its publisher left out {count}", file=sys.stderr)
         cells = [
             await asyncio.to_thread(_cell, medium, ann, info, active_s, stopped_s)
@@ -271,8 +270,10 @@ def _look(medium: Medium, ann: Publisher, info: Info, active_s: float, stopped_s
     if medium.codec is None:
         return Cell(medium, "", 0, short_s, None, listened.silent_s, late_ms)
     sent_ns = ann.sent_ns()
-    blurred = unreadable(medium.codec, ann.sent["camera"])
-    seen: Pictures = pictures(path, zero_ns, sent_ns, as_sent=True, blurred=blurred)
+    # WebRTC's encoder leaves pictures out, and which ones, only it knows.
+    as_sent = any(picture.data for picture in ann.sent["camera"])
+    blurred = unreadable(medium.codec, ann.sent["camera"]) if as_sent else frozenset[int]()
+    seen: Pictures = pictures(path, zero_ns, sent_ns, as_sent=as_sent, blurred=blurred)
     begin_s = seen.shown[0].wall_s if seen.shown else stopped_s
     short_s = max(short_s, max(0.0, begin_s - active_s) + max(0.0, stopped_s - seen.end_s))
     steps = [ms for at_s, ms in out_of_step_ms(seen, listened, sent_ns) if at_s > active_s + REPORTS_S]
@@ -303,13 +304,12 @@ published together with Opus in RED. Made by `make network-matrix` on {machine}.
 Whatever else the machine does shows as late sound, A/V and frozen pictures.
 
 What is not the recorder's: on the publisher's leg WebRTC's congestion control, in the publisher,
-decides what is sent. These publishers hand over pictures that are encoded already, and cannot make them
-smaller. Under 100 ms of jitter it lowered its target to 121 kbit/s: in one run of H264 it took none of
-the 226 pictures that were handed over in 16 s, and no packet of the track passed the relay. Cameras
-whose encoder follows the target send smaller pictures instead. On the recorder's leg, at 500 kbit/s,
-VP9 with RED takes all of the path (450 kbit/s, 95 of sound, headers): what is lost cannot be sent
-again. The server sends a single layer whatever the path can bring; the recorder reports no bandwidth,
-so no layer is chosen by it ([why](decisions.md#a-recorder-reports-no-bandwidth)).
+decides what is sent, and its encoder makes pictures smaller or leaves some out. A publisher that is cut off
+for 30 s publishes new tracks afterwards, so recordings of its tracks end there. On the recorder's leg
+pictures are encoded beforehand, each exactly once. There, at 500 kbit/s, VP9 with RED takes all of the
+path (450 kbit/s, 95 of sound, headers): what is lost cannot be sent again. The server sends a single layer
+whatever the path can bring; the recorder reports no bandwidth, so no layer is chosen by it
+([why](decisions.md#a-recorder-reports-no-bandwidth)).
 
 | leg | condition | medium | {columns} |
 |---|---|---|{rule}
