@@ -78,9 +78,9 @@ def test_rtmp_servers_see_application_and_key_as_they_were_given(
 
 
 class _SrtServer:
-    """libsrt's own listener, which tells the stream id of its one caller."""
+    """libsrt's own listener, which tells the stream id of its one caller, and the length of its key."""
 
-    _STREAMID, _RCVSYN = 46, 2
+    _STREAMID, _PBKEYLEN = 46, 27
 
     def __init__(self, passphrase: str = "") -> None:
         self._library = srt._library()
@@ -95,6 +95,7 @@ class _SrtServer:
         assert self._library.srt_bind(self._listener, raw, len(raw)) == 0
         assert self._library.srt_listen(self._listener, 1) == 0
         self.stream_id = ""
+        self.key_bytes = -1
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
 
@@ -104,6 +105,9 @@ class _SrtServer:
         size = ctypes.c_int(len(text))
         self._library.srt_getsockflag(accepted, self._STREAMID, text, ctypes.byref(size))
         self.stream_id = text.raw[: size.value].decode()
+        key_bytes, size = ctypes.c_int(-1), ctypes.c_int(ctypes.sizeof(ctypes.c_int))
+        self._library.srt_getsockflag(accepted, self._PBKEYLEN, ctypes.byref(key_bytes), ctypes.byref(size))
+        self.key_bytes = key_bytes.value
 
     def close(self) -> str:
         self._thread.join(10)
@@ -119,7 +123,8 @@ class _SrtServer:
         ("passphrase=pa%23ss+word%2B10&streamid=#!::u=a,r=b", "#!::u=a,r=b", "pa#ss+word+10"),
         ("mode=caller&streamid=publish:cam/é?key=a%26b&latency=60", "publish:cam/é?key=a&b", ""),
         ("streamid=" + "s" * 512 + "&conntimeo=2000&ipttl=9&iptos=8&nakreport=1&lossmaxttl=5", "s" * 512, ""),
-        ("kmrefreshrate=1000&kmpreannounce=400&snddropdelay=0&retransmitalgo=1&streamid=x", "x", ""),
+        ("snddropdelay=0&retransmitalgo=1&pbkeylen=0&streamid=x", "x", ""),
+        ("kmpreannounce=400&kmrefreshrate=1000&streamid=x&passphrase=0123456789", "x", "0123456789"),
     ],
     ids=lambda value: value[:40],
 )
@@ -130,3 +135,14 @@ def test_srt_servers_see_the_stream_id(query: str, stream_id: str, passphrase: s
     connection.open()
     connection.abandon()
     assert server.close() == stream_id
+
+
+@pytest.mark.parametrize("key_bytes", [16, 24, 32])
+def test_srt_keys_have_the_length_that_was_asked_for(key_bytes: int) -> None:
+    server = _SrtServer("0123456789")
+    url = f"srt://127.0.0.1:{server.port}?pbkeylen={key_bytes}&passphrase=0123456789&enforcedencryption=1"
+    connection = SrtStream(stream_urls.target(url, StreamKind.SRT).url, [AudioEncoder(AAC).format])
+    connection.open()
+    connection.abandon()
+    server.close()
+    assert server.key_bytes == key_bytes

@@ -57,6 +57,23 @@ def test_srt_parameters() -> None:
     )
 
 
+def test_srt_keys_are_asked_of_libsrt_with_their_passphrase() -> None:
+    url = "srt://h:9?kmpreannounce=499&pbkeylen=32&passphrase=0123456789&kmrefreshrate=1000&latency=60"
+    parsed = srt_url.parse(url)
+    assert list(parsed.numbers.items()) == [
+        ("latency", 60),
+        ("pbkeylen", 32),
+        ("kmrefreshrate", 1000),
+        ("kmpreannounce", 499),
+    ]
+    assert parsed.texts == {"passphrase": "0123456789"}
+
+
+def test_srt_parameters_that_ask_for_no_encryption_need_no_passphrase() -> None:
+    url = "srt://h:9?pbkeylen=0&enforcedencryption=0&kmrefreshrate=0&kmpreannounce=0"
+    assert set(srt_url.parse(url).numbers.values()) == {0}
+
+
 @pytest.mark.parametrize(
     ("query", "stream_id"),
     [
@@ -118,6 +135,35 @@ def test_srt_stream_ids_reach_the_server_as_they_were_meant(query: str, stream_i
             "srt://h:9?pbkeylen=15",
             StreamKind.SRT,
             "SRT parameter pbkeylen must be one of 0, 16, 24, 32, not 15",
+        ),
+        (
+            "srt://h:9?pbkeylen=15&passphrase=0123456789",
+            StreamKind.SRT,
+            "SRT parameter pbkeylen must be one of 0, 16, 24, 32, not 15",
+        ),
+        *(
+            (
+                f"srt://h:9?{key}={value}&streamid=x",
+                StreamKind.SRT,
+                f"SRT parameter {key} needs a passphrase: without one, nothing is encrypted",
+            )
+            for key, value in (
+                ("pbkeylen", 16),
+                ("pbkeylen", 32),
+                ("enforcedencryption", 1),
+                ("kmrefreshrate", 1000),
+                ("kmpreannounce", 400),
+            )
+        ),
+        (
+            "srt://h:9?kmpreannounce=500&kmrefreshrate=1000&passphrase=0123456789",
+            StreamKind.SRT,
+            "SRT parameter kmpreannounce must be less than half of kmrefreshrate: at most 499",
+        ),
+        (
+            "srt://h:9?kmpreannounce=8388608&passphrase=0123456789",
+            StreamKind.SRT,
+            "SRT parameter kmpreannounce must be less than half of kmrefreshrate: at most 8388607",
         ),
         ("srt://h:9?transtype=file", StreamKind.SRT, "SRT parameter transtype can only be live"),
         ("srt://h:9?latency=1&latency=2", StreamKind.SRT, "SRT parameter latency is given twice"),

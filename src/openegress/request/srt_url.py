@@ -36,6 +36,12 @@ API-socket-options). Times are in ms, of which a handshake carries 16 bits. Band
 KEY_LENGTHS_BYTES = (0, 16, 24, 32)
 """Key lengths of AES; 0: the peer decides."""
 
+_OF_ENCRYPTION = ("pbkeylen", "enforcedencryption", "kmrefreshrate", "kmpreannounce")
+"""Parameters that have an effect only with a passphrase, unless they are 0, which asks for nothing."""
+
+_KEY_REFRESH_PACKETS = 2**24
+"""How many packets libsrt sends with one key if kmrefreshrate is 0 or missing (API-socket-options)."""
+
 TEXTS: dict[str, tuple[int, int]] = {"passphrase": (10, 79), "streamid": (1, 512), "packetfilter": (1, 512)}
 """Text parameters with the bytes of UTF-8 that libsrt takes."""
 
@@ -83,12 +89,25 @@ def parse(url: str) -> SrtUrl:
     given = _parameters(query)
     for key, value in given.items():
         _check(key, value)
+    # In the order of NUMBERS, whatever that of the URL: libsrt lets an option change another one.
+    numbers = {key: int(given[key]) for key in NUMBERS if key in given}
+    _check_encryption(numbers, has_passphrase="passphrase" in given)
     return SrtUrl(
         parts.hostname,
         port,
-        numbers={key: int(value) for key, value in given.items() if key in NUMBERS},
+        numbers=numbers,
         texts={key: value for key, value in given.items() if key in TEXTS},
     )
+
+
+def _check_encryption(numbers: dict[str, int], *, has_passphrase: bool) -> None:
+    """Raises EgressError for parameters of an encryption that would not be as they say, or would not be."""
+    for key in _OF_ENCRYPTION:
+        if numbers.get(key) and not has_passphrase:
+            raise invalid(f"SRT parameter {key} needs a passphrase: without one, nothing is encrypted")
+    most = ((numbers.get("kmrefreshrate") or _KEY_REFRESH_PACKETS) - 1) // 2
+    if numbers.get("kmpreannounce", 0) > most:
+        raise invalid(f"SRT parameter kmpreannounce must be less than half of kmrefreshrate: at most {most}")
 
 
 def _parameters(query: str) -> dict[str, str]:
