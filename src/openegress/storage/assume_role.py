@@ -13,6 +13,9 @@ from openegress.storage.failures import CredentialsRefused, CredentialsUnavailab
 from openegress.storage.s3_address import DEFAULT_REGION, endpoint_url, is_aws
 from openegress.storage.s3_client import certificates, new_session, proxies
 
+_FIELDS = ("AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration")
+"""The credentials in an answer of AssumeRole (STS API reference)."""
+
 
 def sts_endpoint(endpoint: str) -> str | None:
     """The URL of STS, which S3-compatible servers answer at their own address. None: the STS of AWS, whose
@@ -42,10 +45,9 @@ class AssumedRole:
         if self._backend.assume_role_external_id:
             request["ExternalId"] = self._backend.assume_role_external_id
         try:
-            given = self._client.assume_role(**request)["Credentials"]
+            answered = self._client.assume_role(**request)
         except ClientError as error:
-            answer = error.response["Error"]
-            words = f"AssumeRole: {shown(str(answer.get('Code', '')), 64)}"
+            words = f"AssumeRole: {shown(str(error.response.get('Error', {}).get('Code', '')), 64)}"
             if error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500:
                 raise CredentialsUnavailable(words) from None
             raise CredentialsRefused(words) from None
@@ -56,9 +58,17 @@ class AssumedRole:
             # The error's text has the external id.
             words = "AssumeRole: STS does not accept this assume_role_arn or assume_role_external_id"
             raise CredentialsRefused(words) from None
+        except KeyError as error:
+            # botocore's parser looks for an element of the answer.
+            raise CredentialsUnavailable(
+                f"AssumeRole: its answer has no {shown(str(*error.args[:1]), 64)}"
+            ) from None
         except Exception as error:
             # It is a BotoCoreError or an error of its parser. The text may hold the proxy's password.
             raise CredentialsUnavailable(f"AssumeRole: {type(error).__name__}") from None
+        given = answered.get("Credentials", {})
+        if missing := [name for name in _FIELDS if not given.get(name)]:
+            raise CredentialsUnavailable(f"AssumeRole: its answer has no {', '.join(missing)}")
         return {
             "access_key": given["AccessKeyId"],
             "secret_key": given["SecretAccessKey"],

@@ -103,6 +103,11 @@ class Answer:
     words: str
 
 
+def lacks(name: str) -> Answer:
+    """The answer of a store that says of something that it is done, and leaves out `name`, a name of ours."""
+    return Answer(0, "", f"its answer has no {name}")
+
+
 def read(text: str) -> Answer:
     text = text[:READ_CHARS]
     if "roxy authentication required" in text or "roxyAuthRequired" in text:

@@ -11,7 +11,7 @@ from openegress.core.checksum import Checksum
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.tasks import cancelled
 from openegress.storage import s3_checksum
-from openegress.storage.failures import Answer
+from openegress.storage.failures import Answer, lacks
 from openegress.storage.s3_client import CallTimeouts, S3Client, S3Failure, in_thread
 from openegress.storage.spool import size_of, unreadable
 from openegress.storage.traits import (
@@ -114,7 +114,7 @@ class S3Bucket:
             answer = await self._head(key)
         except FileNotFoundError:
             raise self._no_such(key) from None
-        return None if answer is None else int(answer["ContentLength"])
+        return None if answer is None else int(self._header(answer, "ContentLength"))
 
     async def read(self, path: str, offset: int, size: int) -> bytes:
         key = key_of(path)
@@ -145,7 +145,7 @@ class S3Bucket:
             answer = await self._head(key_of(path))
         except FileNotFoundError:
             return None
-        return None if answer is None else float(answer["LastModified"].timestamp())
+        return None if answer is None else float(self._header(answer, "LastModified").timestamp())
 
     async def presign(self, path: str, expires_s: int) -> str:
         key = key_of(path)
@@ -176,6 +176,12 @@ class S3Bucket:
                 return None
             raise self._failed(error.answer, Phase.STORAGE_WRITE) from None
 
+    def _header(self, answer: Mapping[str, Any], name: str) -> Any:
+        """A header of an object, by botocore's name. Raises EgressError if the store left it out."""
+        if name not in answer:
+            raise self._failed(lacks(name), Phase.STORAGE_READ, "reading")
+        return answer[name]
+
     async def _object(
         self,
         access: S3Access,
@@ -199,7 +205,9 @@ class S3Bucket:
             "ContentType": content_type,
         }
         begun = await client.ask("create_multipart_upload", TIMEOUTS, retries, Key=key, **parameters)
-        upload = {"Key": key, "UploadId": str(begun.get("UploadId", ""))}
+        if not begun.get("UploadId"):
+            raise S3Failure(lacks("UploadId"))
+        upload = {"Key": key, "UploadId": str(begun["UploadId"])}
         try:
             parts = await self._parts_sent(access, local, size_bytes, upload)
             await client.ask(

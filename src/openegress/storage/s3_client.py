@@ -33,6 +33,7 @@ from openegress.storage.failures import (
     CredentialsRefused,
     CredentialsUnavailable,
     is_transient,
+    lacks,
 )
 from openegress.storage.s3_address import Address
 from openegress.storage.traits import Retries, proxy_url
@@ -264,6 +265,9 @@ class _translated:
                 raise S3Failure(_unanswered(error)) from None
             case OSError():
                 raise S3Failure(Answer(0, "", "the connection was lost")) from None
+            case KeyError():
+                # botocore reads the answer of a container's credentials (its ContainerProvider) unchecked.
+                raise S3Failure(lacks(shown(str(*error.args[:1]), 64))) from None
             case ValueError() | TypeError():
                 raise S3Failure(_malformed(error)) from None
 
