@@ -25,6 +25,7 @@ FILE: dict[str, Any] = {"file_outputs": [{}]}
 ROOM = {"room_name": "demo"} | FILE
 WEB = {"url": "http://example.com"} | FILE
 V2_FILE: dict[str, Any] = {"outputs": [{"file": {}}]}
+TWO_KINDS = "the track 'TR_1' is asked for as audio and as video, and is one of them"
 RTMP_FORM = "rtmp urls must be of format rtmp(s)://{host}(/{path})/{app}/{stream_key}( live=1)"
 
 
@@ -368,6 +369,16 @@ def test_local_storage_forbidden() -> None:
             ROOM | {"segment_outputs": [{"filename_prefix": "/etc/x"}]},
             "filename_prefix '/etc/' lies outside the server's output root /out: "
             "give a relative path, or an absolute one below it",
+        ),
+        ("track_composite", ROOM | {"audio_track_id": "TR_1", "video_track_id": "TR_1"}, TWO_KINDS),
+        (
+            "egress",
+            {
+                "room_name": "demo",
+                "media": {"video_track_id": "TR_1", "audio": {"routes": [{"track_id": "TR_1"}]}},
+            }
+            | V2_FILE,
+            TWO_KINDS,
         ),
     ],
 )

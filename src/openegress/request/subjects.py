@@ -22,6 +22,7 @@ from openegress.core.networks import denying, networks_of
 from openegress.core.plan import AudioRoute, ParticipantVideo, TrackVideo
 from openegress.core.routes import VideoRoute
 from openegress.core.shown_url import redact_page
+from openegress.core.text import shown
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest as Request
 from openegress.proto.today import today
 from openegress.request import audio_routes, layouts, request_kind, track_routes
@@ -216,6 +217,7 @@ class Subjects:
         single_track_id: str = "",
         participant_identity: str = "",
     ) -> parts.MediaSource:
+        _check_kinds(video, videos, audio)
         ws_url, token = self._connection()
         return parts.MediaSource(
             room_name=self._room_name,
@@ -267,6 +269,18 @@ def _media_of(
     if request.audio_only and request.video_only:
         raise missing_or_invalid("audio_only and video_only")
     return not request.video_only, not request.audio_only
+
+
+def _check_kinds(
+    video: TrackVideo | ParticipantVideo | None, videos: tuple[VideoRoute, ...], audio: tuple[AudioRoute, ...]
+) -> None:
+    """Raises EgressError if a track is wanted as a picture and as sound: half of the recording would be
+    missing."""
+    pictures = {video.track_id} if isinstance(video, TrackVideo) else set[str]()
+    pictures |= {each.value for each in videos if each.match == "track" and not each.exclude}
+    sounds = {each.value for each in audio if each.match == "track" and not each.exclude}
+    if both := sorted(pictures & sounds):
+        raise invalid(f"the track {shown(both[0])!r} is asked for as audio and as video, and is one of them")
 
 
 def _video_of(media: MediaSource) -> tuple[TrackVideo | ParticipantVideo | None, dict[str, str]]:
