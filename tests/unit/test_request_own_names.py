@@ -13,6 +13,7 @@ from openegress.core.sidecars import Sidecar
 from openegress.core.stems import StemFormat, ending
 from openegress.core.storages import LocalStorage, StoragePlan
 from openegress.request import naming, output_names
+from openegress.request.output_names import chapters_name
 from openegress.request.own_names import OwnNames
 from openegress.request.part_names import stored_name
 
@@ -54,7 +55,7 @@ def names(
         ),
         (file("/out/calls/a.mp4"), "/out/calls/a.mp4 /out/calls/EG_1.json"),
         (file("v1.2-00003.x"), "v1.2-00003.x.mp4 v1.2-00003.x-00002.mp4"),
-        (file("a", None), "a.ogg a.mp4 a.webm a.chapters.vtt EG_1.json"),
+        (file("a", None), "a.ogg a.mp4 a.webm a.chapters.vtt a.webm.chapters.vtt EG_1.json"),
         (file("a.mp4", split=Split(every_s=60)), "a-00001.mp4 a-00001.chapters.vtt a-100000.mp4 EG_1.json"),
         (file("{part}/a.mp4", split=Split(every_s=60)), "00001/a.mp4 00012/a.chapters.vtt 00012/a-EG_1.mp4"),
         (file("a{part}7.mp4", split=Split(every_s=60)), "a000017.mp4 a1000017.mp4"),
@@ -168,3 +169,20 @@ def test_no_path_takes_long() -> None:
     assert not found.have(0, "/".join(["." * 250 + ".flac"] * 16))
     assert not found.have(0, "-00001." * 600 + "mp4")
     assert not found.have(0, "a" * 5000)
+
+
+def test_the_chapters_of_files_that_differ_in_their_extension_are_apart() -> None:
+    files = [
+        "x.mp4",
+        "x.webm",
+        "x.ogg",
+        "x.mkv",
+        "x.webm.mp4",
+        "x.mp4.mp4",
+        "x.mp4.ogg",
+        "x.v1.mp4",
+        "d/x.mp4",
+    ]
+    chapters = [chapters_name(each) for each in files]
+    assert len(set(chapters)) == len(files)
+    assert chapters[0] == "x.chapters.vtt" and chapters[-1] == "d/x.chapters.vtt"

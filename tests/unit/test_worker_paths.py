@@ -11,6 +11,7 @@ from openegress.core.codecs import Container
 from openegress.core.errors import Code, EgressError
 from openegress.core.ipc import ClaimNames
 from openegress.core.plan import FileOutput, ImageOutput, Output, Plan, SegmentOutput, Split, WebSource
+from openegress.core.sidecars import ENDINGS, Sidecar
 from openegress.core.stems import StemFormat
 from openegress.core.storages import AzureStorage, Backend, GCPStorage, LocalStorage, S3Storage, StoragePlan
 from openegress.request import places
@@ -175,6 +176,19 @@ def test_two_outputs_of_a_request_are_never_the_same() -> None:
     places.check_apart(plan_of(file("a/x.mp4", S3), segments("a/x.mp4/", "s", "p.m3u8")))
     places.check_apart(plan_of(images("i"), images("j"), file("i.mp4")))
     places.check_apart(plan_of(in_parts("i-{part}.mp4"), images("i"), fmp4("i")))
+
+
+@pytest.mark.parametrize("sidecar", list(Sidecar))
+async def test_sidecars_of_files_that_differ_in_their_extension_are_one_place(sidecar: Sidecar) -> None:
+    leases = MemoryLeases()
+    one, two = (Paths(leases, worker, lambda _: False) for worker in ("NE_1", "NE_2"))
+    webm = replace(file("x.webm"), container=Container.WEBM)
+    assert await one.claim(replace(plan_of(file("x.mp4")), sidecars=(sidecar,))) is None
+    same = replace(plan_of(webm, egress_id="EG_2"), sidecars=(sidecar,))
+    for paths in (one, two):
+        taken = await paths.claim(same)
+        assert taken is not None and taken.endswith(tuple(ENDINGS[sidecar]))
+    assert await two.claim(plan_of(webm, egress_id="EG_2")) is None, "a film alone is another file"
 
 
 async def test_the_number_of_a_part_is_taken_too() -> None:

@@ -107,8 +107,10 @@ def image_names(output: plan.ImageOutput, values: Mapping[str, str]) -> tuple[st
 
 
 def chapters_name(filename: str) -> str:
-    """Returns the path of the chapters of the file that is stored as `filename`."""
-    return f"{filename.rpartition('.')[0]}.chapters.vtt"
+    """Returns the path of the chapters of the file that is stored as `filename`. Files whose names differ
+    only in their extension may be recorded at the same time, so that only an MP4 leaves its extension out."""
+    stem = filename.removesuffix(f".{Container.MP4.value}")
+    return f"{filename if naming.known_extension(stem) else stem}.chapters.vtt"
 
 
 def superseded_name(filename: str, egress_id: str, output: plan.FileOutput) -> str:
