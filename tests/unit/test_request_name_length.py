@@ -1,5 +1,7 @@
 """Names that are too long for where they go: cut between characters, told apart, or refused."""
 
+from itertools import accumulate
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +10,7 @@ from msgspec.structs import replace
 
 from openegress.core.codecs import Container
 from openegress.core.errors import Code, EgressError
+from openegress.core.graphemes import is_boundary
 from openegress.core.plan import Split
 from openegress.core.sidecars import ENDINGS
 from openegress.core.stems import StemFormat, ending
@@ -180,7 +183,45 @@ def test_cut(text: str, longest_bytes: int) -> None:
         assert mark and text.startswith(kept)
 
 
-def test_a_cut_is_never_within_what_is_read_as_one_character() -> None:
-    family = "👩\u200d👩\u200d👧"
-    assert cut("abcdef" + family + "x" * 20, 9 + 6 + 11).startswith("abcdef👩~")
-    assert cut("abcde" + "e\u0301" + "x" * 20, 9 + 6).startswith("abcde~")
+_CLUSTERS = (
+    "a",
+    "界",
+    "🎥",
+    "🇩🇪",
+    "🇫🇷",
+    "👩\u200d👩\u200d👧",
+    "👋🏽",
+    "❤\ufe0f\u200d🔥",
+    "1\ufe0f\u20e3",
+    "🏴\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f",
+    "e\u0301\u0323",
+    "क्षि",
+    "กำ",
+    "\u1112\u1161\u11ab",
+    "한",
+)
+"""Each is read as one character."""
+
+
+@given(st.lists(st.sampled_from(_CLUSTERS), min_size=1, max_size=40), st.integers(10, 120))
+def test_a_cut_is_never_within_what_is_read_as_one_character(clusters: list[str], longest_bytes: int) -> None:
+    text = "".join(clusters)
+    short = cut(text, longest_bytes)
+    if short == text:
+        return
+    ends = ["".join(clusters[:count]) for count in range(len(clusters))]
+    kept = short.rpartition("~")[0]
+    assert kept == max((end for end in ends if len(end.encode()) + 9 <= longest_bytes), key=len)
+
+
+@given(st.lists(st.sampled_from(_CLUSTERS), max_size=12))
+def test_boundaries_are_those_between_the_characters_that_readers_see(clusters: list[str]) -> None:
+    text = "".join(clusters)
+    assert [at for at in range(len(text) + 1) if is_boundary(text, at)] == [
+        0,
+        *accumulate(map(len, clusters)),
+    ]
+
+
+def test_marks_without_an_end_leave_the_hash() -> None:
+    assert cut("e" + "\u0301" * 300, 60).startswith("~")

@@ -1,16 +1,16 @@
 """Limits the length of names in each storage, and cuts names to fit.
 
-Values of placeholders are shortened, evenly and between characters, and end in a hash of the full value, so
-that different names stay different.
+Values of placeholders are shortened, evenly and between what readers see as characters, and end in a hash of
+the full value, so that different names stay different.
 """
 
 import hashlib
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
 from openegress.core.errors import invalid
+from openegress.core.graphemes import is_boundary
 from openegress.core.storages import AliOSSStorage, Backend, LocalStorage, StoragePlan
 
 T = TypeVar("T")
@@ -18,7 +18,6 @@ T = TypeVar("T")
 _HASH_CHARS = 8
 _SHORTEST_BYTES = 2 + _HASH_CHARS
 """Minimum length of a value that was cut: "~" and the hash, and a byte to spare."""
-_ZERO_WIDTH_JOINER = "\u200d"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,26 +76,21 @@ class Cut:
 
 
 def cut(text: str, longest_bytes: int) -> str:
-    """`text`, or at most this many bytes of UTF-8, cut between characters and followed by a hash of the
-    whole."""
+    """`text`, or at most this many bytes of UTF-8, cut between grapheme clusters and followed by a hash of
+    the whole."""
     encoded = text.encode()
     if len(encoded) <= longest_bytes:
         return text
     mark = mark_of(text)
-    kept = encoded[: max(0, longest_bytes - len(mark))].decode(errors="ignore")
-    while kept and _continues(text[len(kept) :]):
-        kept = kept[:-1]
-    return kept.removesuffix(_ZERO_WIDTH_JOINER) + mark
+    end = len(encoded[: max(0, longest_bytes - len(mark))].decode(errors="ignore"))
+    while not is_boundary(text, end):
+        end -= 1
+    return text[:end] + mark
 
 
 def mark_of(text: str) -> str:
     """The suffix of a value that had to change, so that two different values stay different."""
     return "~" + hashlib.sha256(text.encode()).hexdigest()[:_HASH_CHARS]
-
-
-def _continues(rest: str) -> bool:
-    """Whether `rest` begins in the middle of what readers see as one character."""
-    return unicodedata.category(rest[0]) in ("Mn", "Me", "Mc") or rest[0] == _ZERO_WIDTH_JOINER
 
 
 def fitted(make: Callable[[Cut], T], paths: Callable[[T], Iterable[str]], limit: NameLimit, field: str) -> T:
