@@ -207,6 +207,22 @@ def test_audio_routes_of_today(binary: bool) -> None:
 
 
 @pytest.mark.parametrize("binary", [False, True])
+def test_the_channel_of_what_is_excluded_is_told(binary: bool) -> None:
+    without = {"participant_identity": "bob", "exclude": True}
+    for excluded, told in ((without | {"channel": "AUDIO_CHANNEL_LEFT"}, True), (without, False)):
+        routes = [{"participant_identity": "ann", "channel": "AUDIO_CHANNEL_RIGHT"}, excluded]
+        fields = {"room_name": "r", "media": {"audio": {"routes": routes}}, "outputs": [{"file": {}}]}
+        plan = planned("egress", read("egress", fields, binary=binary))
+        assert isinstance(plan.source, MediaSource)
+        assert plan.source.audio == (
+            AudioRoute("participant", "ann", "right"),
+            AudioRoute("participant", "bob", exclude=True),
+        )
+        text = "the channel of an audio route with exclude has no effect: its tracks are not recorded"
+        assert plan.notices == ((text,) if told else ())
+
+
+@pytest.mark.parametrize("binary", [False, True])
 @pytest.mark.parametrize(
     ("fields", "code", "named"),
     [

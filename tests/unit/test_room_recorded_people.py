@@ -180,3 +180,16 @@ def test_nothing_is_recorded_that_is_left_out_and_all_else_is(rules: Recorded, o
     named = {tile.name for tile in selection.scene.tiles}
     if not rules.shows_left_out:
         assert named <= {each.participant.name for each in tracks if each.sid in taken}
+
+
+@pytest.mark.parametrize("bob", [person("bob", opts_out=True), person("bob")], ids=["opted out", "left out"])
+def test_who_is_not_recorded_takes_no_side_of_two(bob: Participant) -> None:
+    """In a layout and beside a page, with a channel for every other voice."""
+    routes = (AudioRoute("alternate"),)
+    rules = recorded(may_opt_out=True) if bob.opts_out else recorded(left_out="bob")
+    room = RoomState(published(bob, ANN, BOT), [bob, ANN, BOT])
+    layout = LayoutPolicy(layouts.parse("grid"), Size(1280, 720), 30, routes)
+    for policy in (layout, RequestedTracks(media(audio=routes), None)):
+        chosen = RecordedPeople(policy, rules).select(room, NOTHING)
+        sides = {each.track.participant.identity: each.channel.value for each in chosen.audio}
+        assert sides == {"ann": "left", "bot-1": "right"}

@@ -168,6 +168,36 @@ def test_nobody_waits_for_what_is_excluded() -> None:
     assert rule_of(request(audio=(AudioRoute("track", "TR_mic"), *WITHOUT_BOB))) is Rule.TRACKS
 
 
+@pytest.mark.parametrize(
+    "excluded",
+    [
+        AudioRoute("track", "TR_bobmic", exclude=True),
+        AudioRoute("participant", "bob", "left", exclude=True),
+        AudioRoute("participant", "bob", "right", "microphone", exclude=True),
+    ],
+    ids=["track", "participant", "name"],
+)
+@pytest.mark.parametrize(
+    "others",
+    [
+        (AudioRoute("alternate"),),
+        (AudioRoute("participant", "alice", "left"), AudioRoute("kind", "agent", "right")),
+        (AudioRoute("kind", "agent", "right"), AudioRoute("all", channel="left")),
+    ],
+    ids=["alternate", "routes", "rest"],
+)
+def test_what_is_excluded_takes_no_side(others: tuple[AudioRoute, ...], excluded: AudioRoute) -> None:
+    """Wherever its route stands, and wherever among the tracks it was published."""
+    for tracks in ([BOBS_MIC, MIC, AGENTS_VOICE], [MIC, BOBS_MIC, AGENTS_VOICE]):
+        for routes in ((excluded, *others), (*others, excluded)):
+            chosen = select(request(audio=routes), tracks)
+            assert {each.track.sid: each.channel for each in chosen.audio} == {
+                "TR_mic": Channel.LEFT,
+                "TR_agent": Channel.RIGHT,
+            }
+            assert BOBS_MIC.key not in chosen.sides
+
+
 def test_alternating_tracks_keep_their_side() -> None:
     source = request(audio=(AudioRoute("alternate"),))
     first = select(source, [MIC, BOBS_MIC])

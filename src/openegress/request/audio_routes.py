@@ -50,9 +50,16 @@ def _route(wire: Any) -> AudioRoute:
     if channel is None:
         raise missing_or_invalid("audio route channel")
     match, value = _match(wire)
-    return AudioRoute(
-        match=match, value=value, channel=channel, track_name=wire.track_name, exclude=wire.exclude
-    )
+    if wire.exclude:
+        return AudioRoute(match=match, value=value, track_name=wire.track_name, exclude=True)
+    return AudioRoute(match=match, value=value, channel=channel, track_name=wire.track_name)
+
+
+def without_channel(config: AudioConfig) -> tuple[str, ...]:
+    """The notice about a channel for tracks that are not recorded."""
+    if any(route.exclude and route.channel for route in today(config).routes):
+        return ("the channel of an audio route with exclude has no effect: its tracks are not recorded",)
+    return ()
 
 
 def _match(wire: Any) -> tuple[Literal["any", "track", "participant", "kind"], str]:

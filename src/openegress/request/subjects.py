@@ -191,6 +191,7 @@ class Subjects:
             bool(audio),
             video is not None,
             values,
+            notices=audio_routes.without_channel(media.audio),
             of_picture=f"media.{media.WhichOneof('video')}" if video else "",
             of_sound="media.audio" if audio else "",
         )
