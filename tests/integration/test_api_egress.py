@@ -309,7 +309,18 @@ async def test_update_layout_reaches_the_recorder(api: EgressApi, livekit: Livek
 @pytest.mark.parametrize(
     ("method", "body", "what"),
     [
-        ("StartWebEgress", {"url": "http://e.com"} | FILE, "a web"),
+        ("StartWebEgress", {"url": "http://e.com"} | FILE, "a web page"),
+        ("StartEgress", {"web": {"url": "http://e.com"}, "outputs": [{"file": {}}]}, "a web page"),
+        (
+            "StartEgress",
+            {"room_name": ROOM, "media": {"audio": {"capture_all": True}}, "outputs": [{"file": {}}]},
+            "a choice of media",
+        ),
+        (
+            "StartEgress",
+            {"room_name": ROOM, "template": {"audio_only": True}, "outputs": [{"file": {}}]},
+            "a recording of sound alone",
+        ),
         ("StartTrackEgress", {"room_name": ROOM, "track_id": "T", "file": {}}, "a track"),
         (
             "StartRoomCompositeEgress",
@@ -325,6 +336,20 @@ async def test_egresses_without_a_layout(
     answer = await call(api, "UpdateLayout", {"egress_id": info["egress_id"], "layout": "grid"})
     assert answer["egress_id"] == info["egress_id"]
     assert answer["details"] == f"the layout has no effect: this is {what}, and only room composites have one"
+
+
+async def test_a_template_whose_request_names_no_layout(api: EgressApi, livekit: LivekitServer) -> None:
+    body = {"room_name": ROOM, "template": {}, "outputs": [{"file": {"filepath": "no-layout"}}]}
+    info = await call(api, "StartEgress", body)
+    assert (info["egress"]["template"].get("layout", ""), info.get("details", "")) == ("", "")
+    recorder = rtc.Room()
+    await recorder.connect(livekit.ws_url, livekit.recorder_token(ROOM, info["egress_id"]))
+    try:
+        for layout, stored in (("?text=Part 1", "?text=Part%201"), ("speaker", "speaker")):
+            changed = await call(api, "UpdateLayout", {"egress_id": info["egress_id"], "layout": layout})
+            assert (changed["egress"]["template"]["layout"], changed.get("details", "")) == (stored, "")
+    finally:
+        await recorder.disconnect()
 
 
 # --- LiveKit away

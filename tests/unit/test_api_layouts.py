@@ -4,10 +4,14 @@ import pytest
 from livekit.protocol.egress import (
     EgressInfo,
     EgressStatus,
+    MediaSource,
     ParticipantEgressRequest,
     RoomCompositeEgressRequest,
+    TemplateSource,
     WebEgressRequest,
+    WebSource,
 )
+from livekit.protocol.egress import StartEgressRequest as V2
 
 from openegress.api import layouts
 from openegress.request import orders
@@ -30,6 +34,8 @@ LAID_OUT = EgressInfo(room_composite=RoomCompositeEgressRequest(layout="mine"))
 SOUND = EgressInfo(room_composite=RoomCompositeEgressRequest(audio_only=True))
 TRACKS = EgressInfo(room_composite=RoomCompositeEgressRequest(layout="tracks?max_duration=1h"))
 CUSTOM = EgressInfo(room_composite=RoomCompositeEgressRequest(custom_base_url="https://t"))
+MEDIA = EgressInfo(egress=V2(media=MediaSource(video_track_id="TR_V")))
+TEMPLATE = EgressInfo(egress=V2(template=TemplateSource()))
 
 
 @pytest.mark.parametrize(
@@ -54,7 +60,16 @@ CUSTOM = EgressInfo(room_composite=RoomCompositeEgressRequest(custom_base_url="h
         (LAID_OUT, "lesson?names=true", False, "lesson?names=true", ""),
         (LAID_OUT, "mosaic?text=x", False, "grid?text=x", "taken for grid"),
         (CUSTOM, "mine-2?theme=dark", False, "mine-2?theme=dark", ""),
-        (EgressInfo(web=WebEgressRequest(url="http://e")), "grid", False, None, "this is a web"),
+        (EgressInfo(web=WebEgressRequest(url="http://e")), "grid", False, None, "this is a web page"),
+        (EgressInfo(egress=V2(web=WebSource(url="http://e"))), "grid", False, None, "this is a web page"),
+        (MEDIA, "grid", False, None, "this is a choice of media"),
+        (MEDIA, "", True, None, "this is a choice of media"),
+        (MEDIA, "speaker?names=true", False, None, "this is a choice of media"),
+        (TEMPLATE, "speaker", False, "speaker", ""),
+        (TEMPLATE, "?text=x", False, "?text=x", ""),
+        (TEMPLATE, "speaker", True, "speaker", ""),
+        (EgressInfo(egress=V2(template=TemplateSource(audio_only=True))), "grid", False, None, "sound alone"),
+        (EgressInfo(), "grid", False, None, "this is a request"),
     ],
 )
 def test_what_a_change_comes_to(
@@ -71,6 +86,12 @@ def test_a_query_alone_keeps_the_layout_of_the_record() -> None:
     for layout in ("speaker?text=a", "?text=b"):
         changed = layouts.with_layout(changed, orders.in_layout(layout))
     assert changed.room_composite.layout == "speaker?text=b"
+
+
+def test_a_template_without_a_layout_gets_one() -> None:
+    changed = layouts.with_layout(TEMPLATE, orders.in_layout("?text=a"))
+    assert changed.egress.template.layout == "?text=a"
+    assert layouts.with_layout(changed, orders.in_layout("speaker")).egress.template.layout == "speaker"
 
 
 def test_a_notice_is_for_the_caller_alone() -> None:
@@ -93,6 +114,9 @@ PERSON = EgressInfo(participant=ParticipantEgressRequest(identity="ann"))
         (TRACKS, False, False),
         (SOUND, False, False),
         (PERSON, False, False),
+        (MEDIA, False, False),
+        (TEMPLATE, False, True),
+        (TEMPLATE, True, False),
     ],
 )
 def test_what_has_no_layout_of_ours_is_ordered_how_to_look(

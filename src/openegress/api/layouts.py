@@ -29,8 +29,7 @@ def layout_change(
     of the operator's layouts."""
     request, name = room_request(info), asked.layout
     if request is None:
-        kind = info.WhichOneof("request")
-        return LayoutChange(None, _without_layout(f"a {(kind or 'request').replace('_', ' ')}"))
+        return LayoutChange(None, _without_layout(_what(info)))
     if request.custom_base_url:
         return LayoutChange(name)
     if records_tracks(request, own_template=own_template):
@@ -65,6 +64,17 @@ def is_of_page(info: EgressInfo, *, own_template: bool) -> bool:
     """Whether a template page reads the layout: the request's, or the server's (`own_template`)."""
     request = room_request(info)
     return request is not None and bool(request.custom_base_url or own_template)
+
+
+def _what(info: EgressInfo) -> str:
+    """What an egress without a room composite records."""
+    match info.WhichOneof("request"):
+        case "egress":
+            return "a web page" if info.egress.HasField("web") else "a choice of media"
+        case "web":
+            return "a web page"
+        case kind:
+            return f"a {(kind or 'request').replace('_', ' ')}"
 
 
 def _without_layout(what: str) -> str:
