@@ -60,9 +60,9 @@ insecure: true
 """
 
 
-def local(root: str) -> storages.LocalStorage:
+def local(root: str, setting: str) -> storages.LocalStorage:
     """A folder in which nothing but the locks is the service's own."""
-    return storages.LocalStorage(root, (f"{root}/{LOCKS}",))
+    return storages.LocalStorage(root, (f"{root}/{LOCKS}",), setting)
 
 
 def test_a_configuration_of_upstream_is_taken_as_it_is() -> None:
@@ -92,7 +92,7 @@ def test_a_configuration_of_upstream_is_taken_as_it_is() -> None:
             min_retry_delay_s=0.5,
         ),
         prefix="live",
-        backup=local("/backup"),
+        backup=local("/backup", "backup.local.storage_dir"),
     )
 
 
@@ -105,7 +105,7 @@ def test_a_configuration_of_upstream_is_taken_as_it_is() -> None:
         ("gcp: {bucket: b, credentials_json: '{\"type\": 1}'}", storages.GCPStorage("b", '{"type": 1}')),
         ("alioss: {bucket: b, access_key: a, secret: s, region: r, endpoint: e}",
          storages.AliOSSStorage("b", "a", "s", "r", "e")),
-        ("local: {storage_dir: /out}", local("/out")),
+        ("local: {storage_dir: /out}", local("/out", "storage.local.storage_dir")),
     ],
 )  # fmt: skip
 def test_destinations(block: str, backend: storages.Backend) -> None:
@@ -119,7 +119,7 @@ def test_destinations(block: str, backend: storages.Backend) -> None:
 
 def test_without_storage_files_stay_here_if_they_may() -> None:
     settings = load(body="output_root: /rec", environ={}).settings
-    assert storage_plan(settings) == storages.StoragePlan(local("/rec"))
+    assert storage_plan(settings) == storages.StoragePlan(local("/rec", "output_root"))
 
 
 @pytest.mark.parametrize("disallowed", ["true", "false"])
@@ -142,9 +142,9 @@ def test_without_storage_requests_keep_the_servers_manners(disallowed: str) -> N
     assert context.allow_local is (disallowed == "false")
     assert context.assume_role == AssumeRole("K", "S", "arn:r", "x")
     assert context.storage == storages.StoragePlan(
-        backend=local(str(settings.output_path)),
+        backend=local(str(settings.output_path), "output_root"),
         prefix="live",
-        backup=local("/spare"),
+        backup=local("/spare", "backup.local.storage_dir"),
         backup_prefix="b",
         presign=True,
         retry_for_s=300.0,
@@ -293,7 +293,7 @@ def test_relative_folders_are_below_the_working_folder(
         body="{data_dir: data, output_root: ., storage: {local: {storage_dir: out}}}", environ={}
     ).settings
     assert (settings.data_path, settings.output_path) == (tmp_path / "data", tmp_path)
-    assert storage_plan(settings).backend == local(str(tmp_path / "out"))
+    assert storage_plan(settings).backend == local(str(tmp_path / "out"), "storage.local.storage_dir")
 
 
 def test_a_proxy_of_chrome_takes_over_from_denied_networks() -> None:

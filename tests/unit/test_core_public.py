@@ -31,7 +31,7 @@ SHOWN_TEXTS = {
     "FileOutput": "filepath",
     "TracksFile": "filepath",
     "StoragePlan": "prefix backup_prefix",
-    "LocalStorage": "root",
+    "LocalStorage": "root setting",
     "S3Storage": "bucket assume_role_arn region endpoint tagging content_disposition server_side_encryption"
     " sse_kms_key_id storage_class",
     "Proxy": "url",

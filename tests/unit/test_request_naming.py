@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openegress.core.errors import Code, EgressError
+from openegress.core.storages import LocalStorage
 from openegress.request import naming
 
 NOW_NS = 1_739_527_024_816_835_412
@@ -61,7 +62,7 @@ def test_filled_names_stay_below_the_root(template: str, filled: dict[str, str])
 def test_filling_late_stays_below_the_root(template: str, filled: dict[str, str]) -> None:
     """An absolute local path accepted early cannot be led out by a track's name later."""
     try:
-        early = naming.local_path("/root/" + naming.clean(template).lstrip("/"), "/root")
+        early = naming.local_path("/root/" + naming.clean(template).lstrip("/"), LocalStorage("/root"))
     except EgressError:
         return
     late = posixpath.normpath(naming.fill(early, filled))
@@ -240,13 +241,19 @@ def test_segment_and_image_files() -> None:
 
 @pytest.mark.parametrize("path", ["a.mp4", "dir/a.mp4", "/out/a.mp4", "/out/x/", ""])
 def test_local_paths_below_the_root_stay_as_they_are(path: str) -> None:
-    assert naming.local_path(path, "/out") == path
+    assert naming.local_path(path, LocalStorage("/out")) == path
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "/out2/a.mp4", "/out/../etc/x", "../x", "/"])
 def test_local_paths_outside_the_root_are_refused(path: str) -> None:
     with pytest.raises(EgressError) as refused:
-        naming.local_path(path, "/out")
+        naming.local_path(path, LocalStorage("/out"))
     assert refused.value.code is Code.INVALID_ARGUMENT
-    assert "/out" in refused.value.message
+    assert "lies outside the server's output_root, /out: " in refused.value.message
     assert path in refused.value.message
+
+
+def test_the_refusal_names_the_setting_that_decides() -> None:
+    storage = LocalStorage("/srv", setting="storage.local.storage_dir")
+    with pytest.raises(EgressError, match=r"outside the server's storage\.local\.storage_dir, /srv: "):
+        naming.local_path("/out/x.mp4", storage)

@@ -58,7 +58,7 @@ def test_tracks_beside_a_picture_are_the_last_output_or_the_only_file(
         ("tracks_file=a.mka", Code.INVALID_ARGUMENT, '"a.mka" has to end in .mkv'),
         ("tracks_file=x.mp4", Code.INVALID_ARGUMENT, "is the name of the recording beside it"),
         ("tracks_file=a.mkv&split_every=1h", Code.UNIMPLEMENTED, "split_every beside tracks_file"),
-        ("tracks_file=/etc/a.mkv", Code.INVALID_ARGUMENT, "lies outside the server's output root"),
+        ("tracks_file=/etc/a.mkv", Code.INVALID_ARGUMENT, "lies outside the server's output_root, "),
     ],
 )
 def test_a_file_of_tracks_that_cannot_be(query: str, code: Code, text: str) -> None:

@@ -361,13 +361,13 @@ def test_local_storage_forbidden() -> None:
         (
             "room_composite",
             ROOM | {"file_outputs": [{"filepath": "/etc/x"}]},
-            "filepath '/etc/x.mp4' lies outside the server's output root /out: "
+            "filepath '/etc/x.mp4' lies outside the server's output_root, /out: "
             "give a relative path, or an absolute one below it",
         ),
         (
             "room_composite",
             ROOM | {"segment_outputs": [{"filename_prefix": "/etc/x"}]},
-            "filename_prefix '/etc/' lies outside the server's output root /out: "
+            "filename_prefix '/etc/' lies outside the server's output_root, /out: "
             "give a relative path, or an absolute one below it",
         ),
         ("track_composite", ROOM | {"audio_track_id": "TR_1", "video_track_id": "TR_1"}, TWO_KINDS),

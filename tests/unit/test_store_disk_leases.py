@@ -170,7 +170,7 @@ async def test_no_request_writes_over_the_locks(tmp_path: Path) -> None:
     assert (tmp_path / "out" / LOCKS).is_file()
     (folder,) = local_folders(settings)
     with pytest.raises(EgressError, match="a folder of the server's own"):
-        local_path(LOCKS, folder.root, private=folder.private)
+        local_path(LOCKS, folder)
     await leases.close()
 
 

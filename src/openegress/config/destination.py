@@ -23,9 +23,10 @@ def storage_plan(settings: Settings) -> storages.StoragePlan:
     """The storage of files whose request names none, and the settings for all: prefix, backup, retries. If no
     storage is configured, it is the local disk; request.destinations decides whether that is allowed."""
     return storages.StoragePlan(
-        backend=_closed(backend_of(settings.storage), settings) or _folder(settings.output_path, settings),
+        backend=_closed(backend_of(settings.storage), settings, "storage")
+        or _folder(settings.output_path, settings, "output_root"),
         prefix=settings.storage.prefix,
-        backup=_closed(backend_of(settings.backup), settings),
+        backup=_closed(backend_of(settings.backup), settings, "backup"),
         backup_prefix=settings.backup.prefix,
         presign=settings.storage.generate_presigned_url,
         backup_presign=settings.backup.generate_presigned_url,
@@ -51,9 +52,9 @@ def local_folders(settings: Settings) -> list[storages.LocalStorage]:
     return [place for place in (own.backend, own.backup) if isinstance(place, storages.LocalStorage)]
 
 
-def _folder(root: Path, settings: Settings) -> storages.LocalStorage:
-    """A local storage with this root. Recordings may not overwrite files of the service below it, whatever
-    links lead there."""
+def _folder(root: Path, settings: Settings, setting: str) -> storages.LocalStorage:
+    """A local storage with the root that `setting` names. Recordings may not overwrite files of the service
+    below it, whatever links lead there."""
     own = (
         settings.spool_path,
         settings.db_path,
@@ -65,11 +66,14 @@ def _folder(root: Path, settings: Settings) -> storages.LocalStorage:
     )
     real = root.resolve()
     private = [root / path.resolve().relative_to(real) for path in own if path.resolve().is_relative_to(real)]
-    return storages.LocalStorage(root=str(root), private=tuple(str(path) for path in private))
+    return storages.LocalStorage(str(root), tuple(str(path) for path in private), setting)
 
 
-def _closed(backend: storages.Backend | None, settings: Settings) -> storages.Backend | None:
-    return _folder(Path(backend.root), settings) if isinstance(backend, storages.LocalStorage) else backend
+def _closed(backend: storages.Backend | None, settings: Settings, block: str) -> storages.Backend | None:
+    """`backend`, which the block of this name configures."""
+    if not isinstance(backend, storages.LocalStorage):
+        return backend
+    return _folder(Path(backend.root), settings, f"{block}.local.storage_dir")
 
 
 def assume_role(settings: Settings) -> AssumeRole:

@@ -16,6 +16,8 @@ class LocalStorage(Struct, frozen=True, tag="local"):
     root: str
     private: tuple[str, ...] = ()
     """Folders and files below the root that no recording may be written to: they hold other recordings."""
+    setting: str = "output_root"
+    """The setting that names the root, for refusals."""
 
 
 class NamedStorage(Struct, frozen=True, kw_only=True):

@@ -187,7 +187,7 @@ def _stored_name(output: FileOutput | SegmentOutput, info: EgressInfo) -> str:
 def _target(
     request: ClipRequest, recorded: str, storage: StoragePlan, values: Mapping[str, str]
 ) -> FileOutput:
-    """The file of the clip. Raises EgressError if its path leaves the output root."""
+    """The file of the clip. Raises EgressError if its path leaves the storage."""
     directory, name = naming.split(recorded)
     stem = f"{_stem(name)}-clip-{{from}}-{{to}}"
     if not request.filepath:

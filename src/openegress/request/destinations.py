@@ -222,8 +222,8 @@ def _needed(field: str, value: str) -> str:
 
 
 def path_in(storage: StoragePlan, path: str, field: str) -> str:
-    """`path` in the form that this storage takes. Raises EgressError if a local one leaves the output
+    """`path` in the form that this storage takes. Raises EgressError if a local one leaves its
     root."""
     if isinstance(storage.backend, LocalStorage):
-        return naming.local_path(path, storage.backend.root, field, storage.backend.private)
+        return naming.local_path(path, storage.backend, field)
     return naming.storage_key(path)

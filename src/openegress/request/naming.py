@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Literal
 
 from openegress.core.errors import invalid
+from openegress.core.storages import LocalStorage
 from openegress.core.units import S
 from openegress.request.name_length import mark_of
 
@@ -329,18 +330,18 @@ def manifest_path(directory: str, egress_id: str) -> str:
     return f"{directory}{egress_id}{MANIFEST_EXTENSION}"
 
 
-def local_path(path: str, output_root: str, field: str = "filepath", private: Iterable[str] = ()) -> str:
-    """`path` of a request for local storage. Relative paths are below `output_root`, and absolute ones must
-    be. The path is returned as it is: joined to the root, an absolute path stays absolute. Raises EgressError
-    invalid_argument if it lies outside, or in one of the `private` places."""
-    root = posixpath.normpath(output_root)
+def local_path(path: str, storage: LocalStorage, field: str = "filepath") -> str:
+    """`path` of a request for local storage. Relative paths are below its root, and absolute ones must be.
+    The path is returned as it is: joined to the root, an absolute path stays absolute. Raises EgressError
+    invalid_argument if it lies outside, or in one of the private places."""
+    root = posixpath.normpath(storage.root)
     full = posixpath.normpath(posixpath.join(root, path))
     if full != root and not full.startswith(root.rstrip("/") + "/"):
         raise invalid(
-            f"{field} {path!r} lies outside the server's output root {root}: "
+            f"{field} {path!r} lies outside the server's {storage.setting}, {root}: "
             "give a relative path, or an absolute one below it"
         )
-    if is_private(full, private):
+    if is_private(full, storage.private):
         raise invalid(f"{field} {path!r} lies in a folder of the server's own; give another path")
     return path
 
