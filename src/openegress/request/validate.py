@@ -30,6 +30,7 @@ from openegress.request import (
     naming,
     outputs,
     picture_codec,
+    placeholders,
     requested,
     room_tracks,
     stream_urls,
@@ -65,7 +66,7 @@ def plan_of(request: Request, context: Context) -> Plan:
     plan = _Planner(request, context).plan()
     # These come later: mistakes in values that the planner reads are reported in upstream's words.
     unknown.notices([each for each in found if each.value], context.unknown_fields)
-    return msgspec.structs.replace(plan, notices=told + plan.notices)
+    return msgspec.structs.replace(plan, notices=told + plan.notices + placeholders.unknown(plan))
 
 
 class _Planner:
