@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from openegress.core import ipc
-from openegress.core.clip_plan import ClipStored
+from openegress.core.clip_plan import ClipPlan, ClipStored
 from openegress.core.errors import EgressError
 from openegress.core.events import EndReason
 from openegress.core.plan import Plan, needs_browser
@@ -91,11 +91,7 @@ class HandlerLoop:
                     os._exit(ORPHANED)
                 if self._recording is not None:
                     _log.warning("the worker is gone: finishing the recording")
-                    self._recording.stop(EndReason.KILLED, orphaned=True)
-                if self._recovery is not None:
-                    self._recovery.stop(EndReason.KILLED, orphaned=True)
-                if self._clipping is not None:
-                    self._clipping.stop()
+                self._stop(EndReason.KILLED, orphaned=True)
                 return
             await self._take(message)
 
@@ -105,59 +101,17 @@ class HandlerLoop:
                 os.environ.update(variables)
             case ipc.Warm():
                 await self._warm(message)
-            case ipc.Run(plan, room_keys, keys_from, resumes, seal):
-                if resumes:
-                    # Not in a thread of the loop's pool: it would stay, outside the cage.
-                    plan = as_changed(plan, Path(self._told.spool))
-                cage = self._cage(plan, Work.PAGE if needs_browser(plan) else Work.ROOM)
-                send, puts = self._channel.send, self._put_requests(plan)
-                self._names = NameClaim(plan, send)
-                self._recording = Recording(
-                    plan,
-                    self._told,
-                    send,
-                    self._browser,
-                    cage,
-                    WorkerServices(self._names, puts.connect),
-                    self._composer(plan, puts),
-                )
-                self._browser = None
-                if keys_from is ipc.KeysFrom.SERVICE:
-                    self._keys = KeyQuestions(send)
-                supply = KeySupply(room_keys, self._keys)
-                self._running = asyncio.create_task(
-                    self._recording.run(supply, resumes=resumes, seal=seal), name="recording"
-                )
+            case ipc.Run():
+                self._record(message)
             case ipc.Recover(plan):
-                if plan.render is Render.LIVE:
-                    memory.limit(RECOVERY_BYTES)  # composing takes as much as a live recording
-                cage, puts = self._cage(plan, Work.RECOVERY), self._put_requests(plan)
-                self._recovery = Recovery(
-                    plan,
-                    Path(self._told.spool),
-                    self._channel.send,
-                    cage,
-                    self._composer(plan, puts),
-                    puts.connect,
-                )
-                self._running = asyncio.create_task(self._recovery.run(), name="recovery")
+                self._recover(plan)
             case ipc.MakeClip(plan=clip):
-                memory.limit(RECOVERY_BYTES)
-                cage, puts = self._cage(clip, Work.CLIP), self._put_requests(clip)
-                self._clipping = Clipping(
-                    clip, Path(self._told.spool), self._channel.send, cage, puts.connect
-                )
-                self._running = asyncio.create_task(self._clipping.run(), name="clip")
+                self._make_clip(clip)
             case ClipStored():
                 if self._recording is not None:
                     await self._recording.note_clip(message)
             case ipc.Stop(reason):
-                if self._recording is not None:
-                    self._recording.stop(EndReason(reason))
-                if self._recovery is not None:
-                    self._recovery.stop(EndReason(reason))
-                if self._clipping is not None:
-                    self._clipping.stop()
+                self._stop(EndReason(reason))
             case ipc.NamesClaimed():
                 if self._names is not None:
                     self._names.answer(message)
@@ -175,6 +129,55 @@ class HandlerLoop:
                 self._answer(call, lambda recording: recording.update_streams(add, remove))
             case ipc.ApplyOrder(call, order):
                 self._answer(call, lambda recording: recording.apply_order(orders.parse(order)))
+
+    def _record(self, run: ipc.Run) -> None:
+        plan = run.plan
+        if run.resumes:
+            # Not in a thread of the loop's pool: it would stay, outside the cage.
+            plan = as_changed(plan, Path(self._told.spool))
+        cage = self._cage(plan, Work.PAGE if needs_browser(plan) else Work.ROOM)
+        send, puts = self._channel.send, self._put_requests(plan)
+        self._names = NameClaim(plan, send)
+        self._recording = Recording(
+            plan,
+            self._told,
+            send,
+            self._browser,
+            cage,
+            WorkerServices(self._names, puts.connect),
+            self._composer(plan, puts),
+        )
+        self._browser = None
+        if run.keys_from is ipc.KeysFrom.SERVICE:
+            self._keys = KeyQuestions(send)
+        supply = KeySupply(run.room_keys, self._keys)
+        self._running = asyncio.create_task(
+            self._recording.run(supply, resumes=run.resumes, seal=run.seal), name="recording"
+        )
+
+    def _recover(self, plan: Plan) -> None:
+        if plan.render is Render.LIVE:
+            memory.limit(RECOVERY_BYTES)  # composing takes as much as a live recording
+        cage, puts = self._cage(plan, Work.RECOVERY), self._put_requests(plan)
+        self._recovery = Recovery(
+            plan, Path(self._told.spool), self._channel.send, cage, self._composer(plan, puts), puts.connect
+        )
+        self._running = asyncio.create_task(self._recovery.run(), name="recovery")
+
+    def _make_clip(self, plan: ClipPlan) -> None:
+        memory.limit(RECOVERY_BYTES)
+        cage, puts = self._cage(plan, Work.CLIP), self._put_requests(plan)
+        self._clipping = Clipping(plan, Path(self._told.spool), self._channel.send, cage, puts.connect)
+        self._running = asyncio.create_task(self._clipping.run(), name="clip")
+
+    def _stop(self, reason: EndReason, *, orphaned: bool = False) -> None:
+        """Stops what runs. `orphaned`: the worker is gone."""
+        if self._recording is not None:
+            self._recording.stop(reason, orphaned=orphaned)
+        if self._recovery is not None:
+            self._recovery.stop(reason, orphaned=orphaned)
+        if self._clipping is not None:
+            self._clipping.stop()
 
     @property
     def _told(self) -> ipc.HandlerSettings:
