@@ -74,7 +74,9 @@ def build_parser() -> argparse.ArgumentParser:
     _record(commands)
     _compose(commands)
     _stems(commands)
-    _clients(commands)
+    _requests(commands)
+    _changes(commands)
+    _token(commands)
     _template(commands)
     _layout(commands)
     _checks(commands)
@@ -149,7 +151,7 @@ def _stems(commands: "Commands") -> None:
     stems.set_defaults(run=_later("stems"))
 
 
-def _clients(commands: "Commands") -> None:
+def _requests(commands: "Commands") -> None:
     start = _add(commands, "start", help="start an egress from a JSON request")
     start.add_argument("request", metavar="REQUEST.json", help="a file, or - for standard input")
     start.add_argument(
@@ -174,6 +176,18 @@ def _clients(commands: "Commands") -> None:
     layout.add_argument("--layout", required=True, help="speaker, speaker?text=Part%%202, @pause ...")
     layout.set_defaults(run=_later("client", "update_layout"))
 
+    stream = _add(commands, "update-stream", help="add or remove stream URLs")
+    stream.add_argument("--id", required=True, help="of the egress")
+    stream.add_argument("--add-urls", action="append", metavar="URL", help="may be repeated")
+    stream.add_argument("--remove-urls", action="append", metavar="URL", help="may be repeated")
+    stream.set_defaults(run=_later("client", "update_stream"))
+
+    for command in (start, listing, stop, layout, stream):
+        _add_service(command)
+
+
+def _changes(commands: "Commands") -> None:
+    """Commands for a recording that runs."""
     pause = _add(commands, "pause", help="pause a recording: the time until resume is left out")
     pause.add_argument("id", metavar="ID", help="of the egress")
     pause.set_defaults(run=_later("client", "pause"))
@@ -201,20 +215,15 @@ def _clients(commands: "Commands") -> None:
     clip.add_argument("--to", dest="end", default="", metavar="WHERE", help="as --from")
     clip.set_defaults(run=_later("client", "clip"))
 
-    stream = _add(commands, "update-stream", help="add or remove stream URLs")
-    stream.add_argument("--id", required=True, help="of the egress")
-    stream.add_argument("--add-urls", action="append", metavar="URL", help="may be repeated")
-    stream.add_argument("--remove-urls", action="append", metavar="URL", help="may be repeated")
-    stream.set_defaults(run=_later("client", "update_stream"))
+    for command in (pause, resume, change, marker, clip):
+        _add_service(command)
 
+
+def _token(commands: "Commands") -> None:
     token = _add(commands, "token", help="print a token for the API and the dashboard")
     token.add_argument("--valid-for", default="6h", metavar="DURATION", help="30m, 12h (default 6h)")
     flags.add_key(token.add_argument_group("key"))
     token.set_defaults(run=_later("token"))
-
-    for command in (start, listing, stop, layout, pause, resume, change, marker, clip, stream):
-        flags.add_json(command, "whole records, as in the API")
-        flags.add_server(command)
 
 
 def _template(commands: "Commands") -> None:
@@ -266,6 +275,12 @@ def _checks(commands: "Commands") -> None:
 
 def _add_preset(parser: Parser, default: int | None = None) -> None:
     parser.add_argument("--preset", type=int, default=default, choices=range(8), metavar="0-7", help=PRESETS)
+
+
+def _add_service(command: Parser) -> None:
+    """Adds where the request goes, and how its answer is printed."""
+    flags.add_json(command, "whole records, as in the API")
+    flags.add_server(command)
 
 
 def _later(module: str, function: str = "run") -> Callable[[argparse.Namespace], int]:
