@@ -63,7 +63,6 @@ async def store_left_segments(
 ) -> Kept | None:
     """Completes and stores the segments. `told` names the playlists, `values` are those of the placeholders.
     Returns None if no frame was recorded. Raises EgressError when something could not be stored."""
-    directory = told.playlist_name[: told.playlist_name.rfind("/") + 1]
     prefix = segment_names(output, values).prefix
     made = await asyncio.to_thread(_made, folder)
     segments = await asyncio.to_thread(_find, folder, output, prefix, told.started_at_ns, made)
@@ -80,36 +79,9 @@ async def store_left_segments(
     except EgressError as error:
         # On a full disk, storing it makes room.
         _log.warning("segments are stored unlisted", extra={"folder": str(folder), "error": error.text})
-    stored: list[Stored] = []
-
-    async def put(local: Path, path: str, kind: str, *, keep_local: bool = False) -> str:
-        stored.append(await uploader.put(local, path, kind, delete_local=not keep_local))
-        return stored[-1].location
-
-    on_backup = await asyncio.to_thread(backed_up.names, folder)
-    is_fmp4 = output.container is Container.FMP4
-    kind = "video/iso.segment" if is_fmp4 else "video/mp2t"
-    for number, init in enumerate(await asyncio.to_thread(layout.inits, folder)):
-        await put(init, directory + naming.init_file(prefix, number), kind, keep_local=True)
-    files = []
-    for left in segments:
-        path = directory + left.entry.uri
-        if left.local.exists():
-            await put(left.local, path, kind)
-        else:
-            stored.append(await uploader.locate(path, on_backup=left.local.name in on_backup))
-        files.append(FileRecord(path, stored[-1].location, stored[-1].presign_error))
-    locations: dict[playlist.PlaylistKind, str] = {}
-    names = {
-        playlist.PlaylistKind.FULL: told.playlist_name,
-        playlist.PlaylistKind.LIVE: told.live_playlist_name,
-    }
-    for each, name in names.items():
-        if name:
-            text = playlist.render(each, entries, promise=promise, ended=True, markers=markers)
-            local = folder / f"recovered-{each.name.lower()}.m3u8"
-            await asyncio.to_thread(local.write_text, text)
-            locations[each] = await put(local, name, PLAYLIST_TYPE)
+    storing = _Storing(folder, told, uploader)
+    files = await storing.store_segments(segments, prefix, output.container)
+    locations = await storing.store_playlists(entries, promise, markers)
     duration_ns = sum(entry.duration_ns for entry in entries)
     update = SegmentsUpdate(
         output=told.output,
@@ -123,8 +95,66 @@ async def store_left_segments(
         duration_ns=duration_ns,
         size_bytes=size_bytes,
     )
-    record = PlaylistRecord(locations[playlist.PlaylistKind.FULL], tuple(files))
-    return Kept(update, Records(playlists=(record,)), any(each.backup_used for each in stored))
+    record = PlaylistRecord(locations[playlist.PlaylistKind.FULL], files)
+    return Kept(update, Records(playlists=(record,)), storing.backup_used)
+
+
+class _Storing:
+    """Stores what `folder` holds, beside the playlists that `told` names."""
+
+    def __init__(self, folder: Path, told: SegmentsUpdate, uploader: Uploader) -> None:
+        self._folder = folder
+        self._told = told
+        self._directory = told.playlist_name[: told.playlist_name.rfind("/") + 1]
+        self._uploader = uploader
+        self.backup_used = False
+
+    async def store_segments(
+        self, segments: Sequence[Left], prefix: str, container: Container
+    ) -> tuple[FileRecord, ...]:
+        """Stores initialisation segments and segments; those already stored are only located."""
+        on_backup = await asyncio.to_thread(backed_up.names, self._folder)
+        kind = "video/iso.segment" if container is Container.FMP4 else "video/mp2t"
+        for number, init in enumerate(await asyncio.to_thread(layout.inits, self._folder)):
+            await self._put(init, self._directory + naming.init_file(prefix, number), kind, keep_local=True)
+        files = []
+        for left in segments:
+            path = self._directory + left.entry.uri
+            if left.local.exists():
+                stored = await self._put(left.local, path, kind)
+            else:
+                stored = self._noted(
+                    await self._uploader.locate(path, on_backup=left.local.name in on_backup)
+                )
+            files.append(FileRecord(path, stored.location, stored.presign_error))
+        return tuple(files)
+
+    async def store_playlists(
+        self,
+        entries: Sequence[playlist.Segment],
+        promise: playlist.PlaylistLimits,
+        markers: Sequence[Marker],
+    ) -> dict[playlist.PlaylistKind, str]:
+        """Stores the ended playlists, and returns their locations. The live one only if it was asked for."""
+        names = {
+            playlist.PlaylistKind.FULL: self._told.playlist_name,
+            playlist.PlaylistKind.LIVE: self._told.live_playlist_name,
+        }
+        locations: dict[playlist.PlaylistKind, str] = {}
+        for kind, name in names.items():
+            if name:
+                text = playlist.render(kind, entries, promise=promise, ended=True, markers=markers)
+                local = self._folder / f"recovered-{kind.name.lower()}.m3u8"
+                await asyncio.to_thread(local.write_text, text)
+                locations[kind] = (await self._put(local, name, PLAYLIST_TYPE)).location
+        return locations
+
+    async def _put(self, local: Path, path: str, kind: str, *, keep_local: bool = False) -> Stored:
+        return self._noted(await self._uploader.put(local, path, kind, delete_local=not keep_local))
+
+    def _noted(self, stored: Stored) -> Stored:
+        self.backup_used = self.backup_used or stored.backup_used
+        return stored
 
 
 def _made(folder: Path) -> str:
