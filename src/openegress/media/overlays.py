@@ -191,7 +191,7 @@ class Overlays:
 
     def _logo(self, looks: Looks, height: int) -> "Image.Image":
         from openegress.core.picture_file import read_picture
-        from openegress.media.picture_file import scaled_to_height
+        from openegress.media.picture_fit import scaled_to_height
 
         image = scaled_to_height(read_picture(self._pictures.logos[looks.logo]), height, self._size[0])
         opacity = looks.logo_opacity

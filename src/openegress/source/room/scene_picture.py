@@ -89,7 +89,7 @@ class ScenePicture:
             # Imported here: most recordings never need it.
             from openegress.core.picture_file import read_picture
             from openegress.media.images import to_yuv
-            from openegress.media.picture_file import covering
+            from openegress.media.picture_fit import covering
 
             whole: Rect = self.canvas.whole
             try:
