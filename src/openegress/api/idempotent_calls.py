@@ -41,11 +41,6 @@ class IdempotentCalls:
         self._answers: OrderedDict[tuple[str, ...], _Answer] = OrderedDict()
         self._bytes = 0
 
-    @property
-    def kept_bytes(self) -> int:
-        """The size of all kept answers."""
-        return self._bytes
-
     async def answer(self, key: tuple[str, ...], call: Callable[[], Awaitable[Message]]) -> Message:
         """Returns the answer to the request `key`: that of the earlier call with this key, else that of
         `call`.
