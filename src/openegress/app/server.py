@@ -100,19 +100,7 @@ class Server:
             paths = path_leases(settings, MemoryLeases())
             parts.push_async_callback(paths.close)
             node = self._own_node(bus, WorkerLeases(leases, paths))
-        alive: dict[str, Check] = {
-            "event loop": loop.check,
-            "janitor": janitor.stopped,
-            "webhooks": sender.stopped,
-            **(node.alive() if node is not None else {}),
-        }
-        ready: dict[str, Check] = {}
-        if node is not None:
-            ready["worker"] = self._not_ready
-        if isinstance(bus, RedisBus):
-            alive["bus"] = bus.stopped
-            ready["redis"] = answers(bus)
-        health = Health(alive, ready)
+        health = self._health(loop, bus, sender, janitor, node)
         self._check_rules()
         egress = EgressService(client, records, rooms, policy(settings))
         parts.push_async_callback(egress.close)
@@ -120,21 +108,7 @@ class Server:
             [rule_of(block.rooms, block.egress) for block in settings.auto_start], egress.start, records
         )
         parts.push_async_callback(auto_starts.close)
-        keys = {key: secret.reveal() for key, secret in settings.all_keys.items()}
-        api = ApiServer(
-            Listen(settings.host, settings.port),
-            Parts(
-                keys=keys,
-                unknown_fields=settings.unknown_fields,
-                egress=egress,
-                control=ControlMethods(egress),
-                room_events=RoomEvents(keys, auto_starts.on_event) if settings.auto_start else None,
-                board=self._board,
-                health=health,
-                folders=local_folders(settings),
-                find=records.get,
-            ),
-        )
+        api = self._api(egress, records, auto_starts, health)
         await api.start()
         parts.push_async_callback(api.close)
         if node is not None:
@@ -165,6 +139,43 @@ class Server:
 
     async def close(self) -> None:
         await self._parts.aclose()
+
+    def _health(
+        self, loop: EventLoop, bus: Bus, sender: WebhookSender, janitor: Janitor, node: Node | None
+    ) -> Health:
+        alive: dict[str, Check] = {
+            "event loop": loop.check,
+            "janitor": janitor.stopped,
+            "webhooks": sender.stopped,
+            **(node.alive() if node is not None else {}),
+        }
+        ready: dict[str, Check] = {}
+        if node is not None:
+            ready["worker"] = self._not_ready
+        if isinstance(bus, RedisBus):
+            alive["bus"] = bus.stopped
+            ready["redis"] = answers(bus)
+        return Health(alive, ready)
+
+    def _api(
+        self, egress: EgressService, records: IOInfoService, auto_starts: AutoStarts, health: Health
+    ) -> ApiServer:
+        settings = self._settings
+        keys = {key: secret.reveal() for key, secret in settings.all_keys.items()}
+        return ApiServer(
+            Listen(settings.host, settings.port),
+            Parts(
+                keys=keys,
+                unknown_fields=settings.unknown_fields,
+                egress=egress,
+                control=ControlMethods(egress),
+                room_events=RoomEvents(keys, auto_starts.on_event) if settings.auto_start else None,
+                board=self._board,
+                health=health,
+                folders=local_folders(settings),
+                find=records.get,
+            ),
+        )
 
     async def _not_ready(self) -> str | None:
         return await self._node.not_ready() if self._node is not None else "starting"
