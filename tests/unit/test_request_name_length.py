@@ -19,7 +19,7 @@ from openegress.request import naming, output_names, outputs
 from openegress.request.name_length import cut
 from openegress.request.outputs import Naming
 from openegress.request.part_names import stored_name
-from openegress.request.requested import FileWish, ImageWish, SegmentWish
+from openegress.request.requested import RequestedFile, RequestedImages, RequestedSegments
 
 LOCAL = LocalStorage("/out")
 S3 = S3Storage(bucket="b")
@@ -32,7 +32,7 @@ def names(room: str, backend: Backend = LOCAL, **more: str) -> Naming:
 
 def file(filepath: str, naming_: Naming) -> str:
     wire = EncodedFileOutput(filepath=filepath)
-    return outputs.file_output(FileWish(wire, (wire,)), Container.OGG, naming_).filepath
+    return outputs.file_output(RequestedFile(wire, (wire,)), Container.OGG, naming_).filepath
 
 
 def longest_part(path: str) -> int:
@@ -93,7 +93,7 @@ def test_a_backup_on_the_disk_sets_the_limit_too() -> None:
 
 def test_segments_and_pictures_leave_room_for_their_numbers() -> None:
     wire = SegmentedFileOutput(filename_prefix="{room_name}", playlist_name="{room_name}")
-    wish = SegmentWish(wire, (wire,))
+    wish = RequestedSegments(wire, (wire,))
     for room in ("段" * 80, "n" * 255):
         output = outputs.segment_output(wish, names(room))
         written = naming.longest_of_segments(
@@ -101,7 +101,7 @@ def test_segments_and_pictures_leave_room_for_their_numbers() -> None:
         )
         assert longest_part("/".join(written)) <= 255
     picture = ImageOutput(filename_prefix="{room_name}")
-    planned = outputs.image_output(ImageWish(picture, (picture,)), names("n" * 255))
+    planned = outputs.image_output(RequestedImages(picture, (picture,)), names("n" * 255))
     assert longest_part(naming.image_file(planned.prefix, 0, 0, planned.suffix)) <= 255
 
 
@@ -112,7 +112,7 @@ def test_segments_and_pictures_leave_room_for_their_numbers() -> None:
 def test_what_only_the_room_tells_is_cut_when_it_does(filepath: str) -> None:
     wire = DirectFileOutput(filepath=filepath)
     try:
-        output = outputs.file_output(FileWish(wire, (wire,)), None, names("r" * 200))
+        output = outputs.file_output(RequestedFile(wire, (wire,)), None, names("r" * 200))
     except EgressError:
         assert filepath.startswith("x")  # with the placeholder as it stands, nothing fits
         return
@@ -132,7 +132,7 @@ def test_what_lies_beside_a_recording_fits_too(room: str, identity: str, filepat
     wire = EncodedFileOutput(filepath=filepath)
     written: list[str] = []
     for whole in (f"{'n' * 200}{room}", f"{'n' * 200}{room}!"):
-        output = outputs.file_output(FileWish(wire, (wire,)), Container.MP4, names(whole))
+        output = outputs.file_output(RequestedFile(wire, (wire,)), Container.MP4, names(whole))
         for each in (output, replace(output, split=Split(every_s=60.0))):
             named = naming.with_extension(output_names.file_name(each, {}), ".mp4")
             numbers = (0, 99_999) if each.split else (0, 1)
@@ -148,7 +148,7 @@ def test_what_lies_beside_a_recording_fits_too(room: str, identity: str, filepat
 def test_what_lies_beside_a_recording_in_a_deep_folder_fits_too(backend: Backend) -> None:
     """The whole key counts there, and not each of its parts."""
     wire = EncodedFileOutput(filepath=f"{'d' * 500}/{'x' * 517}")
-    output = outputs.file_output(FileWish(wire, (wire,)), Container.MP4, names("r", backend))
+    output = outputs.file_output(RequestedFile(wire, (wire,)), Container.MP4, names("r", backend))
     endings = [tail for each in ENDINGS.values() for tail in each]
     written = [output_names.sidecar_name(output, {}, tail) for tail in endings]
     written.append(stored_name(output, 1, output_names.file_name(output, {})))

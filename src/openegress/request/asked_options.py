@@ -34,7 +34,7 @@ _ROOM_END_RULES = ("stop_when_empty", "stop_when_idle")
 
 
 @dataclass(frozen=True, slots=True)
-class AskedOptions:
+class RequestedOptions:
     all: Options
     """All options, including those of the configuration and the room."""
     asked: Options
@@ -333,12 +333,12 @@ def _has_sound(plan: Plan) -> bool:
     return plan.audio is not None or any(isinstance(each, parts.WebsocketOutput) for each in plan.outputs)
 
 
-def asked_options(request: Request, context: Context) -> AskedOptions:
+def asked_options(request: Request, context: Context) -> RequestedOptions:
     """Returns the options. Raises EgressError, which names the source and the key, for an unknown option or
     an invalid value."""
     body = request.WhichOneof("request")
     if body is None:
-        return AskedOptions(Options(), Options(), "")
+        return RequestedOptions(Options(), Options(), "")
     found = _layout_of(request, body, context)
     asked = options.merged(options.of_query(found.query, "layout"), options.carried(getattr(request, body)))
     of_room, passed_over = options.of_room_metadata(context.room_metadata)
@@ -348,7 +348,7 @@ def asked_options(request: Request, context: Context) -> AskedOptions:
         passed_over += ("room metadata egress: tracks_file is for requests and configuration (ignored)",)
     of_room, unknown = look_options.without_unknown_pictures(of_room, context.pictures)
     every = options.merged(context.options.of_room(room_of(request)), of_room, asked)
-    return AskedOptions(every, asked, found.name, found.near_misses + passed_over + unknown)
+    return RequestedOptions(every, asked, found.name, found.near_misses + passed_over + unknown)
 
 
 def _layout_of(request: Request, body: str, context: Context) -> LayoutQuery:

@@ -3,10 +3,10 @@
 from openegress.core.codecs import CONTAINER_VIDEO, Container, VideoCodec
 from openegress.core.errors import missing_or_invalid, unimplemented
 from openegress.request import outputs
-from openegress.request.requested import FileWish, RequestedOutputs
+from openegress.request.requested import RequestedFile, RequestedOutputs
 
 
-def of_file(wish: FileWish, codec: VideoCodec | None, *, fits_webm: bool) -> Container | None:
+def of_file(wish: RequestedFile, codec: VideoCodec | None, *, fits_webm: bool) -> Container | None:
     """The file type that the request chooses; None: it chooses none, and the codecs decide. `codec` is the
     requested one. `fits_webm`: nothing else in the request rules out WebM."""
     asked = getattr(wish.file, "file_type", 0)
@@ -27,7 +27,7 @@ def of_file(wish: FileWish, codec: VideoCodec | None, *, fits_webm: bool) -> Con
     return None
 
 
-def is_named_webm(wish: FileWish) -> bool:
+def is_named_webm(wish: RequestedFile) -> bool:
     """Whether the path asks for WebM, which the API has no name for."""
     return not getattr(wish.file, "file_type", 0) and wish.file.filepath.lower().endswith(".webm")
 

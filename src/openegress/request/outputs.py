@@ -24,7 +24,7 @@ from openegress.request.destinations import AssumeRole, UploadRequest
 from openegress.request.encoding import check_pixels, side
 from openegress.request.name_length import Cut, limit_of
 from openegress.request.naming import Distinct, SegmentNames
-from openegress.request.requested import FileWish, ImageWish, SegmentWish
+from openegress.request.requested import RequestedFile, RequestedImages, RequestedSegments
 
 DEFAULT_IMAGE_INTERVAL_S = 10
 MAX_SEGMENT_S = 43_200
@@ -90,7 +90,7 @@ class Naming:
             raise EgressError(Code.FAILED_PRECONDITION, "output configuration does not support retry")
 
 
-def file_output(wish: FileWish, container: Container | None, naming_: Naming) -> FileOutput:
+def file_output(wish: RequestedFile, container: Container | None, naming_: Naming) -> FileOutput:
     """Makes a file output. `container` is None if the codec of the track decides. Raises EgressError."""
     storage = naming_.choose(wish.uploads)
     naming_.check_retry(wish.file.filepath)
@@ -126,7 +126,7 @@ def renamed(path: str, container: Container | None) -> tuple[str, ...]:
     return (f"filepath ends in {asked}, and the file is {container.name}: its name ends in {extension}",)
 
 
-def segment_container(wish: SegmentWish) -> Container:
+def segment_container(wish: RequestedSegments) -> Container:
     match wish.segments.protocol:
         case SegmentedFileProtocol.DEFAULT_SEGMENTED_FILE_PROTOCOL | SegmentedFileProtocol.HLS_PROTOCOL:
             return Container.TS
@@ -136,14 +136,14 @@ def segment_container(wish: SegmentWish) -> Container:
             raise missing_or_invalid("protocol")
 
 
-def segment_seconds(wish: SegmentWish) -> int:
+def segment_seconds(wish: RequestedSegments) -> int:
     seconds = wish.segments.segment_duration or DEFAULT_SEGMENT_S
     if seconds > MAX_SEGMENT_S:
         raise missing_or_invalid(f"segment_duration ({seconds} s is above the longest, {MAX_SEGMENT_S})")
     return seconds
 
 
-def segment_output(wish: SegmentWish, naming_: Naming) -> SegmentOutput:
+def segment_output(wish: RequestedSegments, naming_: Naming) -> SegmentOutput:
     """Makes a segmented output. Raises EgressError."""
     wire = wish.segments
     if wire.filename_suffix not in (SegmentedFileSuffix.INDEX, SegmentedFileSuffix.TIMESTAMP):
@@ -190,7 +190,7 @@ IMAGE_SUFFIXES: dict[int, Literal["index", "timestamp", "none"]] = {
 }
 
 
-def image_output(wish: ImageWish, naming_: Naming) -> ImagePlan:
+def image_output(wish: RequestedImages, naming_: Naming) -> ImagePlan:
     """Makes an image output. Raises EgressError."""
     wire = wish.images
     suffix = IMAGE_SUFFIXES.get(wire.filename_suffix)

@@ -37,19 +37,19 @@ webhook."""
 
 
 @dataclass(frozen=True, slots=True)
-class FileWish:
+class RequestedFile:
     file: EncodedFileOutput | DirectFileOutput | WireFile
     uploads: tuple[UploadRequest, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class SegmentWish:
+class RequestedSegments:
     segments: SegmentedFileOutput
     uploads: tuple[UploadRequest, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class ImageWish:
+class RequestedImages:
     images: ImageOutput
     uploads: tuple[UploadRequest, ...]
 
@@ -58,11 +58,11 @@ class ImageWish:
 class RequestedOutputs:
     """The outputs of a request: at most one file, stream and segmented output, and any number of images."""
 
-    file: FileWish | None = None
+    file: RequestedFile | None = None
     stream: StreamOutput | None = None
     websockets: tuple[WebsocketOutput, ...] = ()
-    segments: SegmentWish | None = None
-    images: tuple[ImageWish, ...] = ()
+    segments: RequestedSegments | None = None
+    images: tuple[RequestedImages, ...] = ()
 
     @property
     def is_encoded(self) -> bool:
@@ -98,10 +98,10 @@ def of_encoded(request: Encoded) -> RequestedOutputs:
     _at_most(MAX_IMAGE_OUTPUTS, len(request.image_outputs), "image_outputs")
     others = bool(files or segments or request.image_outputs)
     found = RequestedOutputs(
-        file=FileWish(files[0], (files[0],)) if files else None,
+        file=RequestedFile(files[0], (files[0],)) if files else None,
         stream=_stream(streams[0], others) if streams else None,
-        segments=SegmentWish(segments[0], (segments[0],)) if segments else None,
-        images=tuple(ImageWish(images, (images,)) for images in request.image_outputs),
+        segments=RequestedSegments(segments[0], (segments[0],)) if segments else None,
+        images=tuple(RequestedImages(images, (images,)) for images in request.image_outputs),
     )
     if found == RequestedOutputs():
         raise missing_or_invalid("output")
@@ -114,22 +114,22 @@ def of_v2(request: StartEgressRequest) -> RequestedOutputs:
     if not request.outputs:
         raise missing_or_invalid("output")
     _at_most(3 + MAX_IMAGE_OUTPUTS, len(request.outputs), "outputs")
-    files: list[FileWish] = []
+    files: list[RequestedFile] = []
     streams: list[WireStream] = []
-    segments: list[SegmentWish] = []
-    images: list[ImageWish] = []
+    segments: list[RequestedSegments] = []
+    images: list[RequestedImages] = []
     for output in request.outputs:
         own: tuple[UploadRequest, ...] = (output.storage,) if output.HasField("storage") else ()
         shared: tuple[UploadRequest, ...] = (request.storage,) if request.HasField("storage") else ()
         match output.WhichOneof("config"):
             case "file":
-                files.append(FileWish(output.file, own + shared))
+                files.append(RequestedFile(output.file, own + shared))
             case "stream":
                 streams.append(output.stream)
             case "segments":
-                segments.append(SegmentWish(output.segments, (*own, output.segments, *shared)))
+                segments.append(RequestedSegments(output.segments, (*own, output.segments, *shared)))
             case "images":
-                images.append(ImageWish(output.images, (*own, output.images, *shared)))
+                images.append(RequestedImages(output.images, (*own, output.images, *shared)))
             case None:
                 raise missing_or_invalid("output config")
     _at_most_one_of_each(len(files), len(streams), len(segments))

@@ -16,7 +16,7 @@ from openegress.request import outputs
 from openegress.request.encoding import Wish
 from openegress.request.naming import KNOWN_EXTENSIONS
 from openegress.request.outputs import MCAP
-from openegress.request.requested import FileWish, RequestedOutputs
+from openegress.request.requested import RequestedFile, RequestedOutputs
 
 _OURS = {
     ".mkv": Container.MKV,
@@ -38,7 +38,7 @@ class RecordedMedia:
     video: bool
 
 
-def file_of(wanted: RequestedOutputs, what: str) -> FileWish:
+def file_of(wanted: RequestedOutputs, what: str) -> RequestedFile:
     """The file, which must be the only output. Raises EgressError, INVALID_ARGUMENT, if the request has
     others. `what`: how it asks for tracks."""
     others = [
@@ -58,7 +58,7 @@ def file_of(wanted: RequestedOutputs, what: str) -> FileWish:
     return wanted.file
 
 
-def container_of(wish: FileWish, has: RecordedMedia) -> Container:
+def container_of(wish: RequestedFile, has: RecordedMedia) -> Container:
     """The container, which the file's type or name decides; without an extension it is Matroska. Raises
     EgressError, INVALID_ARGUMENT, for containers that hold only one track of a kind."""
     file_type = getattr(wish.file, "file_type", 0)
@@ -99,7 +99,7 @@ def with_file(
     if container is None:
         raise invalid(f'tracks_file: "{shown(path, 64)}" has to end in {", ".join(_BESIDE)}')
     stored = [each.uploads for each in (wanted.file, wanted.segments, *wanted.images) if each is not None]
-    wish = FileWish(WireFile(filepath=path), stored[0] if stored else ())
+    wish = RequestedFile(WireFile(filepath=path), stored[0] if stored else ())
     file = outputs.file_output(wish, container, names)
     tracks = parts.TracksFile(file.filepath, container, file.storage, _has_manifest(found))
     taken = [each.filepath for each in found if isinstance(each, parts.FileOutput)]

@@ -48,7 +48,7 @@ from openegress.request.request_kind import (
     request_kind,
     room_of,
 )
-from openegress.request.requested import FileWish, RequestedOutputs
+from openegress.request.requested import RequestedFile, RequestedOutputs
 from openegress.request.room_tracks import RecordedMedia
 from openegress.request.subjects import Subject, Subjects, narrowed, single_track
 
@@ -255,7 +255,7 @@ class _Planner:
         source = self.subjects.media(single_track_id=request.track_id)
         match request.WhichOneof("output"):
             case "file":
-                return self._single_track(source, FileWish(request.file, (request.file,)))
+                return self._single_track(source, RequestedFile(request.file, (request.file,)))
             case "websocket_url":
                 output = self._bounded(stream_urls.websocket(request.websocket_url))
                 return self._plan(source, (output,), None, None, values={"track_id": request.track_id})
@@ -280,7 +280,9 @@ class _Planner:
         source = self.subjects.media(single_track_id=track_id)
         return self._single_track(source, wanted.file, notices if has_channel else ())
 
-    def _single_track(self, source: parts.MediaSource, wish: FileWish, notices: tuple[str, ...] = ()) -> Plan:
+    def _single_track(
+        self, source: parts.MediaSource, wish: RequestedFile, notices: tuple[str, ...] = ()
+    ) -> Plan:
         track_id = source.single_track_id
         values = {"track_id": track_id}
         subject = Subject(source, track_id, False, False, values)
