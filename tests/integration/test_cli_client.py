@@ -75,7 +75,7 @@ async def test_start_list_stop(run: Run, api: EgressApi, page: str) -> None:
     assert row.split()[:4] == [egress_id, "web", "https://host/?…", "starting"]
     assert "SECRET" not in started.out + listed.out and "\x1b" not in listed.out
     await api.worker.tell(egress_id, Active(1))
-    stopped = await run("stop", "--id", egress_id)
+    stopped = await run("stop", egress_id)
     assert stopped == Ran(0, f"{egress_id}  ending  web of https://host/?…\n", "")
 
 
@@ -119,7 +119,7 @@ async def test_all_are_stopped_that_can_be(run: Run, api: EgressApi, page: str) 
     ("arguments", "status", "said"),
     [
         (["list", "--nope"], 2, "openegress: unrecognized arguments: --nope; see openegress --help"),
-        (["stop"], 2, "openegress stop: the following arguments are required: --id; see"),
+        (["stop"], 2, "openegress stop: one of the arguments ID --id is required; see"),
         (["start", "/nowhere.json"], 1, "openegress: /nowhere.json: No such file or directory"),
         (["list", "--watch"], 1, "openegress: --watch needs a terminal"),
         (["list", "--api-secret", "wrong" * 8], 1, "check LIVEKIT_API_KEY and LIVEKIT_API_SECRET"),

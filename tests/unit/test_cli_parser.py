@@ -83,3 +83,25 @@ def test_what_is_missing_is_named(
     printed = capsys.readouterr()
     assert printed.err.startswith(f"openegress: {said}") and printed.err.count("\n") == 1
     assert printed.out == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "ids"),
+    [
+        ("stop EG_1", ["EG_1"]),
+        ("stop --json EG_1 EG_2", ["EG_1", "EG_2"]),
+        ("stop --id EG_1 --id EG_2", ["EG_1", "EG_2"]),
+        ("pause EG_1", "EG_1"),
+        ("pause --id EG_1", "EG_1"),
+        ("update-layout EG_1 --layout grid", "EG_1"),
+        ("update-stream --id EG_1 --add-urls rtmp://h/a/k", "EG_1"),
+    ],
+)
+def test_an_egress_is_named_as_ours_or_as_in_lk(line: str, ids: list[str] | str) -> None:
+    assert build_parser().parse_args(line.split()).id == ids
+
+
+@pytest.mark.parametrize("line", ["stop", "pause", "stop EG_1 --id EG_2"])
+def test_an_egress_is_named_in_one_way(line: str) -> None:
+    with pytest.raises(SystemExit):
+        build_parser().parse_args(line.split())

@@ -35,6 +35,26 @@ def add_key(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--api-secret", metavar="SECRET", help="its secret (LIVEKIT_API_SECRET)")
 
 
+def add_egress(command: argparse.ArgumentParser, *, many: bool = False) -> None:
+    """Adds `id`, the egress that a command is about (`many`: a list of them), as ID or, as in lk, as --id."""
+    either = command.add_mutually_exclusive_group(required=True)
+    # Both write to `id`. The default of one must not replace what the other has written.
+    if many:
+        either.add_argument(
+            "id",
+            metavar="ID",
+            nargs="*",
+            default=argparse.SUPPRESS,
+            help="of an egress; several may be given",
+        )
+        either.add_argument(
+            "--id", action="append", default=argparse.SUPPRESS, help="the same, as in lk; may be repeated"
+        )
+    else:
+        either.add_argument("id", metavar="ID", nargs="?", default=argparse.SUPPRESS, help="of the egress")
+        either.add_argument("--id", default=argparse.SUPPRESS, help="the same, as in lk")
+
+
 def add_json(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--json", action="store_true", help=f"print JSON, for programs: {what}")
 

@@ -168,16 +168,16 @@ def _requests(commands: "Commands") -> None:
     listing.set_defaults(run=_later("client", "list_egresses"))
 
     stop = _add(commands, "stop", help="stop egresses")
-    stop.add_argument("--id", action="append", required=True, help="of an egress; may be repeated")
+    flags.add_egress(stop, many=True)
     stop.set_defaults(run=_later("client", "stop"))
 
     layout = _add(commands, "update-layout", help="change the layout of a room composite")
-    layout.add_argument("--id", required=True, help="of the egress")
+    flags.add_egress(layout)
     layout.add_argument("--layout", required=True, help="speaker, speaker?text=Part%%202, @pause ...")
     layout.set_defaults(run=_later("client", "update_layout"))
 
     stream = _add(commands, "update-stream", help="add or remove stream URLs")
-    stream.add_argument("--id", required=True, help="of the egress")
+    flags.add_egress(stream)
     stream.add_argument("--add-urls", action="append", metavar="URL", help="may be repeated")
     stream.add_argument("--remove-urls", action="append", metavar="URL", help="may be repeated")
     stream.set_defaults(run=_later("client", "update_stream"))
@@ -189,11 +189,11 @@ def _requests(commands: "Commands") -> None:
 def _changes(commands: "Commands") -> None:
     """Commands for a recording that runs."""
     pause = _add(commands, "pause", help="pause a recording: the time until resume is left out")
-    pause.add_argument("id", metavar="ID", help="of the egress")
+    flags.add_egress(pause)
     pause.set_defaults(run=_later("client", "pause"))
 
     resume = _add(commands, "resume", help="resume a paused recording")
-    resume.add_argument("id", metavar="ID", help="of the egress")
+    flags.add_egress(resume)
     resume.set_defaults(run=_later("client", "resume"))
 
     change = _add(commands, "set", help="change options of a running recording")
