@@ -93,9 +93,9 @@ def test_a_backup_on_the_disk_sets_the_limit_too() -> None:
 
 def test_segments_and_pictures_leave_room_for_their_numbers() -> None:
     wire = SegmentedFileOutput(filename_prefix="{room_name}", playlist_name="{room_name}")
-    wish = RequestedSegments(wire, (wire,))
+    requested = RequestedSegments(wire, (wire,))
     for room in ("段" * 80, "n" * 255):
-        output = outputs.segment_output(wish, names(room))
+        output = outputs.segment_output(requested, names(room))
         written = naming.longest_of_segments(
             output_names.segment_names(output, {}), f".{output.container.value}", output.timestamp_suffix
         )

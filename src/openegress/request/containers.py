@@ -6,10 +6,10 @@ from openegress.request import outputs
 from openegress.request.requested import RequestedFile, RequestedOutputs
 
 
-def of_file(wish: RequestedFile, codec: VideoCodec | None, *, fits_webm: bool) -> Container | None:
+def of_file(requested: RequestedFile, codec: VideoCodec | None, *, fits_webm: bool) -> Container | None:
     """The file type that the request chooses; None: it chooses none, and the codecs decide. `codec` is the
     requested one. `fits_webm`: nothing else in the request rules out WebM."""
-    asked = getattr(wish.file, "file_type", 0)
+    asked = getattr(requested.file, "file_type", 0)
     if asked == outputs.MCAP:
         raise unimplemented("file_type MCAP of anything but layout tracks and media of StartEgress")
     if asked:
@@ -17,8 +17,8 @@ def of_file(wish: RequestedFile, codec: VideoCodec | None, *, fits_webm: bool) -
         if container is None:
             raise missing_or_invalid("file_type")
         return container
-    path = wish.file.filepath.lower()
-    if is_named_webm(wish) and fits_webm and codec in (None, *CONTAINER_VIDEO[Container.WEBM]):
+    path = requested.file.filepath.lower()
+    if is_named_webm(requested) and fits_webm and codec in (None, *CONTAINER_VIDEO[Container.WEBM]):
         return Container.WEBM
     # A codec changes the container even if the file is named otherwise, as upstream does. VP8 and VP9 do so
     # only if the name leaves it open.
@@ -27,9 +27,9 @@ def of_file(wish: RequestedFile, codec: VideoCodec | None, *, fits_webm: bool) -
     return None
 
 
-def is_named_webm(wish: RequestedFile) -> bool:
+def is_named_webm(requested: RequestedFile) -> bool:
     """Whether the path asks for WebM, which the API has no name for."""
-    return not getattr(wish.file, "file_type", 0) and wish.file.filepath.lower().endswith(".webm")
+    return not getattr(requested.file, "file_type", 0) and requested.file.filepath.lower().endswith(".webm")
 
 
 def of_others(wanted: RequestedOutputs) -> list[Container]:

@@ -90,12 +90,12 @@ class Naming:
             raise EgressError(Code.FAILED_PRECONDITION, "output configuration does not support retry")
 
 
-def file_output(wish: RequestedFile, container: Container | None, naming_: Naming) -> FileOutput:
+def file_output(requested: RequestedFile, container: Container | None, naming_: Naming) -> FileOutput:
     """Makes a file output. `container` is None if the codec of the track decides. Raises EgressError."""
-    storage = naming_.choose(wish.uploads)
-    naming_.check_retry(wish.file.filepath)
+    storage = naming_.choose(requested.uploads)
+    naming_.check_retry(requested.file.filepath)
     extension = f".{container.value}" if container else ""
-    template = wish.file.filepath
+    template = requested.file.filepath
 
     def made(cut: Cut) -> str:
         identifier = cut.text(naming_.identifier.replace("/", "_"))
@@ -113,7 +113,7 @@ def file_output(wish: RequestedFile, container: Container | None, naming_: Namin
         filepath=destinations.path_in(storage, path, "filepath"),
         container=container,
         storage=storage,
-        manifest=not wish.file.disable_manifest,
+        manifest=not requested.file.disable_manifest,
     )
 
 
@@ -126,8 +126,8 @@ def renamed(path: str, container: Container | None) -> tuple[str, ...]:
     return (f"filepath ends in {asked}, and the file is {container.name}: its name ends in {extension}",)
 
 
-def segment_container(wish: RequestedSegments) -> Container:
-    match wish.segments.protocol:
+def segment_container(requested: RequestedSegments) -> Container:
+    match requested.segments.protocol:
         case SegmentedFileProtocol.DEFAULT_SEGMENTED_FILE_PROTOCOL | SegmentedFileProtocol.HLS_PROTOCOL:
             return Container.TS
         case SegmentedFileProtocol.HLS_FMP4_PROTOCOL:
@@ -136,23 +136,23 @@ def segment_container(wish: RequestedSegments) -> Container:
             raise missing_or_invalid("protocol")
 
 
-def segment_seconds(wish: RequestedSegments) -> int:
-    seconds = wish.segments.segment_duration or DEFAULT_SEGMENT_S
+def segment_seconds(requested: RequestedSegments) -> int:
+    seconds = requested.segments.segment_duration or DEFAULT_SEGMENT_S
     if seconds > MAX_SEGMENT_S:
         raise missing_or_invalid(f"segment_duration ({seconds} s is above the longest, {MAX_SEGMENT_S})")
     return seconds
 
 
-def segment_output(wish: RequestedSegments, naming_: Naming) -> SegmentOutput:
+def segment_output(requested: RequestedSegments, naming_: Naming) -> SegmentOutput:
     """Makes a segmented output. Raises EgressError."""
-    wire = wish.segments
+    wire = requested.segments
     if wire.filename_suffix not in (SegmentedFileSuffix.INDEX, SegmentedFileSuffix.TIMESTAMP):
         raise missing_or_invalid("filename_suffix")
-    storage = naming_.choose(wish.uploads)
+    storage = naming_.choose(requested.uploads)
     for path in (wire.filename_prefix, wire.playlist_name, wire.live_playlist_name):
         naming_.check_retry(path)
     by_timestamp = wire.filename_suffix == SegmentedFileSuffix.TIMESTAMP
-    container = segment_container(wish)
+    container = segment_container(requested)
 
     def made(cut: Cut) -> SegmentNames:
         return naming.segment_names(
@@ -175,7 +175,7 @@ def segment_output(wish: RequestedSegments, naming_: Naming) -> SegmentOutput:
         prefix=names.prefix,
         playlist=names.playlist,
         live_playlist=names.live_playlist,
-        segment_s=segment_seconds(wish),
+        segment_s=segment_seconds(requested),
         container=container,
         timestamp_suffix=by_timestamp,
         storage=storage,
@@ -190,15 +190,15 @@ IMAGE_SUFFIXES: dict[int, Literal["index", "timestamp", "none"]] = {
 }
 
 
-def image_output(wish: RequestedImages, naming_: Naming) -> ImagePlan:
+def image_output(requested: RequestedImages, naming_: Naming) -> ImagePlan:
     """Makes an image output. Raises EgressError."""
-    wire = wish.images
+    wire = requested.images
     suffix = IMAGE_SUFFIXES.get(wire.filename_suffix)
     if suffix is None:
         raise missing_or_invalid("filename_suffix")
     if wire.image_codec not in (ImageCodec.IC_DEFAULT, ImageCodec.IC_JPEG):
         raise missing_or_invalid("image_codec")
-    storage = naming_.choose(wish.uploads)
+    storage = naming_.choose(requested.uploads)
     naming_.check_retry(wire.filename_prefix)
 
     def made(cut: Cut) -> tuple[str, str]:

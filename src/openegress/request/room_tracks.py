@@ -58,10 +58,10 @@ def file_of(wanted: RequestedOutputs, what: str) -> RequestedFile:
     return wanted.file
 
 
-def container_of(wish: RequestedFile, has: RecordedMedia) -> Container:
+def container_of(requested: RequestedFile, has: RecordedMedia) -> Container:
     """The container, which the file's type or name decides; without an extension it is Matroska. Raises
     EgressError, INVALID_ARGUMENT, for containers that hold only one track of a kind."""
-    file_type = getattr(wish.file, "file_type", 0)
+    file_type = getattr(requested.file, "file_type", 0)
     if file_type == EncodedFileType.MP4:
         return Container.MP4
     if file_type == MCAP:
@@ -70,7 +70,7 @@ def container_of(wish: RequestedFile, has: RecordedMedia) -> Container:
         raise invalid(f"file_type {EncodedFileType.Name(file_type)} holds one track: {_NAMING_HINT}")
     if file_type:
         raise missing_or_invalid("file_type")
-    extension = posixpath.splitext(wish.file.filepath)[1].lower()
+    extension = posixpath.splitext(requested.file.filepath)[1].lower()
     if extension not in _OURS and extension in KNOWN_EXTENSIONS:
         raise invalid(f"filepath ends in {extension}, which cannot hold all tracks of a room: {_NAMING_HINT}")
     if extension == ".mka" and not has.audio:
@@ -99,8 +99,8 @@ def with_file(
     if container is None:
         raise invalid(f'tracks_file: "{shown(path, 64)}" has to end in {", ".join(_BESIDE)}')
     stored = [each.uploads for each in (wanted.file, wanted.segments, *wanted.images) if each is not None]
-    wish = RequestedFile(WireFile(filepath=path), stored[0] if stored else ())
-    file = outputs.file_output(wish, container, names)
+    requested = RequestedFile(WireFile(filepath=path), stored[0] if stored else ())
+    file = outputs.file_output(requested, container, names)
     tracks = parts.TracksFile(file.filepath, container, file.storage, _has_manifest(found))
     taken = [each.filepath for each in found if isinstance(each, parts.FileOutput)]
     if tracks.filepath in taken:

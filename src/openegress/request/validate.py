@@ -281,12 +281,12 @@ class _Planner:
         return self._single_track(source, wanted.file, notices if has_channel else ())
 
     def _single_track(
-        self, source: parts.MediaSource, wish: RequestedFile, notices: tuple[str, ...] = ()
+        self, source: parts.MediaSource, requested_file: RequestedFile, notices: tuple[str, ...] = ()
     ) -> Plan:
         track_id = source.single_track_id
         values = {"track_id": track_id}
         subject = Subject(source, track_id, False, False, values)
-        output = outputs.file_output(wish, None, self._naming(subject, (0, 0)))
+        output = outputs.file_output(requested_file, None, self._naming(subject, (0, 0)))
         return self._plan(
             source, (output,), None, None, values=values, passthrough=Passthrough.ALWAYS, notices=notices
         )
