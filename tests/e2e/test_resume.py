@@ -19,7 +19,7 @@ from testkit.participants import AudioSpec, Publisher, VideoSpec
 from testkit.parts import Parts
 from testkit.probe import counters, has_tone, probe, tones, tones_of
 from testkit.service import Info, Service, location
-from testkit.stream_servers import RtmpServer
+from testkit.stream_servers import RtmpServer, SrtListener
 from testkit.websocket_receiver import WebsocketReceiver
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -308,6 +308,37 @@ async def streams_are(service: Service, egress_id: str, *statuses: str) -> list[
             if begun and [each["status"] for each in found] == list(statuses):
                 return found
             await asyncio.sleep(0.02)
+
+
+async def test_an_srt_stream_is_dialled_until_its_server_has_given_up_the_dead_caller(parts: Parts) -> None:
+    """The caller has not said that it goes, so the server holds its place for some seconds, and takes no
+    other one meanwhile."""
+    service = parts.service
+    with SrtListener() as server:
+        url = f"srt://127.0.0.1:{server.port}?streamid=a-long-key"
+        async with Publisher(parts.livekit, "srt", "ann", CAMERA, STEADY):
+            sent = [{"protocol": "SRT", "urls": [url]}]
+            egress_id = await start(service, "srt", advanced=SMALL, stream_outputs=sent)
+            (before,) = await streams_are(service, egress_id, "ACTIVE")
+            await asyncio.sleep(KEPT_S)
+            os.kill(service.handler_pid(), signal.SIGKILL)
+            await resumed(service, egress_id, "died (")
+            await asyncio.to_thread(server.wait)
+            await asyncio.to_thread(server.start)
+            async with asyncio.timeout(20):
+                path = server.recordings[-1]
+                while not path.exists() or not path.stat().st_size:  # noqa: ASYNC110 - a file tells nobody
+                    await asyncio.sleep(0.02)
+            await asyncio.sleep(KEPT_S)
+            info = await service.finish(egress_id)
+            await asyncio.to_thread(server.wait)
+        (after,) = info["stream_results"]
+        assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+        assert (after["status"], after["started_at"]) == ("FINISHED", before["started_at"])
+        old, new = server.recordings
+        assert counters(old).in_order and counters(new).in_order
+        assert counters(new).values[0] > counters(old).values[-1]
+        assert has_tone(tones(new, start_s=0.5, end_s=1.5), 440)
 
 
 async def test_a_websocket_hears_of_the_gap(parts: Parts) -> None:

@@ -17,7 +17,7 @@ from testkit.participants import AudioSpec, Publisher, VideoSpec
 from testkit.probe import Rect, counters, has_tone, mean_colour, probe, tones
 from testkit.redis_server import RedisServer
 from testkit.service import EgressClient, Info, Refused, Service
-from testkit.stream_servers import RtmpServer
+from testkit.stream_servers import RtmpServer, SrtListener
 from testkit.websocket_receiver import WebsocketReceiver
 
 FPS = 30
@@ -290,6 +290,60 @@ async def test_streams_are_dialled_by_the_worker_that_takes_over(cluster: Cluste
     ((_, text),) = receiver.texts
     assert isinstance(text, dict)
     assert f"({text['gap_ms'] / 1000:.1f} s are missing)" in told["details"]
+
+
+async def test_srt_streams_are_dialled_by_the_worker_that_takes_over(cluster: Cluster) -> None:
+    """The URL of the request and the one that was added, whose servers have given up the first caller."""
+    livekit, resumes = cluster.livekit, {"options": {"resume": "true"}}
+    first = await cluster.worker("first", **resumes)
+    with SrtListener() as one, SrtListener() as other:
+        servers = (one, other)
+        urls = [f"srt://127.0.0.1:{each.port}?streamid=a-long-key" for each in servers]
+        async with (
+            EgressClient(livekit.http_url, livekit.api_key, livekit.api_secret) as client,
+            Publisher(livekit, "srt", "ann", CAMERA, STEADY),
+        ):
+            started = await client.call(
+                "StartRoomCompositeEgress",
+                room_name="srt",
+                advanced=SMALL,
+                stream_outputs=[{"protocol": "SRT", "urls": urls[:1]}],
+            )
+            egress_id = str(started["egress_id"])
+            await client.active(egress_id)
+            await client.call("UpdateStream", egress_id=egress_id, add_output_urls=urls[1:])
+            before = await streams_are(client, egress_id, "ACTIVE", "ACTIVE")
+            await cluster.worker("second", **resumes)
+            await asyncio.sleep(HEARD_S)
+            await first.kill_all()
+            for each in servers:
+                await asyncio.to_thread(each.wait)
+                await asyncio.to_thread(each.start)
+            info = await taken_over(client, egress_id)
+            for each in servers:
+                await has_come(each.recordings[-1])
+            after = await streams_are(client, egress_id, "ACTIVE", "ACTIVE")
+            await asyncio.sleep(KEPT_S)
+            info = await client.finish(egress_id)
+            for each in servers:
+                await asyncio.to_thread(each.wait)
+        assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+        assert [each["status"] for each in info["stream_results"]] == ["FINISHED", "FINISHED"]
+        assert [(each["url"], each["started_at"]) for each in before] == [
+            (each["url"], each["started_at"]) for each in after
+        ]
+        for each in servers:
+            old, new = each.recordings
+            assert counters(old).in_order and counters(new).in_order
+            assert counters(new).values[0] > counters(old).values[-1]
+            assert has_tone(tones(new, start_s=0.5, end_s=1.5), 440)
+
+
+async def has_come(path: Path) -> None:
+    """Something of a stream is in the file."""
+    async with asyncio.timeout(20):
+        while not path.exists() or not path.stat().st_size:  # noqa: ASYNC110 - a file tells nobody
+            await asyncio.sleep(0.05)
 
 
 async def test_files_of_every_kind_are_taken_over(cluster: Cluster) -> None:
