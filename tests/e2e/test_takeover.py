@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from livekit.api import RoomParticipantIdentity, UpdateParticipantRequest
 
 from testkit.fault_proxy import FaultProxy
 from testkit.livekit_server import LivekitServer
@@ -220,6 +221,50 @@ async def test_what_was_asked_of_it_goes_over_and_a_pause_goes_on(tmp_path: Path
     assert jump_s == pytest.approx(paused_s, abs=1.0)
     before, after = (mean_colour(each, 0.2, CORNER) for each in (one, two))
     assert after[0] > before[0] + 30, (before, after)
+
+
+async def test_a_livekit_server_takes_orders_in_the_gap_that_reach_nobody(cluster: Cluster) -> None:
+    """It holds the place of the lost recorder, and throws away what was said to it when the next one joins. A
+    pause stays, and ends when it is asked for again."""
+    livekit, room = cluster.livekit, "gap"
+    first = await cluster.worker("first")
+    async with (
+        EgressClient(livekit.http_url, livekit.api_key, livekit.api_secret) as client,
+        Publisher(livekit, room, "ann", CAMERA, STEADY),
+    ):
+        egress_id = await start(client, room)
+        recorder = RoomParticipantIdentity(room=room, identity=egress_id)
+
+        async def set_paused(value: str) -> None:
+            await livekit.room_service().update_participant(
+                UpdateParticipantRequest(room=room, identity=egress_id, attributes={"egress.paused": value})
+            )
+
+        async def paused_is(wanted: bool) -> None:
+            async with asyncio.timeout(10):
+                # The record tells nobody that it changes.
+                while True:
+                    if ("Paused" in (await client.info(egress_id))["details"]) is wanted:
+                        return
+                    await asyncio.sleep(0.05)
+
+        await set_paused("true")
+        await paused_is(True)
+        await cluster.worker("second")
+        await asyncio.sleep(HEARD_S)
+        await first.kill_all()
+        await set_paused("false")
+        await client.call("UpdateLayout", egress_id=egress_id, layout="@resume")
+        info = await taken_over(client, egress_id)
+        assert "Paused" in info["details"]
+        told = await livekit.room_service().get_participant(recorder)
+        assert (told.metadata, dict(told.attributes)) == ("", {})
+        await set_paused("false")
+        await paused_is(False)
+        await asyncio.sleep(KEPT_S)
+        info = await client.finish(egress_id)
+    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+    assert len(manifest_of(info)["pauses"]) == 1
 
 
 async def streams_are(client: EgressClient, egress_id: str, *statuses: str) -> list[Info]:
