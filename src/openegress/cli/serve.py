@@ -10,6 +10,7 @@ from openegress.app import log
 from openegress.cli import core_files, descriptors
 from openegress.cli.flags import settings_of
 from openegress.cli.signals import Signals
+from openegress.config.check import INSECURE
 from openegress.config.settings import Settings
 from openegress.core import lookup_loop
 
@@ -39,6 +40,8 @@ def _run(arguments: argparse.Namespace, make: Callable[[Settings], Service]) -> 
     log.configure(settings.logging)
     for warning in warnings:
         _log.warning(warning)
+    if settings.insecure:
+        _log.warning(f"insecure: {INSECURE}")
     core_files.forbid()
     descriptors.allow()
     lookup_loop.run(_live(settings, make))

@@ -20,6 +20,8 @@ from openegress.request.auto_start import rule_of
 
 ENCRYPTIONS = ("AES256", "aws:kms", "aws:kms:dsse")
 
+INSECURE = "certificates of pages and of the LiveKit server are not checked: others may pose as them"
+"""The warning about the setting `insecure`."""
 MIN_SECRET_CHARS = 32
 """Length below which an API secret gets a warning: livekit-server's own advice for HS256 keys."""
 
@@ -68,8 +70,7 @@ def find_faults(settings: Settings) -> Iterator[Finding]:
         text = "is not used: pages are reached through chrome_flags'"
         yield Finding(Level.WARNING, "deny_networks", f"{text} {proxy}, which has to deny them itself")
     if settings.insecure:
-        text = "certificates of pages and of the LiveKit server are not checked: others may pose as them"
-        yield Finding(Level.WARNING, "insecure", text)
+        yield Finding(Level.WARNING, "insecure", INSECURE)
     yield from _auto_start(settings)
     redis = settings.redis
     if redis.sentinel_addresses and not redis.sentinel_master_name:
